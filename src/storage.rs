@@ -1,0 +1,518 @@
+//! The store: what is acknowledged is durable, and every change carries its audit entry.
+//!
+//! [`Store`] is the one door to the database. A write is an *intent*: atomic by itself, either wholly
+//! committed (with its audit entry, feed rows and outbox rows) or without any effect. No transaction crosses
+//! this boundary. A lost race is a normal answer ([`Conflict`]), never an error.
+//!
+//! Rows carry only what storage needs to decide; personal identifiers arrive sealed ([`Sealed`]) or as keyed
+//! digests, so nothing here can read a name.
+
+use async_trait::async_trait;
+use std::sync::Arc;
+
+pub mod postgres;
+pub mod sqlite;
+
+/// A direct identifier, sealed under its subject's key; opaque to the store.
+pub type Sealed = Vec<u8>;
+
+/// Why the store could not answer. HTTP-free; the text is for operators' logs only.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database could not be reached, was too slow, or refused the statement.
+    #[error("database unavailable: {0}")]
+    Unavailable(String),
+    /// A stored value does not parse; names table, column and row.
+    #[error("unreadable row in `{table}`.`{column}`, row `{row}`")]
+    Unreadable {
+        /// Table name.
+        table: &'static str,
+        /// Column name.
+        column: &'static str,
+        /// Primary key of the row.
+        row: String,
+    },
+    /// The schema is not the one this binary knows.
+    #[error("migration failed: {0}")]
+    Migration(String),
+}
+
+/// Which promise of an intent did not hold; nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Conflict {
+    /// (source, event) was recorded before, as the attestation named here.
+    DuplicateEvent {
+        /// The attestation that the first delivery became.
+        attestation: String,
+    },
+    /// The subject does not exist or was erased.
+    NoSuchSubject,
+    /// A newer statement of the same lineage stands already.
+    Overtaken,
+    /// A row with this key exists (`table` says where).
+    Exists(&'static str),
+    /// The record, subject or token is not at the expected version or state.
+    Stale(&'static str),
+    /// A single-use identifier was spent before.
+    Spent,
+}
+
+/// Result of an intent: committed with `T`, or not written because of a conflict.
+pub type Intent<T> = Result<Result<T, Conflict>, StoreError>;
+
+/// One entry for the audit log; written in the commit of the change it describes.
+#[derive(Debug, Clone)]
+pub struct AuditEntry {
+    /// `aud_…`, sortable.
+    pub id: String,
+    /// Instant of the change, epoch milliseconds.
+    pub at_ms: i64,
+    /// Who did it: `client:…`, `source:…`, `operator:…`, `system`.
+    pub actor: String,
+    /// Stable code, for example `attestation.recorded`.
+    pub action: String,
+    /// What it was done to: an id.
+    pub target: String,
+    /// JSON object with the particulars; no direct identifier.
+    pub detail: String,
+}
+
+/// What followers must reload; never what it became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedRow {
+    /// `subject`, `record`, `timeline`, `token` or `key`.
+    pub kind: String,
+    /// Key of the changed thing: a subject id, `kind/id`, a jti.
+    pub key: String,
+}
+
+/// A message to the outside, to be sent at least once after the commit.
+#[derive(Debug, Clone)]
+pub struct OutboxRow {
+    /// `out_…`, sortable; the receiver's deduplication id.
+    pub id: String,
+    /// Event type, for example `attestation.accepted`.
+    pub topic: String,
+    /// Messages with one key are delivered in order: the subject id.
+    pub key: String,
+    /// JSON body.
+    pub body: String,
+}
+
+/// The hot intent: one authenticated statement about one subject.
+#[derive(Debug, Clone)]
+pub struct NewAttestation {
+    /// `att_…`
+    pub id: String,
+    /// Whom it is about; must exist and not be erased.
+    pub subject: String,
+    /// Who says so.
+    pub source: String,
+    /// The source's own delivery id; unique per source for ever.
+    pub event: String,
+    /// Results of one check share a lineage; a newer one supersedes the older.
+    pub lineage: String,
+    /// The source's decision instant, epoch milliseconds; orders statements within a lineage.
+    pub checked_at_ms: i64,
+    /// Receipt, epoch milliseconds.
+    pub recorded_at_ms: i64,
+    /// Facts as JSON; identifies nobody.
+    pub facts: String,
+    /// Particulars of the audit entry.
+    pub audit: AuditEntry,
+    /// Outgoing event, if any.
+    pub outbox: Option<OutboxRow>,
+}
+
+/// A stored attestation with everything said of it later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAttestation {
+    /// `att_…`
+    pub id: String,
+    /// Whom it is about.
+    pub subject: String,
+    /// Who said so.
+    pub source: String,
+    /// The source's delivery id.
+    pub event: String,
+    /// See [`NewAttestation::lineage`].
+    pub lineage: String,
+    /// Receipt, epoch milliseconds.
+    pub recorded_at_ms: i64,
+    /// Facts as JSON.
+    pub facts: String,
+    /// Marks in order of `at_ms`, then `kind`.
+    pub marks: Vec<StoredMark>,
+}
+
+/// What was said of an attestation later. Marks only grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMark {
+    /// The attestation it speaks of.
+    pub attestation: String,
+    /// `revoked`, `superseded` or `resolved`.
+    pub kind: String,
+    /// From when it acts, epoch milliseconds.
+    pub at_ms: i64,
+    /// Acts from the attestation's beginning (forgery, vendor reopening).
+    pub from_start: bool,
+    /// The attestation, client or operator that said so.
+    pub by: String,
+    /// Stable reason code.
+    pub reason: String,
+}
+
+/// A subject's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSubject {
+    /// `sub_…`
+    pub id: String,
+    /// `person`, `organisation` or `workload`.
+    pub kind: String,
+    /// Grows with every attestation, mark, link and change.
+    pub version: i64,
+    /// `active` or `erased`.
+    pub state: String,
+    /// Keyed digest of the caller's `external_id`, unique when present.
+    pub external_digest: Option<String>,
+    /// Direct identifiers, sealed under the subject's key.
+    pub identifiers: Sealed,
+    /// The subject's data key, wrapped by the master key.
+    pub wrapped_key: Sealed,
+    /// Creation, epoch milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// A caller's id for a subject: (namespace, keyed digest of the id), unique.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLink {
+    /// Namespace, for example `api-key`.
+    pub namespace: String,
+    /// Keyed digest of the id.
+    pub digest: String,
+    /// The linked subject.
+    pub subject: String,
+    /// The id itself, sealed under the subject's key.
+    pub sealed: Sealed,
+    /// Creation, epoch milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// A versioned document of administration: source, organisation, client, gateway, audience, policy,
+/// definition, set, directive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// `source`, `organisation`, `client`, `gateway`, `audience`, `policy`, `definition`, `set`, `directive`.
+    pub kind: String,
+    /// Unique within the kind; policies, definitions and sets are `name@version`.
+    pub id: String,
+    /// 1 for a new record; each replacement adds one.
+    pub version: i64,
+    /// JSON object.
+    pub body: String,
+    /// Secrets the record needs (webhook tokens, API tokens), sealed under the master key.
+    pub sealed: Option<Sealed>,
+    /// Last change, epoch milliseconds.
+    pub updated_at_ms: i64,
+}
+
+/// One approved action on the append-only timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimelineRow {
+    /// Order of approval; assigned by the store, gap-free is not promised.
+    pub seq: i64,
+    /// The directive it belongs to.
+    pub directive: String,
+    /// From when it acts, epoch milliseconds.
+    pub from_ms: i64,
+    /// The action as JSON.
+    pub action: String,
+}
+
+/// A compact decision; its body is derived again from rules, attestations and instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDecision {
+    /// `dec_…`, a digest of its inputs.
+    pub id: String,
+    /// Whom it is about.
+    pub subject: String,
+    /// The organisation acted for.
+    pub acting_for: Option<String>,
+    /// The restricted resource.
+    pub resource: String,
+    /// The decision's instant, epoch milliseconds.
+    pub at_ms: i64,
+    /// `eligible`, `ineligible`, `review`, `insufficient`.
+    pub status: String,
+    /// End of an eligible answer, epoch milliseconds.
+    pub expires_at_ms: Option<i64>,
+    /// Digest of the rules it was made under; see [`Store::rules`].
+    pub rules_digest: String,
+    /// JSON array of the attestation ids it looked at.
+    pub attestations: String,
+}
+
+/// An issued eligibility token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredToken {
+    /// Unique token id.
+    pub jti: String,
+    /// Subject, by our id.
+    pub subject: String,
+    /// Audience id.
+    pub audience: String,
+    /// The restricted resource.
+    pub resource: String,
+    /// The decision it states.
+    pub decision: String,
+    /// The client it was issued to.
+    pub client: String,
+    /// Issue, epoch milliseconds.
+    pub issued_at_ms: i64,
+    /// End, epoch milliseconds.
+    pub expires_at_ms: i64,
+    /// Revocation, epoch milliseconds.
+    pub revoked_at_ms: Option<i64>,
+}
+
+/// A signing key; the private part is sealed under the master key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// RFC 7638 thumbprint.
+    pub kid: String,
+    /// `ES256`, `EdDSA` or `RS256`.
+    pub alg: String,
+    /// `eligibility`, `access`.
+    pub purpose: String,
+    /// Private key, PKCS#8, sealed.
+    pub sealed: Sealed,
+    /// Public JWK as JSON.
+    pub jwk: String,
+    /// Creation, epoch milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// A delivery that is authentic but cannot be attached to a subject yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// `qua_…`
+    pub id: String,
+    /// Source it came from.
+    pub source: String,
+    /// The source's delivery id.
+    pub event: String,
+    /// The vendor session that nobody has linked.
+    pub session: String,
+    /// Normalised facts as JSON, sealed under the master key.
+    pub sealed: Sealed,
+    /// Receipt, epoch milliseconds.
+    pub received_at_ms: i64,
+}
+
+/// One step of a [`Change`]; each names its own conflict.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// New subject; `Exists("subjects")` on a taken id or external digest.
+    Subject(StoredSubject),
+    /// Replaces external digest, identifiers and state where `version` is `expected`; version grows by one.
+    /// `Stale("subjects")` otherwise.
+    ReplaceSubject {
+        /// The row as it shall be; its `version` field is ignored.
+        subject: StoredSubject,
+        /// The version that was read.
+        expected: i64,
+    },
+    /// New link; `Exists("links")` on a taken (namespace, digest), `NoSuchSubject` if the subject is missing
+    /// or erased.
+    Link(StoredLink),
+    /// Removes a link; `Stale("links")` if it is not there.
+    Unlink {
+        /// Namespace.
+        namespace: String,
+        /// Keyed digest.
+        digest: String,
+    },
+    /// Binds a vendor session to a subject; idempotent for the same subject, `Exists("sessions")` for another.
+    Session {
+        /// Source id.
+        source: String,
+        /// The vendor's session id.
+        session: String,
+        /// Our subject id.
+        subject: String,
+        /// Creation, epoch milliseconds.
+        created_at_ms: i64,
+    },
+    /// Inserts (`expected` = 0) or replaces a record at exactly that version; `Exists("records")`, `Stale("records")`.
+    Record {
+        /// The record; its `version` is set to `expected + 1`.
+        record: Record,
+        /// Version that was read, 0 for new.
+        expected: i64,
+    },
+    /// Appends an approved action; `seq` is assigned by the store.
+    Timeline {
+        /// Directive id.
+        directive: String,
+        /// From when, epoch milliseconds.
+        from_ms: i64,
+        /// Action JSON.
+        action: String,
+    },
+    /// Adds a mark to an attestation and raises its subject's version; repeating the same (attestation, kind, by)
+    /// changes nothing; `Stale("attestations")` if the attestation does not exist.
+    Mark(StoredMark),
+    /// Stores a delivery for later; `DuplicateEvent` if (source, event) is here or in attestations.
+    Quarantine(Quarantined),
+    /// Removes a quarantined delivery; `Stale("quarantine")` if it is gone.
+    Release(String),
+    /// Spends a single-use id until `expires_at_ms`; `Spent` the second time.
+    Spend {
+        /// Issuer of the id.
+        issuer: String,
+        /// The id.
+        jti: String,
+        /// When it may be forgotten, epoch milliseconds.
+        expires_at_ms: i64,
+    },
+    /// Revokes a token; no effect if it is revoked already, `Stale("tokens")` if unknown.
+    RevokeToken {
+        /// Token id.
+        jti: String,
+        /// Revocation, epoch milliseconds.
+        at_ms: i64,
+    },
+    /// New signing key; `Exists("keys")`.
+    Key(StoredKey),
+    /// Records a decision and the rules it stands on; recording it again changes nothing.
+    Decision {
+        /// The compact row.
+        decision: StoredDecision,
+        /// The rules' canonical JSON, kept once per digest.
+        rules: String,
+    },
+    /// The attestation intent as part of a larger change (for example with a spent jti).
+    Attestation(NewAttestation),
+}
+
+/// An atomic set of writes with its audit entry.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Applied in order; the first conflict undoes all.
+    pub writes: Vec<Write>,
+    /// Entries for the audit log; never empty.
+    pub audit: Vec<AuditEntry>,
+    /// What followers must reload.
+    pub feed: Vec<FeedRow>,
+    /// What to tell the outside.
+    pub outbox: Vec<OutboxRow>,
+}
+
+/// One entry of the sequenced, hash-linked audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// Position, from 1, without gaps.
+    pub position: i64,
+    /// SHA-256 (hex) of the previous record's hash and this entry's canonical JSON.
+    pub hash: String,
+    /// `hash` of position - 1; 64 zeros for the first.
+    pub previous: String,
+    /// Canonical JSON of the entry.
+    pub entry: String,
+}
+
+/// What the store promises. Durability: when a writing method returns `Ok(Ok(_))`, the change survives a crash
+/// of this process and of the machine (SQLite `synchronous=FULL`; PostgreSQL `synchronous_commit=on`). Isolation: readers
+/// see whole commits only. All instants are epoch milliseconds given by the caller; the store reads no clock.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Applies pending migrations. Safe to run at every start and from several processes.
+    async fn migrate(&self) -> Result<(), StoreError>;
+    /// Cheap proof that the database answers and accepts writes.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Records one attestation, raising the subject's version, with audit entry, `subject` feed row and
+    /// outbox row, in one commit shared with whatever else has queued up. An attestation of the same (source, lineage) and
+    /// subject with an older `checked_at_ms` gets a `superseded` mark in the same commit (at `recorded_at_ms`, by the
+    /// new id). Conflicts: `DuplicateEvent`, `NoSuchSubject`, `Overtaken` (same source and lineage, newer or equal
+    /// `checked_at_ms` present). Returns the subject's new version.
+    async fn record_attestation(&self, new: NewAttestation) -> Intent<i64>;
+    /// Records an issued token with its decision and rules; group commit as above. `Exists("tokens")` on a taken jti.
+    async fn record_token(&self, token: StoredToken, decision: StoredDecision, rules: Arc<str>, audit: AuditEntry) -> Intent<()>;
+    /// Applies a change: all writes or none.
+    async fn commit(&self, change: Change) -> Intent<()>;
+
+    /// A subject by our id.
+    async fn subject(&self, id: &str) -> Result<Option<StoredSubject>, StoreError>;
+    /// A subject by the keyed digest of its external id.
+    async fn subject_by_external(&self, digest: &str) -> Result<Option<StoredSubject>, StoreError>;
+    /// The subject a link names.
+    async fn link(&self, namespace: &str, digest: &str) -> Result<Option<StoredLink>, StoreError>;
+    /// Links of a subject.
+    async fn links(&self, subject: &str) -> Result<Vec<StoredLink>, StoreError>;
+    /// Subjects in id order after `after`, at most `limit`.
+    async fn subjects(&self, after: &str, limit: i64) -> Result<Vec<StoredSubject>, StoreError>;
+    /// The subject that a vendor session is bound to.
+    async fn session_subject(&self, source: &str, session: &str) -> Result<Option<String>, StoreError>;
+    /// Quarantined deliveries of one session, oldest first.
+    async fn quarantined(&self, source: &str, session: &str) -> Result<Vec<Quarantined>, StoreError>;
+
+    /// The subject and all its attestations with their marks, in id order, read in one snapshot.
+    async fn load_subject(&self, id: &str) -> Result<Option<(StoredSubject, Vec<StoredAttestation>)>, StoreError>;
+    /// One attestation with its marks.
+    async fn attestation(&self, id: &str) -> Result<Option<StoredAttestation>, StoreError>;
+
+    /// One record at its current version.
+    async fn record(&self, kind: &str, id: &str) -> Result<Option<Record>, StoreError>;
+    /// Records of a kind in id order after `after`, at most `limit`.
+    async fn records(&self, kind: &str, after: &str, limit: i64) -> Result<Vec<Record>, StoreError>;
+    /// The whole timeline in `seq` order.
+    async fn timeline(&self) -> Result<Vec<TimelineRow>, StoreError>;
+
+    /// A recorded decision.
+    async fn decision(&self, id: &str) -> Result<Option<StoredDecision>, StoreError>;
+    /// The rules' canonical JSON by digest.
+    async fn rules(&self, digest: &str) -> Result<Option<String>, StoreError>;
+    /// An issued token.
+    async fn token(&self, jti: &str) -> Result<Option<StoredToken>, StoreError>;
+    /// jtis revoked and not yet expired at `now_ms`.
+    async fn revoked_tokens(&self, now_ms: i64) -> Result<Vec<String>, StoreError>;
+    /// All signing keys, newest first.
+    async fn keys(&self) -> Result<Vec<StoredKey>, StoreError>;
+
+    /// Feed rows committed and not yet seen by `cursor`, with the next cursor. An empty cursor means "from now": no rows,
+    /// only the cursor. Order between polls is not promised; nothing committed is ever skipped.
+    async fn feed(&self, cursor: &str) -> Result<(Vec<FeedRow>, String), StoreError>;
+
+    /// Moves at most `limit` committed audit entries into the hash-linked log, in commit order; returns how many. Safe
+    /// to run from several replicas: two can never fork the chain.
+    async fn sequence_audit(&self, limit: i64) -> Result<usize, StoreError>;
+    /// Log records after `position`, at most `limit`, in order.
+    async fn audit_log(&self, position: i64, limit: i64) -> Result<Vec<AuditRecord>, StoreError>;
+    /// Number of audit entries not yet in the log.
+    async fn audit_backlog(&self) -> Result<i64, StoreError>;
+}
+
+/// Opens the store that `url` names: `sqlite:PATH`, `sqlite::memory:` is refused (nothing would be durable), or `postgres://…`.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when the scheme is unknown or the database cannot be opened.
+pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        return Ok(Arc::new(postgres::PostgresStore::open(url).await?));
+    }
+    if url.starts_with("sqlite:") {
+        return Ok(Arc::new(sqlite::SqliteStore::open(url).await?));
+    }
+    Err(StoreError::Unavailable("database must be `sqlite:PATH` or `postgres://…`".to_owned()))
+}
+
+/// Hash of an audit record: SHA-256 over previous hash (hex text), a newline, and the entry's canonical JSON.
+#[must_use]
+pub fn audit_hash(previous: &str, entry: &str) -> String {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    context.update(previous.as_bytes());
+    context.update(b"\n");
+    context.update(entry.as_bytes());
+    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
