@@ -1,0 +1,407 @@
+//! Definition packs: versioned data saying which facts prove which states.
+
+use crate::facts::{Basis, Facts, Grade, Kind, Outcome, SourceKind, Statement};
+use crate::second::DAY;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a pack cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PackError {
+    /// The text is not a pack; carries line and column.
+    #[error("not a definition pack: {0}")]
+    Syntax(String),
+    /// A row or transition does not fit the frame.
+    #[error("pack `{pack}`, row `{row}`: {problem}")]
+    Row {
+        /// Pack id.
+        pack: String,
+        /// Row id, or `transitions`.
+        row: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// The shape of a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Shape {
+    /// Mutually exclusive states, all of them named.
+    State {
+        /// The whole frame.
+        states: BTreeSet<String>,
+    },
+    /// Mutually exclusive states that are not enumerated, such as countries.
+    OpenState,
+    /// One yes/no question per key.
+    Membership,
+}
+
+/// Which facts a row accepts. Empty lists accept anything; the outcome must be `approved` unless named.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct When {
+    /// Kinds of statement.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub kind: BTreeSet<Kind>,
+    /// Document types.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub document_type: BTreeSet<String>,
+    /// Issuing countries, alpha-3.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub issuing_country: BTreeSet<String>,
+    /// Issuing countries that do not match.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub not_issuing_country: BTreeSet<String>,
+    /// Category codes read.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub category: BTreeSet<String>,
+    /// What the statement rests on.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub basis: BTreeSet<Basis>,
+    /// Bases that do not match.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub not_basis: BTreeSet<Basis>,
+    /// Outcomes; empty means `approved`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub outcome: BTreeSet<Outcome>,
+    /// Codes that must all be there.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub codes: BTreeSet<String>,
+    /// Codes of which one must be there.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub any_code: BTreeSet<String>,
+}
+
+impl When {
+    fn accepts(&self, facts: &Facts, may_have_ended: bool) -> bool {
+        fn among<T: Ord>(list: &BTreeSet<T>, value: Option<&T>) -> bool {
+            list.is_empty() || value.is_some_and(|value| list.contains(value))
+        }
+        let outcome = if self.outcome.is_empty() {
+            facts.outcome == Outcome::Approved || (may_have_ended && facts.outcome == Outcome::DocumentExpired)
+        } else {
+            self.outcome.contains(&facts.outcome)
+        };
+        let category = match &facts.statement {
+            Some(Statement::Read { category, .. }) => category.as_ref(),
+            _ => None,
+        };
+        outcome
+            && among(&self.kind, Some(&facts.kind))
+            && among(&self.document_type, facts.document_type.as_ref())
+            && among(&self.issuing_country, facts.issuing_country.as_ref())
+            && !facts.issuing_country.as_ref().is_some_and(|c| self.not_issuing_country.contains(c))
+            && among(&self.category, category)
+            && among(&self.basis, facts.basis.as_ref())
+            && !facts.basis.as_ref().is_some_and(|b| self.not_basis.contains(b))
+            && self.codes.iter().all(|code| facts.codes.contains(code))
+            && (self.any_code.is_empty() || self.any_code.iter().any(|code| facts.codes.contains(code)))
+    }
+}
+
+/// One of several facts that a compound row needs together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Which facts.
+    pub when: When,
+    /// The part that proves the state: gives document, assessor and fact date. Exactly one per row.
+    #[serde(default)]
+    pub proves: bool,
+    /// The document may have ended: its end does not end the row, and `document_expired` is accepted.
+    #[serde(default)]
+    pub may_have_ended: bool,
+}
+
+/// Where the states or keys of a row come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Proves {
+    /// These states.
+    States {
+        /// Never empty.
+        states: BTreeSet<String>,
+    },
+    /// The states the statement names in this frame.
+    Statement,
+    /// The country of the network exit.
+    ExitCountry,
+    /// Forged, tampered, impostor: against the subject whatever the policy allows.
+    Against,
+    /// Yes or no about the organisation of an employment statement.
+    Organisation,
+    /// Yes about the issuing country and every nationality read.
+    Nationalities,
+}
+
+/// A row: facts of this shape prove this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// Stable name, shown in next steps.
+    pub id: String,
+    /// Fading class, a key of [`Weights::classes`].
+    pub class: String,
+    /// One fact suffices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// Several facts together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub all_of: Vec<Part>,
+    /// What they prove.
+    pub proves: Proves,
+}
+
+/// How organisations' vouches speak in a state frame.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VouchRule {
+    /// Bases on which a vouch may stand on the adverse side; on any other it never does.
+    pub adverse_basis: BTreeSet<Basis>,
+}
+
+/// Versioned data about one frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pack {
+    /// Name of the pack; the frame has the same name.
+    pub id: String,
+    /// Version, from 1.
+    pub version: u32,
+    /// Where its content comes from.
+    pub source: String,
+    /// Shape of the frame.
+    pub shape: Shape,
+    /// Lawful changes (from, to); in membership frames yes and no may follow each other without being listed.
+    #[serde(default)]
+    pub transitions: Vec<(String, String)>,
+    /// How vouches speak here.
+    #[serde(default)]
+    pub vouches: VouchRule,
+    /// What proves what.
+    pub rows: Vec<Row>,
+}
+
+impl Pack {
+    /// Reads a pack from TOML and checks it.
+    ///
+    /// # Errors
+    /// When the text is not a pack, or a row names a state outside the frame, proves nothing, or is ambiguous.
+    pub fn from_toml(text: &str) -> Result<Self, PackError> {
+        let pack: Self = toml::from_str(text).map_err(|error| PackError::Syntax(error.to_string()))?;
+        pack.check()?;
+        Ok(pack)
+    }
+
+    /// `id@version`, as policies pin it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}@{}", self.id, self.version)
+    }
+
+    /// Checks that every row and transition fits the frame.
+    ///
+    /// # Errors
+    /// [`PackError::Row`] naming the row.
+    pub fn check(&self) -> Result<(), PackError> {
+        let fail = |row: &str, problem: String| Err(PackError::Row { pack: self.name(), row: row.to_owned(), problem });
+        let known = |state: &String| match &self.shape {
+            Shape::State { states } => states.contains(state),
+            Shape::OpenState => true,
+            Shape::Membership => false,
+        };
+        for (from, to) in &self.transitions {
+            if !known(from) || !known(to) {
+                return fail("transitions", format!("`{from}` to `{to}` names a state outside the frame"));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for row in &self.rows {
+            if !seen.insert(&row.id) {
+                return fail(&row.id, "the id is used twice".to_owned());
+            }
+            match (&row.when, row.all_of.len()) {
+                (Some(_), 0) => {}
+                (None, 2..) if row.all_of.iter().filter(|part| part.proves).count() == 1 => {}
+                _ => {
+                    return fail(
+                        &row.id,
+                        "give either `when`, or `all_of` with two or more parts of which exactly one `proves`"
+                            .to_owned(),
+                    );
+                }
+            }
+            match (&row.proves, &self.shape) {
+                (Proves::States { states }, Shape::State { .. } | Shape::OpenState) => {
+                    if states.is_empty() {
+                        return fail(&row.id, "`states` is empty".to_owned());
+                    }
+                    if let Some(state) = states.iter().find(|state| !known(state)) {
+                        return fail(&row.id, format!("`{state}` is not a state of the frame"));
+                    }
+                }
+                (Proves::Statement | Proves::Against, Shape::State { .. } | Shape::OpenState)
+                | (Proves::ExitCountry, Shape::OpenState)
+                | (Proves::Organisation | Proves::Nationalities, Shape::Membership) => {}
+                _ => return fail(&row.id, "what it proves does not fit the frame's shape".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that one fact satisfies by itself.
+    pub(crate) fn single_rows<'a>(&'a self, facts: &'a Facts) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(move |row| row.when.as_ref().is_some_and(|when| when.accepts(facts, false)))
+    }
+
+    /// Whether `facts` fit this part of a compound row.
+    pub(crate) fn part_accepts(part: &Part, facts: &Facts) -> bool {
+        part.when.accepts(facts, part.may_have_ended)
+    }
+
+    /// Whether from every state of `from` a path of one or more declared changes leads to a state of `to`.
+    #[must_use]
+    pub fn leads(&self, from: &BTreeSet<String>, to: &BTreeSet<String>) -> bool {
+        !from.is_empty() && from.iter().all(|state| self.reachable(state).iter().any(|end| to.contains(*end)))
+    }
+
+    fn reachable(&self, from: &str) -> BTreeSet<&str> {
+        let mut reached: BTreeSet<&str> = BTreeSet::new();
+        let mut edge = vec![from];
+        while let Some(state) = edge.pop() {
+            for (a, b) in &self.transitions {
+                if a == state && reached.insert(b) {
+                    edge.push(b);
+                }
+            }
+        }
+        reached
+    }
+}
+
+/// How evidence of a class ages, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Class {
+    /// Seconds before it begins to fade.
+    pub grace_secs: i64,
+    /// Seconds in which it halves.
+    pub half_life_secs: i64,
+    /// Longest life, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_secs: Option<i64>,
+}
+
+/// Every number the engine uses: rules data, part of the rules digest. Judgement until calibrated on adjudicated cases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Weights {
+    /// Strength of a grade, in (0, 1).
+    pub sigma: BTreeMap<Grade, f64>,
+    /// Trust in a source kind, per frame. A pair not listed says nothing.
+    pub trust: BTreeMap<SourceKind, BTreeMap<String, f64>>,
+    /// Trust in observations through an anonymiser, per frame.
+    pub anonymised_trust: BTreeMap<String, f64>,
+    /// Strength of a declaration against the declarer's own interest.
+    pub against_interest_sigma: f64,
+    /// Trust in a declaration against the declarer's own interest.
+    pub against_interest_trust: f64,
+    /// Highest grade an unverified organisation can have.
+    pub unverified_grade_cap: Grade,
+    /// Fading classes.
+    pub classes: BTreeMap<String, Class>,
+    /// Longest life of an adverse item.
+    pub adverse_max_age_secs: i64,
+    /// Highest discounted strength of one item.
+    pub cap: f64,
+    /// Discount of each further document of one assessor.
+    pub rho: f64,
+    /// Own strength from which a supporting item may overtake.
+    pub overtakes_at: f64,
+}
+
+impl Default for Weights {
+    /// The default table of the evidence model, section 2.
+    fn default() -> Self {
+        let frames = |list: &[(&str, f64)]| list.iter().map(|(f, p)| ((*f).to_owned(), *p)).collect();
+        let days = |grace: i64, half_life: i64, max: Option<i64>| Class {
+            grace_secs: grace * DAY,
+            half_life_secs: half_life * DAY,
+            max_age_secs: max.map(|days| days * DAY),
+        };
+        Self {
+            sigma: BTreeMap::from([
+                (Grade::Superior, 0.98),
+                (Grade::Strong, 0.92),
+                (Grade::Fair, 0.65),
+                (Grade::Weak, 0.40),
+                (Grade::SelfDeclared, 0.20),
+            ]),
+            trust: BTreeMap::from([
+                (
+                    SourceKind::Registry,
+                    frames(&[
+                        ("us_status", 0.99),
+                        ("identity", 0.99),
+                        ("citizenship", 0.99),
+                        ("employer", 0.99),
+                        ("screening", 0.99),
+                    ]),
+                ),
+                (SourceKind::DocumentVendor, frames(&[("us_status", 0.97), ("identity", 0.97), ("citizenship", 0.97)])),
+                (
+                    SourceKind::Reviewer,
+                    frames(&[
+                        ("us_status", 0.97),
+                        ("identity", 0.97),
+                        ("citizenship", 0.97),
+                        ("employer", 0.97),
+                        ("country_now", 0.97),
+                        ("screening", 0.97),
+                    ]),
+                ),
+                (SourceKind::Employer, frames(&[("employer", 0.99), ("us_status", 0.85)])),
+                (SourceKind::UnverifiedOrganisation, frames(&[("employer", 0.30), ("us_status", 0.30)])),
+                (SourceKind::Network, frames(&[("country_now", 0.80)])),
+                (SourceKind::Subject, frames(&[("us_status", 0.50), ("citizenship", 0.50)])),
+                (SourceKind::Service, frames(&[("identity", 0.97)])),
+            ]),
+            anonymised_trust: frames(&[("country_now", 0.20)]),
+            against_interest_sigma: 0.92,
+            against_interest_trust: 0.97,
+            unverified_grade_cap: Grade::Fair,
+            classes: BTreeMap::from([
+                ("citizenship_document".to_owned(), days(90, 365, None)),
+                ("status_document".to_owned(), days(90, 365, None)),
+                ("identity_binding".to_owned(), days(90, 365, Some(1095))),
+                ("employer_vouch".to_owned(), days(30, 90, Some(365))),
+                ("self_declaration".to_owned(), days(0, 30, Some(365))),
+                (
+                    "network_signal".to_owned(),
+                    Class { grace_secs: 0, half_life_secs: DAY / 2, max_age_secs: Some(DAY) },
+                ),
+                ("screening".to_owned(), days(0, 1, Some(30))),
+            ]),
+            adverse_max_age_secs: 730 * DAY,
+            cap: 0.99,
+            rho: 0.5,
+            overtakes_at: 0.85,
+        }
+    }
+}
+
+impl Weights {
+    /// Strength of a grade; an unknown grade is worth nothing.
+    #[must_use]
+    pub fn sigma(&self, grade: Grade) -> f64 {
+        self.sigma.get(&grade).copied().unwrap_or(0.0)
+    }
+
+    /// Trust of a source kind in a frame; an unlisted pair says nothing.
+    #[must_use]
+    pub fn trust(&self, source: SourceKind, frame: &str) -> Option<f64> {
+        self.trust.get(&source)?.get(frame).copied()
+    }
+}

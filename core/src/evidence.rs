@@ -1,0 +1,299 @@
+//! Interpretation: what facts say about a frame under a pack.
+
+use crate::definitions::{Pack, Proves, Row, Shape, Weights};
+use crate::facts::{Attestation, Basis, Grade, Kind, Mark, MarkKind, Outcome, SourceKind, Statement};
+use crate::fusion::{Silence, SilenceCause, discounted};
+use crate::ids::AttestationId;
+use crate::second::Second;
+use std::collections::BTreeSet;
+
+/// What a piece of evidence says in its frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Says {
+    /// The subject is in one of these states.
+    States(BTreeSet<String>),
+    /// Yes or no about one key of a membership frame.
+    Key {
+        /// The key, for example an organisation id.
+        key: String,
+        /// The answer.
+        yes: bool,
+    },
+    /// Against the subject, whatever the policy allows.
+    Against,
+}
+
+/// What one attestation (or several together) says about one frame.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// The attestation that proves the state.
+    pub attestation: AttestationId,
+    /// All attestations it needs, the proving one included.
+    pub parts: Vec<AttestationId>,
+    /// The pack's row it matched.
+    pub row: String,
+    /// What it says.
+    pub says: Says,
+    /// Kind of the proving statement.
+    pub kind: Kind,
+    /// Lowest grade of its parts.
+    pub grade: Grade,
+    /// Discounted strength when it supports; 0 says nothing on that side.
+    pub supporting_q: f64,
+    /// Discounted strength when it is adverse; 0 says nothing on that side.
+    pub adverse_q: f64,
+    /// Lineage key of the underlying record.
+    pub document: String,
+    /// Who made the judgement.
+    pub assessor: String,
+    /// Whether an organisation says it.
+    pub organisation: bool,
+    /// Who says it, unverified organisations kept apart.
+    pub speaker: String,
+    /// First second it counts.
+    pub counts_from: Second,
+    /// Where its age is measured from.
+    pub fades_from: Second,
+    /// Grace and half-life of its class, in seconds.
+    pub ageing: (i64, i64),
+    /// When the stated condition began.
+    pub fact_date: Option<Second>,
+    /// End on the supporting side.
+    pub supporting_end: Option<Second>,
+    /// End on the adverse side.
+    pub adverse_end: Option<Second>,
+    /// Silences by marks.
+    pub silences: Vec<Silence>,
+}
+
+impl Evidence {
+    /// First instant at which a mark silences it: `None` = never, and a mark from the start gives the earliest second.
+    #[must_use]
+    pub fn first_mark(&self) -> Option<Second> {
+        self.silences.iter().map(|silence| silence.from).min()
+    }
+}
+
+/// All evidence the attestations hold about the pack's frame, in attestation order. Total: what cannot be read says nothing.
+#[must_use]
+pub fn interpret(pack: &Pack, weights: &Weights, attestations: &[Attestation]) -> Vec<Evidence> {
+    let mut sorted: Vec<&Attestation> = attestations.iter().collect();
+    sorted.sort_by(|a, b| a.id.cmp(&b.id));
+    sorted.dedup_by(|a, b| a.id == b.id);
+    let mut found = Vec::new();
+    for attestation in &sorted {
+        for row in pack.single_rows(&attestation.facts) {
+            let parts = [(*attestation, false)];
+            found.extend(read(pack, weights, row, attestation, &parts));
+        }
+    }
+    for row in pack.rows.iter().filter(|row| !row.all_of.is_empty()) {
+        let mut combination = Vec::new();
+        compound(pack, weights, row, &sorted, &mut combination, &mut found);
+    }
+    found
+}
+
+/// Tries every combination of attestations for a compound row's parts.
+fn compound<'a>(
+    pack: &Pack,
+    weights: &Weights,
+    row: &Row,
+    attestations: &[&'a Attestation],
+    chosen: &mut Vec<(&'a Attestation, bool)>,
+    found: &mut Vec<Evidence>,
+) {
+    let Some(part) = row.all_of.get(chosen.len()) else {
+        let proving = row.all_of.iter().position(|part| part.proves).and_then(|index| chosen.get(index));
+        if let Some((proving, _)) = proving {
+            found.extend(read(pack, weights, row, proving, chosen));
+        }
+        return;
+    };
+    for attestation in attestations {
+        // One fact cannot be two parts, and parts that name different birth dates are two people.
+        let clash = chosen.iter().any(|(other, _)| {
+            other.id == attestation.id
+                || matches!((&other.facts.person, &attestation.facts.person), (Some(a), Some(b)) if a.birth != b.birth)
+        });
+        if !clash && Pack::part_accepts(part, &attestation.facts) {
+            chosen.push((attestation, part.may_have_ended));
+            compound(pack, weights, row, attestations, chosen, found);
+            chosen.pop();
+        }
+    }
+}
+
+/// What the parts say together. The boolean of a part tells that its end does not matter.
+fn read(
+    pack: &Pack,
+    weights: &Weights,
+    row: &Row,
+    proving: &Attestation,
+    parts: &[(&Attestation, bool)],
+) -> Vec<Evidence> {
+    let Some(class) = weights.classes.get(&row.class) else { return Vec::new() };
+    let says = says(pack, row, proving);
+    if says.is_empty() {
+        return Vec::new();
+    }
+    let strengths: Option<Vec<(f64, f64)>> = parts.iter().map(|(part, _)| strengths(pack, weights, part)).collect();
+    let Some(strengths) = strengths else { return Vec::new() };
+    let supporting_q = strengths.iter().map(|(q, _)| *q).fold(f64::INFINITY, f64::min);
+    let adverse_q = strengths.iter().map(|(_, q)| *q).fold(f64::INFINITY, f64::min);
+    let checked = parts.iter().map(|(part, _)| part.facts.checked_at);
+    let (Some(oldest), Some(newest)) = (checked.clone().min(), checked.max()) else { return Vec::new() };
+    let ends =
+        parts.iter().filter(|(_, may_have_ended)| !may_have_ended).filter_map(|(part, _)| part.facts.ends_at).min();
+    let earliest = |limits: [Option<Second>; 3]| limits.into_iter().flatten().min();
+    let by_class = class.max_age_secs.map(|age| oldest.plus(age));
+    let against = row.proves == Proves::Against;
+    let mut silences: Vec<Silence> =
+        parts.iter().flat_map(|(part, _)| part.marks.iter()).map(|mark| silence(mark, against)).collect();
+    silences.retain(|silence| silence.from < Second::from_epoch(i64::MAX));
+    let (document, assessor) = lineage(proving);
+    says.into_iter()
+        .map(|says| Evidence {
+            attestation: proving.id.clone(),
+            parts: parts.iter().map(|(part, _)| part.id.clone()).collect(),
+            row: row.id.clone(),
+            says,
+            kind: proving.facts.kind,
+            grade: parts.iter().map(|(part, _)| grade(weights, part)).min().unwrap_or(Grade::SelfDeclared),
+            // Any outcome but approved supports nothing.
+            supporting_q: if against || proving.facts.outcome != Outcome::Approved { 0.0 } else { supporting_q },
+            adverse_q,
+            document: document.clone(),
+            assessor: assessor.clone(),
+            organisation: is_organisation(proving),
+            speaker: proving.facts.assessor.clone(),
+            counts_from: newest,
+            fades_from: oldest,
+            ageing: (class.grace_secs, class.half_life_secs),
+            fact_date: proving.facts.fact_date,
+            supporting_end: earliest([ends, by_class, None]),
+            adverse_end: if against {
+                None
+            } else {
+                earliest([ends, by_class, Some(oldest.plus(weights.adverse_max_age_secs))])
+            },
+            silences: silences.clone(),
+        })
+        .collect()
+}
+
+/// What the row proves, given the attestation that proves it. Empty: nothing.
+fn says(pack: &Pack, row: &Row, proving: &Attestation) -> Vec<Says> {
+    let facts = &proving.facts;
+    match &row.proves {
+        Proves::Against => vec![Says::Against],
+        Proves::States { states } => vec![Says::States(states.clone())],
+        Proves::Statement => match &facts.statement {
+            Some(Statement::States { frame, states }) if *frame == pack.id && !states.is_empty() => {
+                let known = match &pack.shape {
+                    Shape::State { states: frame } => states.is_subset(frame),
+                    Shape::OpenState => true,
+                    Shape::Membership => false,
+                };
+                if known { vec![Says::States(states.clone())] } else { Vec::new() }
+            }
+            _ => Vec::new(),
+        },
+        Proves::ExitCountry => match &facts.statement {
+            Some(Statement::Network { country: Some(country), .. }) => {
+                vec![Says::States(BTreeSet::from([country.clone()]))]
+            }
+            _ => Vec::new(),
+        },
+        Proves::Organisation => match &facts.statement {
+            Some(Statement::Employment { organisation, employed, .. }) => {
+                vec![Says::Key { key: organisation.clone(), yes: *employed }]
+            }
+            _ => Vec::new(),
+        },
+        Proves::Nationalities => {
+            let mut countries: BTreeSet<String> = match &facts.statement {
+                Some(Statement::Read { nationalities, .. }) => nationalities.clone(),
+                Some(Statement::Nationalities { countries }) => countries.clone(),
+                _ => BTreeSet::new(),
+            };
+            if matches!(facts.kind, Kind::DocumentCheck | Kind::Registry) {
+                countries.extend(facts.issuing_country.clone());
+            }
+            countries.into_iter().map(|key| Says::Key { key, yes: true }).collect()
+        }
+    }
+}
+
+fn is_organisation(attestation: &Attestation) -> bool {
+    matches!(attestation.facts.source_kind, SourceKind::Employer | SourceKind::UnverifiedOrganisation)
+}
+
+fn is_anonymised(attestation: &Attestation) -> bool {
+    matches!(&attestation.facts.statement, Some(Statement::Network { anonymous: true, .. }))
+}
+
+fn grade(weights: &Weights, attestation: &Attestation) -> Grade {
+    let facts = &attestation.facts;
+    if facts.source_kind == SourceKind::UnverifiedOrganisation {
+        facts.grade.min(weights.unverified_grade_cap)
+    } else {
+        facts.grade
+    }
+}
+
+/// Discounted strengths (supporting, adverse); `None`: this source says nothing in this frame.
+fn strengths(pack: &Pack, weights: &Weights, attestation: &Attestation) -> Option<(f64, f64)> {
+    let facts = &attestation.facts;
+    let trust = if is_anonymised(attestation) {
+        weights.anonymised_trust.get(&pack.id).copied()?
+    } else {
+        weights.trust(facts.source_kind, &pack.id)?
+    };
+    let doubt = facts.doubt.filter(|doubt| (0.0..=1.0).contains(doubt)).unwrap_or(if facts.doubt.is_some() {
+        0.0
+    } else {
+        1.0
+    });
+    let plain = discounted(weights.sigma(grade(weights, attestation)) * doubt, trust, weights.cap);
+    if facts.source_kind == SourceKind::Subject {
+        let own = discounted(weights.against_interest_sigma, weights.against_interest_trust, weights.cap);
+        return Some((plain, own));
+    }
+    let silent_against = is_organisation(attestation)
+        && matches!(pack.shape, Shape::State { .. } | Shape::OpenState)
+        && !facts.basis.is_some_and(|basis: Basis| pack.vouches.adverse_basis.contains(&basis));
+    Some((plain, if silent_against { 0.0 } else { plain }))
+}
+
+/// Document and assessor keys; those nobody verified are all one, and so are those behind anonymisers.
+fn lineage(attestation: &Attestation) -> (String, String) {
+    let facts = &attestation.facts;
+    if facts.source_kind == SourceKind::UnverifiedOrganisation {
+        return ("unverified".to_owned(), "unverified".to_owned());
+    }
+    if is_anonymised(attestation) {
+        return ("anonymised".to_owned(), "anonymised".to_owned());
+    }
+    if facts.source_kind == SourceKind::Service {
+        return ("service".to_owned(), "service".to_owned());
+    }
+    (facts.document.clone(), facts.assessor.clone())
+}
+
+fn silence(mark: &Mark, against: bool) -> Silence {
+    let cause = match mark.kind {
+        MarkKind::Revoked => SilenceCause::Revoked,
+        MarkKind::Superseded => SilenceCause::Superseded,
+        MarkKind::Resolved => SilenceCause::Resolved,
+    };
+    // Forged, tampered, impostor last until adjudicated: a mere newer delivery does not end them.
+    let from = if against && mark.kind == MarkKind::Superseded {
+        Second::from_epoch(i64::MAX)
+    } else if mark.from_start {
+        Second::from_epoch(i64::MIN)
+    } else {
+        mark.at
+    };
+    Silence { from, until: None, cause }
+}

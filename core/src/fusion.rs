@@ -1,0 +1,397 @@
+//! Fusion: subjective logic in evidence space.
+//!
+//! Each side (supporting `r`, adverse `s`) is a non-negative number of evidence units. Independent units
+//! add, dependent ones are capped, supporting units fade with age, adverse ones do not, and the sides are never
+//! netted into one score: the status is four-valued. Formulas: Jøsang, *Subjective Logic* (2016), the Beta map
+//! with prior weight `W` = 2; the dependence cap and the four-valued rule are this project's own.
+
+use crate::second::Second;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Non-informative prior weight of the Beta map.
+pub const PRIOR_WEIGHT: f64 = 2.0;
+
+/// The answer to "may this subject use this resource?".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Evidence says no. The worst, so the smallest.
+    Ineligible,
+    /// Sources contradict: a human must look.
+    Review,
+    /// Not enough evidence yet.
+    Insufficient,
+    /// Evidence says yes.
+    Eligible,
+}
+
+impl Status {
+    /// The name used in JSON, SQL and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Ineligible => "ineligible",
+            Status::Review => "review",
+            Status::Insufficient => "insufficient",
+            Status::Eligible => "eligible",
+        }
+    }
+}
+
+/// Which way an item speaks under a criterion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// For the criterion.
+    Supports,
+    /// Against it.
+    Adverse,
+}
+
+/// Thresholds of one criterion, each in [0, 1].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Thresholds {
+    /// tau_e: least belief for `eligible`.
+    pub eligible_at: f64,
+    /// tau_i: least contrary weight for `ineligible`.
+    pub ineligible_at: f64,
+    /// mu: least weight of a side that is material.
+    pub material: f64,
+}
+
+/// Discounted strength of one statement: `min(sigma * trust, cap)`.
+#[must_use]
+pub fn discounted(sigma: f64, trust: f64, cap: f64) -> f64 {
+    (sigma * trust).min(cap).max(0.0)
+}
+
+/// Evidence units of a discounted strength: `W q / (1 - q)`. `q` must be below 1.
+#[must_use]
+pub fn units(q: f64) -> f64 {
+    PRIOR_WEIGHT * q / (1.0 - q)
+}
+
+/// Share of supporting units left after `age` seconds: 1 during `grace`, halved every `half_life` after it.
+#[must_use]
+pub fn fade(age: i64, grace: i64, half_life: i64) -> f64 {
+    let beyond = age.saturating_sub(grace);
+    if beyond <= 0 || half_life <= 0 {
+        return 1.0;
+    }
+    // One software exp2 on all platforms, so that every replica computes the same second.
+    #[expect(clippy::cast_precision_loss, reason = "seconds stay far below 2^53")]
+    libm::exp2(-(beyond as f64) / half_life as f64)
+}
+
+/// Evidence units of one side: the smaller of "best per document, summed" and "per assessor, its documents discounted
+/// by rho". Symmetric, idempotent, monotone in each unit; summed in key order so equal sets give equal bits.
+#[must_use]
+pub fn combine_side<'a>(items: impl IntoIterator<Item = (&'a str, &'a str, f64)>, rho: f64) -> f64 {
+    let mut best: BTreeMap<(&str, &str), f64> = BTreeMap::new();
+    for (document, assessor, e) in items {
+        if e > 0.0 {
+            let slot = best.entry((document, assessor)).or_insert(0.0);
+            *slot = slot.max(e);
+        }
+    }
+    match best.len() {
+        0 => return 0.0,
+        1 => return best.into_values().sum(),
+        _ => {}
+    }
+    let mut by_document: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut by_assessor: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for ((document, assessor), e) in best {
+        let slot = by_document.entry(document).or_insert(0.0);
+        *slot = slot.max(e);
+        by_assessor.entry(assessor).or_default().push(e);
+    }
+    let per_document: f64 = by_document.values().sum();
+    let mut per_assessor = 0.0;
+    for list in by_assessor.values_mut() {
+        list.sort_by(|a, b| b.total_cmp(a));
+        let mut factor = 1.0;
+        for e in list.iter() {
+            per_assessor += factor * e;
+            factor *= rho;
+        }
+    }
+    per_document.min(per_assessor)
+}
+
+/// Belief, disbelief and uncertainty with the two one-sided weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Opinion {
+    /// Supporting units.
+    pub r: f64,
+    /// Adverse units.
+    pub s: f64,
+    /// Belief `r / (r + s + W)`.
+    pub b: f64,
+    /// Disbelief `s / (r + s + W)`.
+    pub d: f64,
+    /// Uncertainty `W / (r + s + W)`, never 0.
+    pub u: f64,
+    /// Weight of the supporting side alone, `r / (r + W)`.
+    pub pro: f64,
+    /// Weight of the adverse side alone, `s / (s + W)`.
+    pub con: f64,
+    /// Dempster's conflict mass between the sides, `pro * con`; shown, never decided on.
+    pub conflict: f64,
+}
+
+impl Opinion {
+    /// From evidence units of the two sides.
+    #[must_use]
+    pub fn new(r: f64, s: f64) -> Self {
+        let k = r + s + PRIOR_WEIGHT;
+        let pro = r / (r + PRIOR_WEIGHT);
+        let con = s / (s + PRIOR_WEIGHT);
+        Self { r, s, b: r / k, d: s / k, u: PRIOR_WEIGHT / k, pro, con, conflict: pro * con }
+    }
+
+    /// The four-valued rule. Strong support never outvotes material adverse evidence.
+    #[must_use]
+    pub fn status(&self, thresholds: &Thresholds) -> Status {
+        let against = self.con >= thresholds.material;
+        if against && self.pro >= thresholds.material {
+            Status::Review
+        } else if against && self.con >= thresholds.ineligible_at {
+            Status::Ineligible
+        } else if !against && self.b >= thresholds.eligible_at {
+            Status::Eligible
+        } else {
+            Status::Insufficient
+        }
+    }
+}
+
+/// Least supporting units for belief `tau` against `s` adverse units: `tau (s + W) / (1 - tau)`.
+#[must_use]
+pub fn r_min(tau: f64, s: f64) -> f64 {
+    tau * (s + PRIOR_WEIGHT) / (1.0 - tau)
+}
+
+/// Seconds after the check at which one fading item falls to `r_min`: `grace + half_life log2(e0 / r_min)`.
+#[must_use]
+pub fn crossing(e0: f64, grace: i64, half_life: i64, r_min: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "seconds stay far below 2^53")]
+    let (grace, half_life) = (grace as f64, half_life as f64);
+    grace + half_life * libm::log2(e0 / r_min)
+}
+
+/// A stretch of time during which an item counts for nothing: `[from, until)`, or for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    /// First second of silence.
+    pub from: Second,
+    /// First second it speaks again, if ever.
+    pub until: Option<Second>,
+    /// Why, for the explanation.
+    pub cause: SilenceCause,
+}
+
+/// Why an item is silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SilenceCause {
+    /// Its source or an operator took it back.
+    Revoked,
+    /// A newer result of the same check stands.
+    Superseded,
+    /// An adjudication settled it.
+    Resolved,
+    /// A lawful change of status came after it.
+    Overtaken,
+    /// The same organisation later said the opposite.
+    Restated,
+}
+
+/// One item of evidence, ready to be weighed at any instant.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Which way it speaks.
+    pub side: Side,
+    /// Units when fresh.
+    pub e0: f64,
+    /// First second it counts.
+    pub counts_from: Second,
+    /// Where its age is measured from.
+    pub fades_from: Second,
+    /// Seconds before it begins to fade.
+    pub grace: i64,
+    /// Seconds in which it halves.
+    pub half_life: i64,
+    /// First second it no longer counts.
+    pub ends_at: Option<Second>,
+    /// Lineage key of the underlying record.
+    pub document: String,
+    /// Who made the judgement.
+    pub assessor: String,
+    /// When it is silent.
+    pub silences: Vec<Silence>,
+}
+
+impl Item {
+    /// The cause of silence at `t`, if any.
+    #[must_use]
+    pub fn silence(&self, t: Second) -> Option<SilenceCause> {
+        self.silences
+            .iter()
+            .find(|silence| silence.from <= t && silence.until.is_none_or(|until| t < until))
+            .map(|silence| silence.cause)
+    }
+
+    /// Units at `t`.
+    #[must_use]
+    pub fn units_at(&self, t: Second) -> f64 {
+        if t < self.counts_from || self.ends_at.is_some_and(|end| t >= end) || self.silence(t).is_some() {
+            return 0.0;
+        }
+        match self.side {
+            Side::Adverse => self.e0,
+            Side::Supports => self.e0 * fade(t.since(self.fades_from), self.grace, self.half_life),
+        }
+    }
+
+    /// Instants at which its units may jump.
+    pub(crate) fn jumps(&self) -> impl Iterator<Item = Second> + '_ {
+        let silences = self.silences.iter().flat_map(|silence| [Some(silence.from), silence.until]);
+        [Some(self.counts_from), self.ends_at].into_iter().chain(silences).flatten()
+    }
+
+    /// The instant at which it begins to fade.
+    pub(crate) fn bend(&self) -> Second {
+        self.fades_from.plus(self.grace)
+    }
+}
+
+/// A requirement that one supporting item be strong by itself.
+#[derive(Debug, Clone)]
+pub struct GateItems {
+    /// Indices of the items that may satisfy the gate.
+    pub admitted: Vec<usize>,
+}
+
+/// One question with everything that speaks to it.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Its items.
+    pub items: Vec<Item>,
+    /// Its thresholds.
+    pub thresholds: Thresholds,
+    /// Discount of further documents of one assessor.
+    pub rho: f64,
+    /// The gate, if the criterion has one.
+    pub gate: Option<GateItems>,
+}
+
+/// Units one item needs at an instant to satisfy a gate: own belief one half.
+pub const GATE_UNITS: f64 = 2.0;
+
+impl Question {
+    /// The opinion at `t`.
+    #[must_use]
+    pub fn opinion(&self, t: Second) -> Opinion {
+        let side = |side: Side| {
+            combine_side(
+                self.items
+                    .iter()
+                    .filter(|item| item.side == side)
+                    .map(|item| (item.document.as_str(), item.assessor.as_str(), item.units_at(t))),
+                self.rho,
+            )
+        };
+        Opinion::new(side(Side::Supports), side(Side::Adverse))
+    }
+
+    /// Whether the gate, if any, is satisfied at `t`.
+    #[must_use]
+    pub fn gate_met(&self, t: Second) -> bool {
+        self.gate.as_ref().is_none_or(|gate| {
+            gate.admitted.iter().any(|index| self.items.get(*index).is_some_and(|item| item.units_at(t) >= GATE_UNITS))
+        })
+    }
+
+    /// The status at `t`, gate included. The adverse rules ignore the gate.
+    #[must_use]
+    pub fn status(&self, t: Second) -> Status {
+        match self.opinion(t).status(&self.thresholds) {
+            Status::Eligible if !self.gate_met(t) => Status::Insufficient,
+            status => status,
+        }
+    }
+}
+
+/// Why an answer changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// An approved change of the rules.
+    RulesChange,
+    /// The policy's longest promise.
+    PolicyMaxTtl,
+    /// Evidence ended, or a silence began or ended.
+    EvidenceEnd,
+    /// Evidence faded below a threshold.
+    Confidence,
+    /// A grace period granted by a directive ended.
+    GraceEnd,
+}
+
+/// First whole second in `(from, horizon)` at which `changed` holds, with its cause.
+///
+/// Between two events `s` is constant and `r` does not increase, so the status of each question changes at most
+/// once per segment: its end is compared and the change bisected on whole seconds. Exact, not sampled. `changed` is asked only at
+/// instants where some question may have changed.
+pub fn first_change(
+    questions: &[&Question],
+    from: Second,
+    horizon: Second,
+    changed: impl Fn(Second) -> bool,
+) -> Option<(Second, Cause)> {
+    let inside = |t: &Second| *t > from && *t < horizon;
+    let mut jumps: Vec<Second> =
+        questions.iter().flat_map(|q| q.items.iter()).flat_map(Item::jumps).filter(inside).collect();
+    jumps.sort_unstable();
+    jumps.dedup();
+    let bends = questions.iter().flat_map(|q| q.items.iter()).map(Item::bend).filter(inside);
+    let mut events: Vec<Second> = jumps.iter().copied().chain(bends).chain([horizon]).collect();
+    events.sort_unstable();
+    events.dedup();
+
+    let mut start = from;
+    for event in events {
+        let mut candidates: Vec<Second> =
+            questions.iter().filter_map(|question| crossing_in(question, start, event)).collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        if let Some(t) = candidates.into_iter().find(|t| changed(*t)) {
+            return Some((t, Cause::Confidence));
+        }
+        if event < horizon && changed(event) {
+            let cause = if jumps.binary_search(&event).is_ok() { Cause::EvidenceEnd } else { Cause::Confidence };
+            return Some((event, cause));
+        }
+        start = event;
+    }
+    None
+}
+
+/// First second in `(start, end)` at which the question's status differs from that at `start`.
+fn crossing_in(question: &Question, start: Second, end: Second) -> Option<Second> {
+    let before = question.status(start);
+    let (mut same, mut other) = (start, end.plus(-1));
+    if other <= same || question.status(other) == before {
+        return None;
+    }
+    while other.since(same) > 1 {
+        let middle = same.plus(other.since(same) / 2);
+        if question.status(middle) == before {
+            same = middle;
+        } else {
+            other = middle;
+        }
+    }
+    Some(other)
+}

@@ -1,0 +1,502 @@
+//! Policies: criteria that must all hold, exemptions, lifetimes and citations, in files a lawyer can read.
+
+use crate::definitions::{Pack, Shape, Weights};
+use crate::facts::{Grade, Kind, SourceKind};
+use crate::fusion::Thresholds;
+use crate::ids::ResourcePattern;
+use crate::second::DAY;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a policy cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// The text is not a policy; carries line and column.
+    #[error("not a policy: {0}")]
+    Syntax(String),
+    /// A part of it cannot work.
+    #[error("policy `{policy}`, {place}: {problem}")]
+    Content {
+        /// Policy id.
+        policy: String,
+        /// Where, for example ``criterion `us-status` ``.
+        place: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+/// A length of time written `90d`, `24h`, `15m` or `30s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(i64);
+
+impl Span {
+    /// From seconds.
+    #[must_use]
+    pub const fn from_secs(seconds: i64) -> Self {
+        Self(seconds)
+    }
+
+    /// In seconds.
+    #[must_use]
+    pub const fn secs(self) -> i64 {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let fail = || format!("`{text}` is not a length of time such as `90d`, `24h`, `15m` or `30s`");
+        let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(fail)?;
+        let factor = match unit {
+            "d" => DAY,
+            "h" => 3600,
+            "m" => 60,
+            "s" => 1,
+            _ => return Err(fail()),
+        };
+        let count: i64 = digits.parse().map_err(|_| fail())?;
+        if digits.starts_with(['+', '-']) || count > 36_530 * DAY {
+            return Err(fail());
+        }
+        count.checked_mul(factor).map(Self).ok_or_else(fail)
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> String {
+        format!("{}s", span.0)
+    }
+}
+
+/// A list written out, or a named dated set such as `set:embargoed@2026-11`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Members {
+    /// `set:name@version`.
+    Set(String),
+    /// Written out.
+    List(BTreeSet<String>),
+}
+
+/// A named, dated list with its source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedSet {
+    /// `name@date`.
+    pub id: String,
+    /// Day on which the list was true, `YYYY-MM-DD`.
+    pub as_of: String,
+    /// Where it comes from.
+    pub source: String,
+    /// The members.
+    pub members: BTreeSet<String>,
+}
+
+/// What a criterion asks of its frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Test<'a> {
+    /// State frame: one of these states.
+    Allow(&'a BTreeSet<String>),
+    /// State frame: none of these states.
+    Deny(&'a BTreeSet<String>),
+    /// Membership frame: yes on one of these keys.
+    AnyOf(&'a BTreeSet<String>),
+    /// Membership frame: yes on none of these keys.
+    NoneOf(&'a BTreeSet<String>),
+    /// Membership frame: yes on no key but these.
+    NoneOfExcept(&'a BTreeSet<String>),
+}
+
+/// What happens while nothing material is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenUnknown {
+    /// The criterion is not met.
+    #[default]
+    Refuse,
+    /// The criterion is neutral: left out of status, confidence and next steps.
+    Allow,
+}
+
+/// Whom a criterion judges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// The subject.
+    #[default]
+    Subject,
+}
+
+/// One supporting item must be this strong by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// Least grade.
+    pub grade: Grade,
+    /// Kinds of statement that may satisfy it.
+    pub from: BTreeSet<Kind>,
+}
+
+/// A frame, what the policy allows in it, thresholds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Criterion {
+    /// Unique within the policy.
+    pub id: String,
+    /// The frame it looks at.
+    pub frame: String,
+    /// Allowed states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Members>,
+    /// Denied states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Members>,
+    /// Keys of which one must hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub any_of: Option<Members>,
+    /// Keys of which none may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub none_of: Option<Members>,
+    /// The only keys that may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub none_of_except: Option<Members>,
+    /// tau_e, least belief.
+    #[serde(default = "default_eligible_at")]
+    pub eligible_at: f64,
+    /// tau_i, least contrary weight for `ineligible`.
+    #[serde(default = "default_ineligible_at")]
+    pub ineligible_at: f64,
+    /// mu, least material weight.
+    #[serde(default = "default_material")]
+    pub material: f64,
+    /// One item must be strong by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+    /// What happens while nothing is known.
+    #[serde(default)]
+    pub when_unknown: WhenUnknown,
+    /// Judged at the request, by `check_live` only.
+    #[serde(default)]
+    pub live: bool,
+    /// Whom it judges.
+    #[serde(default)]
+    pub of: Of,
+    /// Ends with the earliest counted document.
+    #[serde(default)]
+    pub strict: bool,
+    /// The law it rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub citation: Option<String>,
+}
+
+fn default_eligible_at() -> f64 {
+    0.90
+}
+fn default_ineligible_at() -> f64 {
+    0.50
+}
+fn default_material() -> f64 {
+    0.25
+}
+
+impl Criterion {
+    /// Its thresholds.
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds { eligible_at: self.eligible_at, ineligible_at: self.ineligible_at, material: self.material }
+    }
+
+    fn members(&self) -> impl Iterator<Item = &Members> {
+        [&self.allow, &self.deny, &self.any_of, &self.none_of, &self.none_of_except].into_iter().flatten()
+    }
+
+    /// What it asks, with named sets looked up. `None` when a set is missing or not exactly one test is given.
+    #[must_use]
+    pub fn test<'a>(&'a self, sets: &'a BTreeMap<String, NamedSet>) -> Option<Test<'a>> {
+        if self.members().count() != 1 {
+            return None;
+        }
+        let look = |members: &'a Members| match members {
+            Members::List(list) => Some(list),
+            Members::Set(name) => sets.get(name.strip_prefix("set:")?).map(|set| &set.members),
+        };
+        if let Some(members) = &self.allow {
+            return look(members).map(Test::Allow);
+        }
+        if let Some(members) = &self.deny {
+            return look(members).map(Test::Deny);
+        }
+        if let Some(members) = &self.any_of {
+            return look(members).map(Test::AnyOf);
+        }
+        if let Some(members) = &self.none_of {
+            return look(members).map(Test::NoneOf);
+        }
+        self.none_of_except.as_ref().and_then(look).map(Test::NoneOfExcept)
+    }
+}
+
+/// Other criteria that take the place of some of the policy's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exemption {
+    /// Unique within the policy.
+    pub id: String,
+    /// The criteria it replaces; never empty.
+    pub waives: BTreeSet<String>,
+    /// The law it rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub citation: Option<String>,
+    /// What must hold instead.
+    pub criteria: Vec<Criterion>,
+}
+
+/// Who ordered it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    /// Name of the authority.
+    pub name: String,
+    /// Citation.
+    pub citation: String,
+}
+
+/// Criteria that must all hold for its resources. Immutable once committed; the server numbers versions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Name.
+    pub id: String,
+    /// One line for people.
+    pub title: String,
+    /// Resources and families it governs once activated.
+    pub resources: Vec<ResourcePattern>,
+    /// Pinned packs, `name@version`.
+    pub definitions: BTreeSet<String>,
+    /// Countries in which the rule may be applied.
+    #[serde(default)]
+    pub applies_in: BTreeSet<String>,
+    /// How far a promise may reach.
+    #[serde(default = "default_max_ttl")]
+    pub max_ttl: Span,
+    /// Longest life of a token.
+    #[serde(default = "default_token_ttl")]
+    pub token_ttl: Span,
+    /// How long connected checks may answer from the last poll. Absent: 0 with an authority, else 15 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage_grace: Option<Span>,
+    /// Who ordered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<Authority>,
+    /// All of these must hold.
+    pub criteria: Vec<Criterion>,
+    /// Tried in order when the main criteria do not hold.
+    #[serde(default)]
+    pub exemptions: Vec<Exemption>,
+}
+
+fn default_max_ttl() -> Span {
+    Span::from_secs(90 * DAY)
+}
+fn default_token_ttl() -> Span {
+    Span::from_secs(900)
+}
+
+impl Policy {
+    /// Reads a policy from TOML; meaning is checked by [`Policy::check`].
+    ///
+    /// # Errors
+    /// [`PolicyError::Syntax`] with line and column.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        let mut policy: Self = toml::from_str(text).map_err(|error| PolicyError::Syntax(error.to_string()))?;
+        policy.write_out_defaults();
+        Ok(policy)
+    }
+
+    /// Writes out the defaults that depend on other members, so that a digest names every number.
+    pub fn write_out_defaults(&mut self) {
+        let grace = if self.authority.is_some() { 0 } else { 900 };
+        self.outage_grace.get_or_insert(Span::from_secs(grace));
+    }
+
+    /// Every criterion, of the policy and of its exemptions.
+    pub fn all_criteria(&self) -> impl Iterator<Item = &Criterion> {
+        self.criteria.iter().chain(self.exemptions.iter().flat_map(|exemption| exemption.criteria.iter()))
+    }
+
+    /// Refuses what cannot work: missing packs and sets, empty or all-embracing tests, criteria nobody can reach, an
+    /// authority without `applies_in`.
+    ///
+    /// # Errors
+    /// [`PolicyError::Content`] naming the place and what to do.
+    pub fn check(
+        &self,
+        packs: &BTreeMap<String, Pack>,
+        sets: &BTreeMap<String, NamedSet>,
+        weights: &Weights,
+    ) -> Result<(), PolicyError> {
+        let fail = |place: &str, problem: String| {
+            Err(PolicyError::Content { policy: self.id.clone(), place: place.to_owned(), problem })
+        };
+        let name_ok = |name: &str| {
+            !name.is_empty()
+                && name.len() <= 64
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        };
+        if !name_ok(&self.id) {
+            return fail("`id`", "use 1 to 64 of `a-z 0-9 - _`".to_owned());
+        }
+        if self.resources.is_empty() {
+            return fail("`resources`", "names no resource".to_owned());
+        }
+        if self.criteria.is_empty() {
+            return fail("`criteria`", "a policy without criteria would let everybody in".to_owned());
+        }
+        if self.authority.is_some() && self.applies_in.is_empty() {
+            return fail("`authority`", "needs `applies_in`: where may this rule be applied?".to_owned());
+        }
+        if self.max_ttl.secs() < 1 || self.token_ttl.secs() < 1 {
+            return fail("`max_ttl` and `token_ttl`", "must be at least one second".to_owned());
+        }
+        if self.outage_grace.is_some_and(|grace| grace.secs() > DAY) {
+            return fail("`outage_grace`", "must not exceed 24h".to_owned());
+        }
+        let mut frames: BTreeMap<&str, &Pack> = BTreeMap::new();
+        for name in &self.definitions {
+            let Some(pack) = packs.get(name) else {
+                return fail("`definitions`", format!("no pack `{name}` is known"));
+            };
+            if frames.insert(&pack.id, pack).is_some() {
+                return fail("`definitions`", format!("two versions of pack `{}`", pack.id));
+            }
+        }
+        let mut ids = BTreeSet::new();
+        for criterion in self.all_criteria() {
+            let place = format!("criterion `{}`", criterion.id);
+            if !name_ok(&criterion.id) || !ids.insert(&criterion.id) {
+                return fail(&place, "ids are 1 to 64 of `a-z 0-9 - _` and used once".to_owned());
+            }
+            let Some(pack) = frames.get(criterion.frame.as_str()) else {
+                return fail(&place, format!("pin a pack for frame `{}` in `definitions`", criterion.frame));
+            };
+            if let Err(problem) = check_criterion(criterion, pack, sets, weights) {
+                return fail(&place, problem);
+            }
+        }
+        for exemption in &self.exemptions {
+            let place = format!("exemption `{}`", exemption.id);
+            if !name_ok(&exemption.id) || !ids.insert(&exemption.id) {
+                return fail(&place, "ids are 1 to 64 of `a-z 0-9 - _` and used once".to_owned());
+            }
+            if exemption.waives.is_empty() || exemption.criteria.is_empty() {
+                return fail(&place, "needs `waives` and criteria of its own".to_owned());
+            }
+            if let Some(unknown) =
+                exemption.waives.iter().find(|id| !self.criteria.iter().any(|criterion| criterion.id == **id))
+            {
+                return fail(&place, format!("waives `{unknown}`, which is no criterion of this policy"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_criterion(
+    criterion: &Criterion,
+    pack: &Pack,
+    sets: &BTreeMap<String, NamedSet>,
+    weights: &Weights,
+) -> Result<(), String> {
+    for members in criterion.members() {
+        if let Members::Set(name) = members {
+            let Some(key) = name.strip_prefix("set:") else {
+                return Err(format!("`{name}` must be a list or `set:name@date`"));
+            };
+            if !key.contains('@') {
+                return Err(format!("set `{key}` has no date: write `set:name@date`"));
+            }
+            if !sets.contains_key(key) {
+                return Err(format!("no set `{key}` is known"));
+            }
+        }
+    }
+    let Some(test) = criterion.test(sets) else {
+        return Err("give exactly one of `allow`, `deny`, `any_of`, `none_of`, `none_of_except`".to_owned());
+    };
+    let t = criterion.thresholds();
+    if !(t.material > 0.0 && t.material <= t.ineligible_at && t.ineligible_at < 1.0)
+        || !(t.eligible_at > 0.0 && t.eligible_at < 1.0)
+    {
+        return Err("thresholds need 0 < material <= ineligible_at < 1 and 0 < eligible_at < 1".to_owned());
+    }
+    let fits = match (&test, &pack.shape) {
+        (Test::Allow(list) | Test::Deny(list), Shape::State { states }) => {
+            if let Some(unknown) = list.iter().find(|state| !states.contains(*state)) {
+                return Err(format!("`{unknown}` is not a state of `{}`", pack.id));
+            }
+            if *list == states {
+                return Err("names every state of the frame".to_owned());
+            }
+            true
+        }
+        (Test::Allow(_) | Test::Deny(_), Shape::OpenState)
+        | (Test::AnyOf(_) | Test::NoneOf(_) | Test::NoneOfExcept(_), Shape::Membership) => true,
+        _ => false,
+    };
+    if !fits {
+        return Err(format!("the test does not fit frame `{}`", pack.id));
+    }
+    let (Test::Allow(list) | Test::Deny(list) | Test::AnyOf(list) | Test::NoneOf(list) | Test::NoneOfExcept(list)) =
+        test;
+    if list.is_empty() {
+        return Err("the list is empty".to_owned());
+    }
+    if matches!(test, Test::NoneOfExcept(_)) && criterion.when_unknown != WhenUnknown::Allow {
+        return Err("`none_of_except` can never be proved for every key: set `when_unknown = \"allow\"`".to_owned());
+    }
+    let reach = highest_belief(criterion, weights);
+    if criterion.when_unknown == WhenUnknown::Refuse && reach < criterion.eligible_at {
+        return Err(format!(
+            "nobody can reach it: one item of the admitted sources gives at most belief {reach:.3}, `eligible_at` is {}",
+            criterion.eligible_at
+        ));
+    }
+    Ok(())
+}
+
+/// Highest belief that admitted sources can give: each kind of source gives its best item, and they are independent.
+fn highest_belief(criterion: &Criterion, weights: &Weights) -> f64 {
+    let best = weights.sigma(Grade::Superior);
+    let units: f64 = weights
+        .trust
+        .iter()
+        .filter(|(kind, _)| !matches!(kind, SourceKind::UnverifiedOrganisation | SourceKind::Service))
+        .filter_map(|(_, frames)| frames.get(&criterion.frame))
+        .map(|trust| crate::fusion::units(crate::fusion::discounted(best, *trust, weights.cap)))
+        .sum();
+    let gate_open = criterion.gate.as_ref().is_none_or(|gate| {
+        gate.from.iter().any(|kind| {
+            source_of(*kind).and_then(|source| weights.trust(source, &criterion.frame)).is_some_and(|trust| {
+                crate::fusion::units(crate::fusion::discounted(best, trust, weights.cap)) >= crate::fusion::GATE_UNITS
+            })
+        })
+    });
+    if gate_open { crate::fusion::Opinion::new(units, 0.0).b } else { 0.0 }
+}
+
+/// The kind of source that normally makes statements of a kind.
+#[must_use]
+pub fn source_of(kind: Kind) -> Option<SourceKind> {
+    match kind {
+        Kind::DocumentCheck => Some(SourceKind::DocumentVendor),
+        Kind::Registry => Some(SourceKind::Registry),
+        Kind::Review => Some(SourceKind::Reviewer),
+        Kind::Vouch | Kind::Directory => Some(SourceKind::Employer),
+        Kind::Declaration => Some(SourceKind::Subject),
+        Kind::Observation => Some(SourceKind::Network),
+        Kind::Adjudication => None,
+    }
+}

@@ -1,0 +1,144 @@
+//! Rules: everything in force for one resource at one instant, with a digest.
+
+use crate::definitions::{Pack, Weights};
+use crate::ids::ResourceId;
+use crate::policy::{Members, NamedSet, Policy};
+use crate::second::Second;
+use crate::timeline::{Entry, PolicyKey, state_at};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Why rules cannot be compiled: stops start-up, refuses the change that would bring it about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("rules for `{resource}`: {problem}")]
+pub struct RulesError {
+    /// The resource.
+    pub resource: String,
+    /// What is missing.
+    pub problem: String,
+}
+
+/// Packs, policies, sets and weights that directives may refer to.
+#[derive(Debug, Clone, Default)]
+pub struct Library {
+    /// By `name@version`.
+    pub packs: BTreeMap<String, Pack>,
+    /// By (id, version).
+    pub policies: BTreeMap<PolicyKey, Policy>,
+    /// By `name@date`.
+    pub sets: BTreeMap<String, NamedSet>,
+    /// The table of numbers.
+    pub weights: Weights,
+}
+
+/// The content of rules, as digested and as kept for replay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Body {
+    /// The resource.
+    pub resource: ResourceId,
+    /// Version of the policy in force.
+    pub policy_version: Option<u32>,
+    /// The policy in force; none means nobody may use the resource.
+    pub policy: Option<Policy>,
+    /// Its packs, by frame.
+    pub packs: BTreeMap<String, Pack>,
+    /// The sets it names.
+    pub sets: BTreeMap<String, NamedSet>,
+    /// Every number.
+    pub weights: Weights,
+    /// Directives that freeze the resource.
+    pub frozen_by: Vec<String>,
+    /// Directives that shaped the state.
+    pub directives: Vec<String>,
+    /// The next approved change.
+    pub next_change: Option<Second>,
+}
+
+/// Compiled rules.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The content.
+    pub body: Body,
+    /// `sha256:` and the SHA-256 of the RFC 8785 JSON of the content.
+    pub digest: String,
+    /// RFC 8785 JSON of the content.
+    pub canonical: String,
+    /// Since when they have been in force.
+    pub since: Second,
+}
+
+/// RFC 8785 JSON of a value. Total: our types always serialise; an impossible failure gives an empty text, whose digest matches nothing.
+pub(crate) fn canonical<T: Serialize>(value: &T) -> String {
+    serde_json_canonicalizer::to_string(value).unwrap_or_default()
+}
+
+/// SHA-256 as lower-case hex.
+pub(crate) fn sha256_hex(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Rules {
+    /// Rules from their content, for replay.
+    #[must_use]
+    pub fn from_body(body: Body, since: Second) -> Self {
+        let canonical = canonical(&body);
+        let digest = format!("sha256:{}", sha256_hex(&canonical));
+        Self { body, digest, canonical, since }
+    }
+
+    /// The rules in force for `resource` at `t`.
+    ///
+    /// # Errors
+    /// When the timeline names a policy, pack or set that the library does not hold.
+    pub fn compile(
+        library: &Library,
+        timeline: &[Entry],
+        resource: &ResourceId,
+        t: Second,
+    ) -> Result<Self, RulesError> {
+        let fail = |problem: String| RulesError { resource: resource.to_string(), problem };
+        let state = state_at(timeline, &library.policies, resource, t);
+        let mut body = Body {
+            resource: resource.clone(),
+            policy_version: None,
+            policy: None,
+            packs: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            weights: library.weights.clone(),
+            frozen_by: state.frozen_by,
+            directives: state.directives,
+            next_change: state.next_change,
+        };
+        if let Some(key) = state.policy {
+            let policy = library
+                .policies
+                .get(&key)
+                .ok_or_else(|| fail(format!("policy `{}` version {} is missing", key.0, key.1)))?;
+            for name in &policy.definitions {
+                let pack = library.packs.get(name).ok_or_else(|| fail(format!("pack `{name}` is missing")))?;
+                body.packs.insert(pack.id.clone(), pack.clone());
+            }
+            for criterion in policy.all_criteria() {
+                let lists = [
+                    &criterion.allow,
+                    &criterion.deny,
+                    &criterion.any_of,
+                    &criterion.none_of,
+                    &criterion.none_of_except,
+                ];
+                for members in lists.into_iter().flatten() {
+                    if let Members::Set(name) = members {
+                        let key = name.trim_start_matches("set:");
+                        let set = library.sets.get(key).ok_or_else(|| fail(format!("set `{key}` is missing")))?;
+                        body.sets.insert(key.to_owned(), set.clone());
+                    }
+                }
+            }
+            body.policy_version = Some(key.1);
+            body.policy = Some(policy.clone());
+        }
+        Ok(Self::from_body(body, state.since.unwrap_or(Second::from_epoch(0))))
+    }
+}
