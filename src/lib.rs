@@ -1,1 +1,3 @@
-//! x
+//! Vouchsafe: evidence in, eligibility out.
+
+pub mod storage;

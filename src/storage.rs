@@ -10,7 +10,10 @@
 use async_trait::async_trait;
 use std::sync::Arc;
 
+mod audit;
+mod batch;
 pub mod postgres;
+mod sql;
 pub mod sqlite;
 
 /// A direct identifier, sealed under its subject's key; opaque to the store.
@@ -78,7 +81,7 @@ pub struct AuditEntry {
 }
 
 /// What followers must reload; never what it became.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct FeedRow {
     /// `subject`, `record`, `timeline`, `token` or `key`.
     pub kind: String,
@@ -125,7 +128,7 @@ pub struct NewAttestation {
 }
 
 /// A stored attestation with everything said of it later.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StoredAttestation {
     /// `att_…`
     pub id: String,
@@ -142,11 +145,12 @@ pub struct StoredAttestation {
     /// Facts as JSON.
     pub facts: String,
     /// Marks in order of `at_ms`, then `kind`.
+    #[sqlx(skip)]
     pub marks: Vec<StoredMark>,
 }
 
 /// What was said of an attestation later. Marks only grow.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StoredMark {
     /// The attestation it speaks of.
     pub attestation: String,
@@ -157,13 +161,14 @@ pub struct StoredMark {
     /// Acts from the attestation's beginning (forgery, vendor reopening).
     pub from_start: bool,
     /// The attestation, client or operator that said so.
+    #[sqlx(rename = "said_by")]
     pub by: String,
     /// Stable reason code.
     pub reason: String,
 }
 
 /// A subject's row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StoredSubject {
     /// `sub_…`
     pub id: String,
@@ -184,7 +189,7 @@ pub struct StoredSubject {
 }
 
 /// A caller's id for a subject: (namespace, keyed digest of the id), unique.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StoredLink {
     /// Namespace, for example `api-key`.
     pub namespace: String,
@@ -200,7 +205,7 @@ pub struct StoredLink {
 
 /// A versioned document of administration: source, organisation, client, gateway, audience, policy,
 /// definition, set, directive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Record {
     /// `source`, `organisation`, `client`, `gateway`, `audience`, `policy`, `definition`, `set`, `directive`.
     pub kind: String,
@@ -217,7 +222,7 @@ pub struct Record {
 }
 
 /// One approved action on the append-only timeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct TimelineRow {
     /// Order of approval; assigned by the store, gap-free is not promised.
     pub seq: i64,
@@ -230,7 +235,7 @@ pub struct TimelineRow {
 }
 
 /// A compact decision; its body is derived again from rules, attestations and instant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StoredDecision {
     /// `dec_…`, a digest of its inputs.
     pub id: String,
@@ -253,7 +258,7 @@ pub struct StoredDecision {
 }
 
 /// An issued eligibility token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StoredToken {
     /// Unique token id.
     pub jti: String,
@@ -276,7 +281,7 @@ pub struct StoredToken {
 }
 
 /// A signing key; the private part is sealed under the master key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StoredKey {
     /// RFC 7638 thumbprint.
     pub kid: String,
@@ -293,7 +298,7 @@ pub struct StoredKey {
 }
 
 /// A delivery that is authentic but cannot be attached to a subject yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Quarantined {
     /// `qua_…`
     pub id: String,
@@ -409,7 +414,7 @@ pub struct Change {
 }
 
 /// One entry of the sequenced, hash-linked audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct AuditRecord {
     /// Position, from 1, without gaps.
     pub position: i64,

@@ -1,1 +1,4 @@
-//! x
+//! Integration tests, one binary.
+
+mod store_contract;
+mod support;

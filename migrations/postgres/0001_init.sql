@@ -1,0 +1,195 @@
+-- Instants are epoch milliseconds; JSON is TEXT; sealed columns are opaque ciphertext.
+
+CREATE TABLE subjects (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    kind TEXT COLLATE "C" NOT NULL,
+    version BIGINT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('active', 'erased')),
+    external_digest TEXT UNIQUE,
+    identifiers BYTEA NOT NULL,
+    wrapped_key BYTEA NOT NULL,
+    created_at_ms BIGINT NOT NULL
+);
+
+CREATE TABLE links (
+    namespace TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    subject TEXT NOT NULL REFERENCES subjects (id),
+    sealed BYTEA NOT NULL,
+    created_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (namespace, digest)
+);
+CREATE INDEX links_by_subject ON links (subject);
+
+CREATE TABLE sessions (
+    source TEXT NOT NULL,
+    session TEXT NOT NULL,
+    subject TEXT NOT NULL REFERENCES subjects (id),
+    created_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (source, session)
+);
+
+CREATE TABLE records (
+    kind TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    version BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    sealed BYTEA,
+    updated_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (kind, id)
+);
+
+CREATE TABLE timeline (
+    seq BIGSERIAL PRIMARY KEY,
+    directive TEXT NOT NULL,
+    from_ms BIGINT NOT NULL,
+    action TEXT NOT NULL
+);
+
+CREATE TABLE attestations (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    subject TEXT NOT NULL REFERENCES subjects (id),
+    source TEXT NOT NULL,
+    event TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    checked_at_ms BIGINT NOT NULL,
+    recorded_at_ms BIGINT NOT NULL,
+    facts TEXT NOT NULL,
+    UNIQUE (source, event)
+);
+CREATE INDEX attestations_by_subject ON attestations (subject);
+-- Unique, so that two statements of one instant can never both stand, whatever subject they name.
+CREATE UNIQUE INDEX attestations_by_lineage ON attestations (source, lineage, checked_at_ms);
+
+CREATE TABLE marks (
+    attestation TEXT NOT NULL REFERENCES attestations (id),
+    kind TEXT COLLATE "C" NOT NULL,
+    said_by TEXT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    from_start BOOLEAN NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (attestation, kind, said_by)
+);
+
+CREATE TABLE quarantine (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    source TEXT NOT NULL,
+    event TEXT NOT NULL,
+    session TEXT NOT NULL,
+    sealed BYTEA NOT NULL,
+    received_at_ms BIGINT NOT NULL,
+    UNIQUE (source, event)
+);
+CREATE INDEX quarantine_by_session ON quarantine (source, session, received_at_ms);
+
+CREATE TABLE rules (
+    digest TEXT NOT NULL PRIMARY KEY,
+    body TEXT NOT NULL
+);
+
+CREATE TABLE decisions (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    subject TEXT NOT NULL,
+    acting_for TEXT,
+    resource TEXT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    status TEXT NOT NULL,
+    expires_at_ms BIGINT,
+    rules_digest TEXT NOT NULL REFERENCES rules (digest),
+    attestations TEXT NOT NULL
+);
+CREATE INDEX decisions_by_subject ON decisions (subject);
+
+CREATE TABLE tokens (
+    jti TEXT NOT NULL PRIMARY KEY,
+    subject TEXT NOT NULL REFERENCES subjects (id),
+    audience TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    decision TEXT NOT NULL REFERENCES decisions (id),
+    client TEXT NOT NULL,
+    issued_at_ms BIGINT NOT NULL,
+    expires_at_ms BIGINT NOT NULL,
+    revoked_at_ms BIGINT
+);
+CREATE INDEX tokens_by_subject ON tokens (subject);
+CREATE INDEX tokens_revoked ON tokens (expires_at_ms) WHERE revoked_at_ms IS NOT NULL;
+
+CREATE TABLE spent_jtis (
+    issuer TEXT NOT NULL,
+    jti TEXT NOT NULL,
+    expires_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (issuer, jti)
+);
+CREATE INDEX spent_jtis_by_end ON spent_jtis (expires_at_ms);
+
+CREATE TABLE keys (
+    kid TEXT NOT NULL PRIMARY KEY,
+    alg TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    sealed BYTEA NOT NULL,
+    jwk TEXT NOT NULL,
+    created_at_ms BIGINT NOT NULL
+);
+
+-- Entries wait here, until the sequencer moves them into the log.
+CREATE TABLE audit_entries (
+    position BIGSERIAL PRIMARY KEY,
+    id TEXT COLLATE "C" NOT NULL,
+    at_ms BIGINT NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+
+-- `previous` is unique too: no record can have two successors.
+CREATE TABLE audit_log (
+    position BIGINT NOT NULL PRIMARY KEY,
+    hash TEXT NOT NULL,
+    previous TEXT NOT NULL UNIQUE,
+    entry TEXT NOT NULL
+);
+
+CREATE TABLE outbox (
+    position BIGSERIAL PRIMARY KEY,
+    id TEXT COLLATE "C" NOT NULL,
+    topic TEXT NOT NULL,
+    key TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+
+-- A follower reads what its last snapshot did not see; positions alone would lose rows of transactions that
+-- commit out of order.
+CREATE TABLE feed (
+    position BIGSERIAL PRIMARY KEY,
+    xid XID8 NOT NULL DEFAULT pg_current_xact_id(),
+    kind TEXT COLLATE "C" NOT NULL,
+    key TEXT NOT NULL
+);
+CREATE INDEX feed_by_xid ON feed (xid);
+
+-- `seq` is drawn under a lock that lasts until the commit: no reader meets a number below one it has seen.
+CREATE FUNCTION timeline_in_order() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('vouchsafe.timeline'));
+    NEW.seq := nextval('timeline_seq_seq');
+    RETURN NEW;
+END $$;
+CREATE TRIGGER timeline_in_order BEFORE INSERT ON timeline FOR EACH ROW EXECUTE FUNCTION timeline_in_order();
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;
+END $$;
+CREATE TRIGGER attestations_no_update BEFORE UPDATE ON attestations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER attestations_no_delete BEFORE DELETE ON attestations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER attestations_no_truncate BEFORE TRUNCATE ON attestations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER marks_no_update BEFORE UPDATE ON marks FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER marks_no_delete BEFORE DELETE ON marks FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER marks_no_truncate BEFORE TRUNCATE ON marks FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER decisions_no_truncate BEFORE TRUNCATE ON decisions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_log_no_truncate BEFORE TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();

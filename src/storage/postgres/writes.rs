@@ -1,0 +1,10 @@
+//! Single writes on PostgreSQL.
+
+use crate::storage::sql::{Undo, implement_writes, table};
+use crate::storage::{
+    AuditEntry, Change, Conflict, NewAttestation, OutboxRow, Quarantined, Record, StoredDecision, StoredKey,
+    StoredLink, StoredMark, StoredSubject, Write,
+};
+use sqlx::PgConnection;
+
+implement_writes!(PgConnection);

@@ -1,0 +1,788 @@
+//! The SQL that both databases run word for word: single writes and all plain reads.
+//!
+//! sqlx has no type that is generic over databases without a page of bounds per function, so the text is said
+//! once in two macros and compiled against each driver. What differs between the databases (batches, the feed,
+//! the sequencer, migrations) is not here.
+
+use super::{Conflict, Intent, StoreError, Write};
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Why a transaction is rolled back.
+pub(super) enum Undo {
+    Conflict(Conflict),
+    Failed(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Undo {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Conflict> for Undo {
+    fn from(conflict: Conflict) -> Self {
+        Self::Conflict(conflict)
+    }
+}
+
+impl Undo {
+    /// A broken uniqueness rule means that the row exists: an answer, not a failure.
+    pub(super) fn taken(self, table: &'static str) -> Self {
+        match self {
+            Self::Failed(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                Self::Conflict(Conflict::Exists(table))
+            }
+            other => other,
+        }
+    }
+
+    /// The answer to the submitter.
+    pub(super) fn answer<T>(self) -> Intent<T> {
+        match self {
+            Self::Conflict(conflict) => Ok(Err(conflict)),
+            Self::Failed(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The table whose keys a write can find taken.
+pub(super) fn table(write: &Write) -> &'static str {
+    match write {
+        Write::Subject(_) | Write::ReplaceSubject { .. } => "subjects",
+        Write::Link(_) | Write::Unlink { .. } => "links",
+        Write::Session { .. } => "sessions",
+        Write::Record { .. } => "records",
+        Write::Timeline { .. } => "timeline",
+        Write::Mark(_) => "marks",
+        Write::Quarantine(_) | Write::Release(_) => "quarantine",
+        Write::Spend { .. } => "spent_jtis",
+        Write::RevokeToken { .. } => "tokens",
+        Write::Key(_) => "keys",
+        Write::Decision { .. } => "decisions",
+        Write::Attestation(_) => "attestations",
+    }
+}
+
+/// Single writes, each run inside a transaction that the caller opened and will roll back on `Err`.
+macro_rules! implement_writes {
+    ($connection:ty) => {
+        /// All writes of a change in order, then its audit entries, feed rows and outbox rows.
+        pub(super) async fn apply_change(conn: &mut $connection, change: &Change) -> Result<(), Undo> {
+            for write in &change.writes {
+                apply(conn, write).await.map_err(|undo| undo.taken(table(write)))?;
+            }
+            for entry in &change.audit {
+                audit(conn, entry).await?;
+            }
+            for row in &change.feed {
+                feed(conn, &row.kind, &row.key).await?;
+            }
+            for row in &change.outbox {
+                outbox(conn, row).await?;
+            }
+            Ok(())
+        }
+
+        async fn apply(conn: &mut $connection, write: &Write) -> Result<(), Undo> {
+            match write {
+                Write::Subject(subject) => add_subject(conn, subject).await,
+                Write::ReplaceSubject { subject, expected } => replace_subject(conn, subject, *expected).await,
+                Write::Link(link) => add_link(conn, link).await,
+                Write::Unlink { namespace, digest } => remove_link(conn, namespace, digest).await,
+                Write::Session { source, session, subject, created_at_ms } => {
+                    bind_session(conn, source, session, subject, *created_at_ms).await
+                }
+                Write::Record { record, expected } => put_record(conn, record, *expected).await,
+                Write::Timeline { directive, from_ms, action } => {
+                    sqlx::query("INSERT INTO timeline (directive, from_ms, action) VALUES ($1, $2, $3)")
+                        .bind(directive)
+                        .bind(from_ms)
+                        .bind(action)
+                        .execute(&mut *conn)
+                        .await?;
+                    Ok(())
+                }
+                Write::Mark(mark) => add_mark(conn, mark).await,
+                Write::Quarantine(delivery) => quarantine(conn, delivery).await,
+                Write::Release(id) => {
+                    let done =
+                        sqlx::query("DELETE FROM quarantine WHERE id = $1").bind(id).execute(&mut *conn).await?;
+                    or_conflict(done.rows_affected(), Conflict::Stale("quarantine"))
+                }
+                Write::Spend { issuer, jti, expires_at_ms } => {
+                    let done = sqlx::query(
+                        "INSERT INTO spent_jtis (issuer, jti, expires_at_ms) VALUES ($1, $2, $3)
+                         ON CONFLICT DO NOTHING",
+                    )
+                    .bind(issuer)
+                    .bind(jti)
+                    .bind(expires_at_ms)
+                    .execute(&mut *conn)
+                    .await?;
+                    or_conflict(done.rows_affected(), Conflict::Spent)
+                }
+                Write::RevokeToken { jti, at_ms } => revoke_token(conn, jti, *at_ms).await,
+                Write::Key(key) => add_key(conn, key).await,
+                Write::Decision { decision, rules } => add_decision(conn, decision, rules).await,
+                Write::Attestation(new) => attest(conn, new).await,
+            }
+        }
+
+        fn or_conflict(rows: u64, conflict: Conflict) -> Result<(), Undo> {
+            if rows == 0 { Err(conflict.into()) } else { Ok(()) }
+        }
+
+        async fn audit(conn: &mut $connection, entry: &AuditEntry) -> Result<(), sqlx::Error> {
+            sqlx::query(
+                "INSERT INTO audit_entries (id, at_ms, actor, action, target, detail)
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+            )
+            .bind(&entry.id)
+            .bind(entry.at_ms)
+            .bind(&entry.actor)
+            .bind(&entry.action)
+            .bind(&entry.target)
+            .bind(&entry.detail)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+
+        async fn feed(conn: &mut $connection, kind: &str, key: &str) -> Result<(), sqlx::Error> {
+            sqlx::query("INSERT INTO feed (kind, key) VALUES ($1, $2)").bind(kind).bind(key).execute(conn).await?;
+            Ok(())
+        }
+
+        async fn outbox(conn: &mut $connection, row: &OutboxRow) -> Result<(), sqlx::Error> {
+            sqlx::query("INSERT INTO outbox (id, topic, key, body) VALUES ($1, $2, $3, $4)")
+                .bind(&row.id)
+                .bind(&row.topic)
+                .bind(&row.key)
+                .bind(&row.body)
+                .execute(conn)
+                .await?;
+            Ok(())
+        }
+
+        /// Raises an active subject's version. The row stays locked until the commit, so whatever is read after it
+        /// about this subject cannot change underneath.
+        async fn touch_active(conn: &mut $connection, subject: &str) -> Result<(), Undo> {
+            let done =
+                sqlx::query("UPDATE subjects SET version = version + 1 WHERE id = $1 AND state = 'active'")
+                    .bind(subject)
+                    .execute(conn)
+                    .await?;
+            or_conflict(done.rows_affected(), Conflict::NoSuchSubject)
+        }
+
+        async fn add_subject(conn: &mut $connection, subject: &StoredSubject) -> Result<(), Undo> {
+            let done = sqlx::query(
+                "INSERT INTO subjects
+                     (id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            )
+            .bind(&subject.id)
+            .bind(&subject.kind)
+            .bind(subject.version)
+            .bind(&subject.state)
+            .bind(&subject.external_digest)
+            .bind(&subject.identifiers)
+            .bind(&subject.wrapped_key)
+            .bind(subject.created_at_ms)
+            .execute(conn)
+            .await?;
+            or_conflict(done.rows_affected(), Conflict::Exists("subjects"))
+        }
+
+        async fn replace_subject(
+            conn: &mut $connection,
+            subject: &StoredSubject,
+            expected: i64,
+        ) -> Result<(), Undo> {
+            let done = sqlx::query(
+                "UPDATE subjects SET external_digest = $3, identifiers = $4, wrapped_key = $5, state = $6,
+                     version = version + 1
+                 WHERE id = $1 AND version = $2",
+            )
+            .bind(&subject.id)
+            .bind(expected)
+            .bind(&subject.external_digest)
+            .bind(&subject.identifiers)
+            .bind(&subject.wrapped_key)
+            .bind(&subject.state)
+            .execute(conn)
+            .await?;
+            or_conflict(done.rows_affected(), Conflict::Stale("subjects"))
+        }
+
+        async fn add_link(conn: &mut $connection, link: &StoredLink) -> Result<(), Undo> {
+            touch_active(conn, &link.subject).await?;
+            let done = sqlx::query(
+                "INSERT INTO links (namespace, digest, subject, sealed, created_at_ms)
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            )
+            .bind(&link.namespace)
+            .bind(&link.digest)
+            .bind(&link.subject)
+            .bind(&link.sealed)
+            .bind(link.created_at_ms)
+            .execute(conn)
+            .await?;
+            or_conflict(done.rows_affected(), Conflict::Exists("links"))
+        }
+
+        async fn remove_link(conn: &mut $connection, namespace: &str, digest: &str) -> Result<(), Undo> {
+            let subject: Option<String> =
+                sqlx::query_scalar("DELETE FROM links WHERE namespace = $1 AND digest = $2 RETURNING subject")
+                    .bind(namespace)
+                    .bind(digest)
+                    .fetch_optional(&mut *conn)
+                    .await?;
+            let subject = subject.ok_or(Conflict::Stale("links"))?;
+            sqlx::query("UPDATE subjects SET version = version + 1 WHERE id = $1")
+                .bind(subject)
+                .execute(conn)
+                .await?;
+            Ok(())
+        }
+
+        async fn bind_session(
+            conn: &mut $connection,
+            source: &str,
+            session: &str,
+            subject: &str,
+            created_at_ms: i64,
+        ) -> Result<(), Undo> {
+            let done = sqlx::query(
+                "INSERT INTO sessions (source, session, subject, created_at_ms)
+                 SELECT $1, $2, id, $4 FROM subjects WHERE id = $3 AND state = 'active'
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(source)
+            .bind(session)
+            .bind(subject)
+            .bind(created_at_ms)
+            .execute(&mut *conn)
+            .await?;
+            if done.rows_affected() > 0 {
+                return Ok(());
+            }
+            let bound: Option<String> =
+                sqlx::query_scalar("SELECT subject FROM sessions WHERE source = $1 AND session = $2")
+                    .bind(source)
+                    .bind(session)
+                    .fetch_optional(conn)
+                    .await?;
+            match bound {
+                Some(bound) if bound == subject => Ok(()),
+                Some(_) => Err(Conflict::Exists("sessions").into()),
+                None => Err(Conflict::NoSuchSubject.into()),
+            }
+        }
+
+        async fn put_record(conn: &mut $connection, record: &Record, expected: i64) -> Result<(), Undo> {
+            let (text, conflict) = if expected == 0 {
+                (
+                    "INSERT INTO records (kind, id, version, body, sealed, updated_at_ms)
+                     VALUES ($1, $2, $3 + 1, $4, $5, $6) ON CONFLICT DO NOTHING",
+                    Conflict::Exists("records"),
+                )
+            } else {
+                (
+                    "UPDATE records SET version = version + 1, body = $4, sealed = $5, updated_at_ms = $6
+                     WHERE kind = $1 AND id = $2 AND version = $3",
+                    Conflict::Stale("records"),
+                )
+            };
+            let done = sqlx::query(text)
+                .bind(&record.kind)
+                .bind(&record.id)
+                .bind(expected)
+                .bind(&record.body)
+                .bind(&record.sealed)
+                .bind(record.updated_at_ms)
+                .execute(conn)
+                .await?;
+            or_conflict(done.rows_affected(), conflict)
+        }
+
+        async fn add_mark(conn: &mut $connection, mark: &StoredMark) -> Result<(), Undo> {
+            let subject: Option<String> = sqlx::query_scalar("SELECT subject FROM attestations WHERE id = $1")
+                .bind(&mark.attestation)
+                .fetch_optional(&mut *conn)
+                .await?;
+            let subject = subject.ok_or(Conflict::Stale("attestations"))?;
+            let done = sqlx::query(
+                "INSERT INTO marks (attestation, kind, at_ms, from_start, said_by, reason)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (attestation, kind, said_by) DO NOTHING",
+            )
+            .bind(&mark.attestation)
+            .bind(&mark.kind)
+            .bind(mark.at_ms)
+            .bind(mark.from_start)
+            .bind(&mark.by)
+            .bind(&mark.reason)
+            .execute(&mut *conn)
+            .await?;
+            if done.rows_affected() > 0 {
+                sqlx::query("UPDATE subjects SET version = version + 1 WHERE id = $1")
+                    .bind(subject)
+                    .execute(conn)
+                    .await?;
+            }
+            Ok(())
+        }
+
+        async fn quarantine(conn: &mut $connection, delivery: &Quarantined) -> Result<(), Undo> {
+            let recorded = recorded_as(conn, &delivery.source, &delivery.event).await?;
+            if let Some(attestation) = recorded {
+                return Err(Conflict::DuplicateEvent { attestation }.into());
+            }
+            let done = sqlx::query(
+                "INSERT INTO quarantine (id, source, event, session, sealed, received_at_ms)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (source, event) DO NOTHING",
+            )
+            .bind(&delivery.id)
+            .bind(&delivery.source)
+            .bind(&delivery.event)
+            .bind(&delivery.session)
+            .bind(&delivery.sealed)
+            .bind(delivery.received_at_ms)
+            .execute(&mut *conn)
+            .await?;
+            if done.rows_affected() > 0 {
+                return Ok(());
+            }
+            let held: Option<String> =
+                sqlx::query_scalar("SELECT id FROM quarantine WHERE source = $1 AND event = $2")
+                    .bind(&delivery.source)
+                    .bind(&delivery.event)
+                    .fetch_optional(conn)
+                    .await?;
+            Err(match held {
+                Some(attestation) => Conflict::DuplicateEvent { attestation },
+                None => Conflict::Exists("quarantine"),
+            }
+            .into())
+        }
+
+        async fn revoke_token(conn: &mut $connection, jti: &str, at_ms: i64) -> Result<(), Undo> {
+            let done =
+                sqlx::query("UPDATE tokens SET revoked_at_ms = COALESCE(revoked_at_ms, $2) WHERE jti = $1")
+                    .bind(jti)
+                    .bind(at_ms)
+                    .execute(conn)
+                    .await?;
+            or_conflict(done.rows_affected(), Conflict::Stale("tokens"))
+        }
+
+        async fn add_key(conn: &mut $connection, key: &StoredKey) -> Result<(), Undo> {
+            let done = sqlx::query(
+                "INSERT INTO keys (kid, alg, purpose, sealed, jwk, created_at_ms)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            )
+            .bind(&key.kid)
+            .bind(&key.alg)
+            .bind(&key.purpose)
+            .bind(&key.sealed)
+            .bind(&key.jwk)
+            .bind(key.created_at_ms)
+            .execute(conn)
+            .await?;
+            or_conflict(done.rows_affected(), Conflict::Exists("keys"))
+        }
+
+        async fn add_decision(
+            conn: &mut $connection,
+            decision: &StoredDecision,
+            rules: &str,
+        ) -> Result<(), Undo> {
+            sqlx::query("INSERT INTO rules (digest, body) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(&decision.rules_digest)
+                .bind(rules)
+                .execute(&mut *conn)
+                .await?;
+            sqlx::query(
+                "INSERT INTO decisions
+                     (id, subject, acting_for, resource, at_ms, status, expires_at_ms, rules_digest, attestations)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+            )
+            .bind(&decision.id)
+            .bind(&decision.subject)
+            .bind(&decision.acting_for)
+            .bind(&decision.resource)
+            .bind(decision.at_ms)
+            .bind(&decision.status)
+            .bind(decision.expires_at_ms)
+            .bind(&decision.rules_digest)
+            .bind(&decision.attestations)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+
+        async fn recorded_as(
+            conn: &mut $connection,
+            source: &str,
+            event: &str,
+        ) -> Result<Option<String>, sqlx::Error> {
+            sqlx::query_scalar("SELECT id FROM attestations WHERE source = $1 AND event = $2")
+                .bind(source)
+                .bind(event)
+                .fetch_optional(conn)
+                .await
+        }
+
+        async fn attest(conn: &mut $connection, new: &NewAttestation) -> Result<(), Undo> {
+            let touched = touch_active(conn, &new.subject).await;
+            // A repeated event is answered as such even if its subject is gone by now.
+            if let Some(attestation) = recorded_as(conn, &new.source, &new.event).await? {
+                return Err(Conflict::DuplicateEvent { attestation }.into());
+            }
+            touched?;
+            let newer: Option<i64> = sqlx::query_scalar(
+                "SELECT checked_at_ms FROM attestations
+                 WHERE source = $1 AND lineage = $2 AND checked_at_ms >= $3 LIMIT 1",
+            )
+            .bind(&new.source)
+            .bind(&new.lineage)
+            .bind(new.checked_at_ms)
+            .fetch_optional(&mut *conn)
+            .await?;
+            if newer.is_some() {
+                return Err(Conflict::Overtaken.into());
+            }
+            sqlx::query(
+                "INSERT INTO attestations
+                     (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, facts)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            )
+            .bind(&new.id)
+            .bind(&new.subject)
+            .bind(&new.source)
+            .bind(&new.event)
+            .bind(&new.lineage)
+            .bind(new.checked_at_ms)
+            .bind(new.recorded_at_ms)
+            .bind(&new.facts)
+            .execute(&mut *conn)
+            .await?;
+            sqlx::query(
+                "INSERT INTO marks (attestation, kind, at_ms, from_start, said_by, reason)
+                 SELECT old.id, 'superseded', new.recorded_at_ms, FALSE, new.id, 'superseded'
+                 FROM attestations AS new
+                 JOIN attestations AS old ON old.source = new.source AND old.lineage = new.lineage
+                     AND old.subject = new.subject AND old.checked_at_ms < new.checked_at_ms
+                 WHERE new.id = $1 AND NOT EXISTS (
+                     SELECT 1 FROM marks WHERE marks.attestation = old.id AND marks.kind = 'superseded')",
+            )
+            .bind(&new.id)
+            .execute(&mut *conn)
+            .await?;
+            feed(conn, "subject", &new.subject).await?;
+            audit(conn, &new.audit).await?;
+            if let Some(row) = &new.outbox {
+                outbox(conn, row).await?;
+            }
+            Ok(())
+        }
+    };
+}
+pub(super) use implement_writes;
+
+/// The [`super::Store`] of a type with a pool `readers` and the inherent methods named below. `$snapshot` opens a
+/// transaction whose statements all read one state.
+macro_rules! implement_store {
+    ($store:ty, $database:ty, $snapshot:literal) => {
+        #[async_trait]
+        impl Store for $store {
+            async fn migrate(&self) -> Result<(), StoreError> {
+                self.run_migrations().await
+            }
+
+            async fn ping(&self) -> Result<(), StoreError> {
+                self.probe().await
+            }
+
+            async fn record_attestation(&self, new: NewAttestation) -> Intent<i64> {
+                self.queue.attestation(new).await
+            }
+
+            async fn record_token(
+                &self,
+                token: StoredToken,
+                decision: StoredDecision,
+                rules: Arc<str>,
+                audit: AuditEntry,
+            ) -> Intent<()> {
+                self.queue.token(&token, &decision, rules, &audit).await
+            }
+
+            async fn commit(&self, change: Change) -> Intent<()> {
+                self.apply(change).await
+            }
+
+            async fn subject(&self, id: &str) -> Result<Option<StoredSubject>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredSubject>(
+                    "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
+                     FROM subjects WHERE id = $1",
+                )
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn subject_by_external(&self, digest: &str) -> Result<Option<StoredSubject>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredSubject>(
+                    "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
+                     FROM subjects WHERE external_digest = $1",
+                )
+                .bind(digest)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn link(&self, namespace: &str, digest: &str) -> Result<Option<StoredLink>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredLink>(
+                    "SELECT namespace, digest, subject, sealed, created_at_ms
+                     FROM links WHERE namespace = $1 AND digest = $2",
+                )
+                .bind(namespace)
+                .bind(digest)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn links(&self, subject: &str) -> Result<Vec<StoredLink>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredLink>(
+                    "SELECT namespace, digest, subject, sealed, created_at_ms
+                     FROM links WHERE subject = $1 ORDER BY namespace, digest",
+                )
+                .bind(subject)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn subjects(&self, after: &str, limit: i64) -> Result<Vec<StoredSubject>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredSubject>(
+                    "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
+                     FROM subjects WHERE id > $1 ORDER BY id LIMIT $2",
+                )
+                .bind(after)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn session_subject(&self, source: &str, session: &str) -> Result<Option<String>, StoreError> {
+                let row = sqlx::query_scalar::<$database, String>(
+                    "SELECT subject FROM sessions WHERE source = $1 AND session = $2",
+                )
+                .bind(source)
+                .bind(session)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn quarantined(&self, source: &str, session: &str) -> Result<Vec<Quarantined>, StoreError> {
+                let rows = sqlx::query_as::<$database, Quarantined>(
+                    "SELECT id, source, event, session, sealed, received_at_ms
+                     FROM quarantine WHERE source = $1 AND session = $2 ORDER BY received_at_ms, id",
+                )
+                .bind(source)
+                .bind(session)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn load_subject(
+                &self,
+                id: &str,
+            ) -> Result<Option<(StoredSubject, Vec<StoredAttestation>)>, StoreError> {
+                let mut snapshot = self.readers.begin_with($snapshot).await?;
+                let subject = sqlx::query_as::<$database, StoredSubject>(
+                    "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
+                     FROM subjects WHERE id = $1",
+                )
+                .bind(id)
+                .fetch_optional(&mut *snapshot)
+                .await?;
+                let Some(subject) = subject else {
+                    snapshot.rollback().await?;
+                    return Ok(None);
+                };
+                let mut attestations = sqlx::query_as::<$database, StoredAttestation>(
+                    "SELECT id, subject, source, event, lineage, recorded_at_ms, facts
+                     FROM attestations WHERE subject = $1 ORDER BY id",
+                )
+                .bind(id)
+                .fetch_all(&mut *snapshot)
+                .await?;
+                let marks = sqlx::query_as::<$database, StoredMark>(
+                    "SELECT m.attestation, m.kind, m.at_ms, m.from_start, m.said_by, m.reason
+                     FROM attestations AS a JOIN marks AS m ON m.attestation = a.id
+                     WHERE a.subject = $1 ORDER BY m.at_ms, m.kind, m.said_by",
+                )
+                .bind(id)
+                .fetch_all(&mut *snapshot)
+                .await?;
+                snapshot.commit().await?;
+                let mut by_attestation: HashMap<String, Vec<StoredMark>> = HashMap::new();
+                for mark in marks {
+                    by_attestation.entry(mark.attestation.clone()).or_default().push(mark);
+                }
+                for attestation in &mut attestations {
+                    attestation.marks = by_attestation.remove(&attestation.id).unwrap_or_default();
+                }
+                Ok(Some((subject, attestations)))
+            }
+
+            async fn attestation(&self, id: &str) -> Result<Option<StoredAttestation>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredAttestation>(
+                    "SELECT id, subject, source, event, lineage, recorded_at_ms, facts
+                     FROM attestations WHERE id = $1",
+                )
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?;
+                let Some(mut row) = row else { return Ok(None) };
+                // The row never changes, so its marks need no common snapshot.
+                row.marks = sqlx::query_as::<$database, StoredMark>(
+                    "SELECT attestation, kind, at_ms, from_start, said_by, reason
+                     FROM marks WHERE attestation = $1 ORDER BY at_ms, kind, said_by",
+                )
+                .bind(id)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(Some(row))
+            }
+
+            async fn record(&self, kind: &str, id: &str) -> Result<Option<Record>, StoreError> {
+                let row = sqlx::query_as::<$database, Record>(
+                    "SELECT kind, id, version, body, sealed, updated_at_ms
+                     FROM records WHERE kind = $1 AND id = $2",
+                )
+                .bind(kind)
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn records(&self, kind: &str, after: &str, limit: i64) -> Result<Vec<Record>, StoreError> {
+                let rows = sqlx::query_as::<$database, Record>(
+                    "SELECT kind, id, version, body, sealed, updated_at_ms
+                     FROM records WHERE kind = $1 AND id > $2 ORDER BY id LIMIT $3",
+                )
+                .bind(kind)
+                .bind(after)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn timeline(&self) -> Result<Vec<TimelineRow>, StoreError> {
+                let rows = sqlx::query_as::<$database, TimelineRow>(
+                    "SELECT seq, directive, from_ms, action FROM timeline ORDER BY seq",
+                )
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn decision(&self, id: &str) -> Result<Option<StoredDecision>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredDecision>(
+                    "SELECT id, subject, acting_for, resource, at_ms, status, expires_at_ms, rules_digest,
+                         attestations
+                     FROM decisions WHERE id = $1",
+                )
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn rules(&self, digest: &str) -> Result<Option<String>, StoreError> {
+                let row = sqlx::query_scalar::<$database, String>("SELECT body FROM rules WHERE digest = $1")
+                    .bind(digest)
+                    .fetch_optional(&self.readers)
+                    .await?;
+                Ok(row)
+            }
+
+            async fn token(&self, jti: &str) -> Result<Option<StoredToken>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredToken>(
+                    "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
+                         revoked_at_ms
+                     FROM tokens WHERE jti = $1",
+                )
+                .bind(jti)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn revoked_tokens(&self, now_ms: i64) -> Result<Vec<String>, StoreError> {
+                let rows = sqlx::query_scalar::<$database, String>(
+                    "SELECT jti FROM tokens
+                     WHERE revoked_at_ms IS NOT NULL AND expires_at_ms > $1 ORDER BY jti",
+                )
+                .bind(now_ms)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredKey>(
+                    "SELECT kid, alg, purpose, sealed, jwk, created_at_ms
+                     FROM keys ORDER BY created_at_ms DESC, kid",
+                )
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn feed(&self, cursor: &str) -> Result<(Vec<FeedRow>, String), StoreError> {
+                self.read_feed(cursor).await
+            }
+
+            async fn sequence_audit(&self, limit: i64) -> Result<usize, StoreError> {
+                self.sequence(limit.max(0)).await
+            }
+
+            async fn audit_log(&self, position: i64, limit: i64) -> Result<Vec<AuditRecord>, StoreError> {
+                let rows = sqlx::query_as::<$database, AuditRecord>(
+                    "SELECT position, hash, previous, entry
+                     FROM audit_log WHERE position > $1 ORDER BY position LIMIT $2",
+                )
+                .bind(position)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn audit_backlog(&self) -> Result<i64, StoreError> {
+                let count = sqlx::query_scalar::<$database, i64>("SELECT COUNT(*) FROM audit_entries")
+                    .fetch_one(&self.readers)
+                    .await?;
+                Ok(count)
+            }
+        }
+    };
+}
+pub(super) use implement_store;

@@ -1,0 +1,116 @@
+//! The embedded store: one SQLite file, readers beside one writer that commits together what has queued up.
+
+use super::batch::Queue;
+use super::sql::implement_store;
+use super::{
+    AuditEntry, AuditRecord, Change, FeedRow, Intent, NewAttestation, Quarantined, Record, Store, StoreError,
+    StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken, TimelineRow,
+};
+use async_trait::async_trait;
+use engine::{SqliteEngine, Task};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use std::collections::HashMap;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+mod engine;
+mod writes;
+
+/// How long a statement waits for another process's lock.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections that read.
+const READERS: u32 = 4;
+
+/// A [`Store`] in one SQLite file (WAL, `synchronous=FULL`).
+///
+/// All writing goes through one task that owns the only writing connection; it ends, after finishing what has
+/// queued up, when the store is dropped.
+pub struct SqliteStore {
+    readers: SqlitePool,
+    queue: Queue<Task>,
+}
+
+impl SqliteStore {
+    /// Opens the file that `url` (`sqlite:PATH`) names, creating it readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when `url` names no file or the file cannot be opened.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        if url.contains(":memory:") || url.contains("mode=memory") {
+            return Err(StoreError::Unavailable("an in-memory database keeps nothing; name a file".to_owned()));
+        }
+        let options = SqliteConnectOptions::from_str(url)?;
+        if options.get_filename().as_os_str().is_empty() {
+            return Err(StoreError::Unavailable("`sqlite:` needs the path of a file".to_owned()));
+        }
+        create_private(options.get_filename())?;
+        let options = options
+            .create_if_missing(false)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            // Larger intervals write a little faster but stall commits ten times as long.
+            .pragma("wal_autocheckpoint", "4000");
+        // The writer opens first: it turns the file into WAL mode, which readers need.
+        let engine = SqliteEngine::open(options.clone()).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(PATIENCE)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await?;
+        Ok(Self { readers, queue: Queue::start(engine) })
+    }
+
+    async fn run_migrations(&self) -> Result<(), StoreError> {
+        self.queue.task(Task::Migrate).await?
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.queue.task(Task::Probe).await?
+    }
+
+    async fn apply(&self, change: Change) -> Intent<()> {
+        self.queue.task(|reply| Task::Change(Box::new(change), reply)).await?
+    }
+
+    async fn sequence(&self, limit: i64) -> Result<usize, StoreError> {
+        self.queue.task(|reply| Task::Sequence(limit, reply)).await?
+    }
+
+    /// One writer means that positions appear in order: the cursor is the last one seen.
+    async fn read_feed(&self, cursor: &str) -> Result<(Vec<FeedRow>, String), StoreError> {
+        if cursor.is_empty() {
+            let last: i64 =
+                sqlx::query_scalar("SELECT COALESCE(MAX(position), 0) FROM feed").fetch_one(&self.readers).await?;
+            return Ok((Vec::new(), last.to_string()));
+        }
+        let after: i64 = cursor.parse().map_err(|_| StoreError::Unreadable {
+            table: "feed",
+            column: "cursor",
+            row: cursor.to_owned(),
+        })?;
+        let rows: Vec<(i64, String, String)> =
+            sqlx::query_as("SELECT position, kind, key FROM feed WHERE position > $1 ORDER BY position")
+                .bind(after)
+                .fetch_all(&self.readers)
+                .await?;
+        let last = rows.last().map_or(after, |row| row.0);
+        Ok((rows.into_iter().map(|(_, kind, key)| FeedRow { kind, key }).collect(), last.to_string()))
+    }
+}
+
+/// SQLite gives its side files the mode of the database file, so it is enough to create that one privately.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(StoreError::Unavailable(format!("cannot create the database file: {error}"))),
+    }
+}
+
+implement_store!(SqliteStore, sqlx::Sqlite, "BEGIN");

@@ -1,0 +1,295 @@
+//! The writing connection: set-based batches, single changes, the audit sequencer.
+
+use super::writes::apply_change;
+use crate::storage::batch::{BATCH, Engine, Fault, Kind};
+use crate::storage::sql::Undo;
+use crate::storage::{Change, Conflict, Intent, StoreError, audit};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use tokio::sync::oneshot;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// The writing connection's own tables: a batch waits here between its statements.
+const STAGING: &str = "
+CREATE TEMP TABLE staged (
+    ordinal INTEGER PRIMARY KEY, version INTEGER, id TEXT, subject TEXT, source TEXT, event TEXT, lineage TEXT,
+    checked INTEGER, recorded INTEGER, facts TEXT,
+    audit_id TEXT, audit_at INTEGER, actor TEXT, action TEXT, target TEXT, detail TEXT,
+    outbox_id TEXT, topic TEXT, outbox_key TEXT, outbox_body TEXT
+);
+CREATE TEMP TABLE staged_tokens (
+    ordinal INTEGER PRIMARY KEY, jti TEXT, subject TEXT, audience TEXT, resource TEXT, decision TEXT, client TEXT,
+    issued INTEGER, expires INTEGER, revoked INTEGER,
+    d_id TEXT, d_subject TEXT, d_acting_for TEXT, d_resource TEXT, d_at INTEGER, d_status TEXT, d_expires INTEGER,
+    d_rules TEXT, d_attestations TEXT,
+    audit_id TEXT, audit_at INTEGER, actor TEXT, action TEXT, target TEXT, detail TEXT
+)";
+
+/// One call per batch. Every statement may use `?1` only: sqlx binds the one argument to each of them.
+const WRITE_ATTESTATIONS: &str = "
+BEGIN IMMEDIATE;
+DELETE FROM temp.staged;
+INSERT INTO temp.staged
+SELECT e.key, s.version + 1, e.value ->> 'id', s.id, e.value ->> 'source', e.value ->> 'event',
+    e.value ->> 'lineage', e.value ->> 'checked', e.value ->> 'recorded', e.value ->> 'facts',
+    e.value ->> '$.audit.id', e.value ->> '$.audit.at', e.value ->> '$.audit.actor', e.value ->> '$.audit.action',
+    e.value ->> '$.audit.target', e.value ->> '$.audit.detail',
+    e.value ->> '$.outbox.id', e.value ->> '$.outbox.topic', e.value ->> '$.outbox.key', e.value ->> '$.outbox.body'
+FROM jsonb_each(?1) AS e
+CROSS JOIN main.subjects AS s
+WHERE s.id = e.value ->> 'subject' AND s.state = 'active'
+    AND NOT EXISTS (
+        SELECT 1 FROM main.attestations AS a
+        WHERE a.source = e.value ->> 'source' AND a.event = e.value ->> 'event')
+    AND NOT EXISTS (
+        SELECT 1 FROM main.attestations AS a
+        WHERE a.source = e.value ->> 'source' AND a.lineage = e.value ->> 'lineage'
+            AND a.checked_at_ms >= e.value ->> 'checked')
+RETURNING ordinal, version;
+INSERT INTO main.attestations (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, facts)
+SELECT id, subject, source, event, lineage, checked, recorded, facts FROM temp.staged;
+INSERT INTO main.marks (attestation, kind, at_ms, from_start, said_by, reason)
+SELECT old.id, 'superseded', b.recorded, FALSE, b.id, 'superseded'
+FROM temp.staged AS b
+CROSS JOIN main.attestations AS old
+WHERE old.source = b.source AND old.lineage = b.lineage AND old.checked_at_ms < b.checked
+    AND old.subject = b.subject
+    AND NOT EXISTS (
+        SELECT 1 FROM main.marks AS m WHERE m.attestation = old.id AND m.kind = 'superseded');
+UPDATE main.subjects SET version = b.version FROM temp.staged AS b WHERE subjects.id = b.subject;
+INSERT INTO main.feed (kind, key) SELECT 'subject', subject FROM temp.staged;
+INSERT INTO main.audit_entries (id, at_ms, actor, action, target, detail)
+SELECT audit_id, audit_at, actor, action, target, detail FROM temp.staged;
+INSERT INTO main.outbox (id, topic, key, body)
+SELECT outbox_id, topic, outbox_key, outbox_body FROM temp.staged WHERE outbox_id IS NOT NULL;
+COMMIT";
+
+const EXPLAIN_ATTESTATIONS: &str = "
+SELECT e.key,
+    (SELECT a.id FROM attestations AS a
+     WHERE a.source = e.value ->> 'source' AND a.event = e.value ->> 'event'),
+    EXISTS (SELECT 1 FROM subjects AS s WHERE s.id = e.value ->> 'subject' AND s.state = 'active'),
+    EXISTS (SELECT 1 FROM attestations AS a
+     WHERE a.source = e.value ->> 'source' AND a.lineage = e.value ->> 'lineage'
+         AND a.checked_at_ms >= e.value ->> 'checked'),
+    EXISTS (SELECT 1 FROM attestations AS a WHERE a.id = e.value ->> 'id')
+FROM jsonb_each(?1) AS e";
+
+const WRITE_TOKENS: &str = "
+BEGIN IMMEDIATE;
+DELETE FROM temp.staged_tokens;
+INSERT INTO temp.staged_tokens
+SELECT e.key, e.value ->> 'jti', s.id, e.value ->> 'audience', e.value ->> 'resource', e.value ->> 'decision',
+    e.value ->> 'client', e.value ->> 'issued', e.value ->> 'expires', e.value ->> 'revoked',
+    e.value ->> '$.d.id', e.value ->> '$.d.subject', e.value ->> '$.d.acting_for', e.value ->> '$.d.resource',
+    e.value ->> '$.d.at', e.value ->> '$.d.status', e.value ->> '$.d.expires', e.value ->> '$.d.rules',
+    e.value ->> '$.d.attestations',
+    e.value ->> '$.audit.id', e.value ->> '$.audit.at', e.value ->> '$.audit.actor', e.value ->> '$.audit.action',
+    e.value ->> '$.audit.target', e.value ->> '$.audit.detail'
+FROM jsonb_each(?1, '$.rows') AS e
+CROSS JOIN main.subjects AS s
+WHERE s.id = e.value ->> 'subject' AND s.state = 'active'
+    AND NOT EXISTS (SELECT 1 FROM main.tokens AS t WHERE t.jti = e.value ->> 'jti')
+RETURNING ordinal, 0;
+INSERT INTO main.rules (digest, body)
+SELECT e.key, e.value FROM json_each(?1, '$.rules') AS e
+WHERE e.key IN (SELECT d_rules FROM temp.staged_tokens)
+ON CONFLICT DO NOTHING;
+INSERT INTO main.decisions
+    (id, subject, acting_for, resource, at_ms, status, expires_at_ms, rules_digest, attestations)
+SELECT d_id, d_subject, d_acting_for, d_resource, d_at, d_status, d_expires, d_rules, d_attestations
+FROM temp.staged_tokens WHERE TRUE
+ON CONFLICT DO NOTHING;
+INSERT INTO main.tokens
+    (jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms, revoked_at_ms)
+SELECT jti, subject, audience, resource, decision, client, issued, expires, revoked FROM temp.staged_tokens;
+INSERT INTO main.audit_entries (id, at_ms, actor, action, target, detail)
+SELECT audit_id, audit_at, actor, action, target, detail FROM temp.staged_tokens;
+COMMIT";
+
+const EXPLAIN_TOKENS: &str = "
+SELECT e.key,
+    EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = e.value ->> 'jti'),
+    EXISTS (SELECT 1 FROM subjects AS s WHERE s.id = e.value ->> 'subject' AND s.state = 'active')
+FROM jsonb_each(?1) AS e";
+
+/// Work for the writing connection besides batches, each with the sender of its answer.
+pub(super) enum Task {
+    Change(Box<Change>, oneshot::Sender<Intent<()>>),
+    Sequence(i64, oneshot::Sender<Result<usize, StoreError>>),
+    Migrate(oneshot::Sender<Result<(), StoreError>>),
+    Probe(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// Owns the only connection that writes.
+pub(super) struct SqliteEngine {
+    options: SqliteConnectOptions,
+    conn: SqliteConnection,
+}
+
+impl SqliteEngine {
+    pub(super) async fn open(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+        let options =
+            options.pragma("temp_store", "MEMORY").pragma("cache_size", "-65536").row_buffer_size(BATCH);
+        let conn = Self::connect(&options).await?;
+        Ok(Self { options, conn })
+    }
+
+    async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+        let mut conn = options.connect().await?;
+        sqlx::raw_sql(STAGING).execute(&mut conn).await?;
+        Ok(conn)
+    }
+
+    /// Leaves no transaction open after a failed call. sqlx does not know of transactions begun inside a text.
+    async fn undo(&mut self) {
+        match sqlx::query("ROLLBACK").execute(&mut self.conn).await {
+            Ok(_) => {}
+            // The call failed before it began, or SQLite rolled back by itself.
+            Err(sqlx::Error::Database(error)) if error.message().contains("no transaction is active") => {}
+            Err(error) => {
+                tracing::error!(%error, "writer cannot roll back, opening a new connection");
+                match Self::connect(&self.options).await {
+                    Ok(conn) => self.conn = conn,
+                    Err(error) => tracing::error!(%error, "writer cannot reconnect"),
+                }
+            }
+        }
+    }
+
+    async fn batch(&mut self, sql: &'static str, json: &str) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+        let outcome = sqlx::query_as(sql).bind(json.to_owned()).fetch_all(&mut self.conn).await;
+        if outcome.is_err() {
+            self.undo().await;
+        }
+        outcome
+    }
+
+    async fn change(&mut self, change: &Change) -> Intent<()> {
+        let outcome = async {
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut self.conn).await?;
+            apply_change(&mut self.conn, change).await?;
+            sqlx::query("COMMIT").execute(&mut self.conn).await?;
+            Ok::<(), Undo>(())
+        }
+        .await;
+        match outcome {
+            Ok(()) => Ok(Ok(())),
+            Err(undo) => {
+                self.undo().await;
+                undo.answer()
+            }
+        }
+    }
+
+    async fn sequence(&mut self, limit: i64) -> Result<usize, StoreError> {
+        let outcome = self.sequence_open(limit).await;
+        if outcome.is_err() {
+            self.undo().await;
+        }
+        Ok(outcome?)
+    }
+
+    async fn sequence_open(&mut self, limit: i64) -> Result<usize, sqlx::Error> {
+        let conn = &mut self.conn;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
+        let head = sqlx::query_as("SELECT position, hash FROM audit_log ORDER BY position DESC LIMIT 1")
+            .fetch_optional(&mut *conn)
+            .await?;
+        let pending: Vec<audit::Pending> = sqlx::query_as(
+            "SELECT position, id, at_ms, actor, action, target, detail FROM audit_entries ORDER BY position LIMIT $1",
+        )
+        .bind(limit)
+        .fetch_all(&mut *conn)
+        .await?;
+        let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
+        let records = audit::continue_chain(head, &pending).map_err(encode)?;
+        sqlx::query(
+            "INSERT INTO audit_log (position, hash, previous, entry)
+             SELECT e.value ->> 0, e.value ->> 1, e.value ->> 2, e.value ->> 3 FROM jsonb_each($1) AS e",
+        )
+        .bind(audit::as_json(&records).map_err(encode)?)
+        .execute(&mut *conn)
+        .await?;
+        // One writer: nothing below the last position can appear later.
+        sqlx::query("DELETE FROM audit_entries WHERE position <= $1")
+            .bind(pending.last().map_or(0, |entry| entry.position))
+            .execute(&mut *conn)
+            .await?;
+        sqlx::query("COMMIT").execute(&mut *conn).await?;
+        Ok(records.len())
+    }
+
+    async fn migrate(&mut self) -> Result<(), StoreError> {
+        let failed = |error: &dyn std::fmt::Display| StoreError::Migration(error.to_string());
+        // The lock keeps a second process out: sqlx itself takes none on SQLite.
+        let mut transaction = self.conn.begin_with("BEGIN IMMEDIATE").await.map_err(|error| failed(&error))?;
+        MIGRATIONS.run_direct(None, &mut *transaction, false).await.map_err(|error| failed(&error))?;
+        transaction.commit().await.map_err(|error| failed(&error))
+    }
+
+    async fn probe(&mut self) -> Result<(), StoreError> {
+        let outcome = sqlx::raw_sql(
+            "BEGIN IMMEDIATE; INSERT INTO spent_jtis (issuer, jti, expires_at_ms) VALUES ('', '', 0); ROLLBACK",
+        )
+        .execute(&mut self.conn)
+        .await;
+        if outcome.is_err() {
+            self.undo().await;
+        }
+        outcome?;
+        Ok(())
+    }
+}
+
+impl Engine for SqliteEngine {
+    type Task = Task;
+
+    async fn write(&mut self, kind: Kind, json: &str) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+        match kind {
+            Kind::Attestation => self.batch(WRITE_ATTESTATIONS, json).await,
+            Kind::Token => self.batch(WRITE_TOKENS, json).await,
+        }
+    }
+
+    async fn explain(&mut self, kind: Kind, json: &str) -> Result<Vec<(i64, Option<Conflict>)>, sqlx::Error> {
+        let (sql, read): (_, fn(&sqlx::sqlite::SqliteRow) -> Result<Option<Conflict>, sqlx::Error>) = match kind {
+            Kind::Attestation => (EXPLAIN_ATTESTATIONS, |row| {
+                Ok(Conflict::of_attestation(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))
+            }),
+            Kind::Token => (EXPLAIN_TOKENS, |row| Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?))),
+        };
+        let rows = sqlx::query(sql).bind(json.to_owned()).fetch_all(&mut self.conn).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, read(row)?))).collect()
+    }
+
+    fn fault(error: &sqlx::Error) -> Fault {
+        let code = match error {
+            sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<u32>().ok()),
+            _ => None,
+        };
+        // The low byte is the primary code: 1 ERROR (malformed JSON), 18 TOOBIG, 19 CONSTRAINT, 20 MISMATCH.
+        match code.map(|code| code & 0xff) {
+            Some(1 | 18 | 19 | 20) => Fault::Intent,
+            _ => Fault::Store,
+        }
+    }
+
+    async fn run(&mut self, task: Task) {
+        // A caller that no longer listens changes nothing.
+        match task {
+            Task::Change(change, reply) => drop(reply.send(self.change(&change).await)),
+            Task::Sequence(limit, reply) => drop(reply.send(self.sequence(limit).await)),
+            Task::Migrate(reply) => drop(reply.send(self.migrate().await)),
+            Task::Probe(reply) => drop(reply.send(self.probe().await)),
+        }
+    }
+
+    async fn close(self) {
+        if let Err(error) = self.conn.close().await {
+            tracing::error!(%error, "writer did not close cleanly");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Single writes on SQLite.
+
+use crate::storage::sql::{Undo, implement_writes, table};
+use crate::storage::{
+    AuditEntry, Change, Conflict, NewAttestation, OutboxRow, Quarantined, Record, StoredDecision, StoredKey,
+    StoredLink, StoredMark, StoredSubject, Write,
+};
+use sqlx::SqliteConnection;
+
+implement_writes!(SqliteConnection);
