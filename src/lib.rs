@@ -1,3 +1,15 @@
-//! Vouchsafe: evidence in, eligibility out.
+//! Vouchsafe: evidence in, eligibility out, a signed token at the gate.
+//!
+//! Imports run one way: `http → service → {intake, token, storage} → vouchsafe-core`. Deciding fails closed, verifying fails static.
 
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod crypto;
+pub mod http;
+pub mod intake;
+pub mod service;
 pub mod storage;
+pub mod strict_json;
+pub mod telemetry;
+pub mod token;

@@ -443,7 +443,13 @@ pub trait Store: Send + Sync + 'static {
     /// `checked_at_ms` present). Returns the subject's new version.
     async fn record_attestation(&self, new: NewAttestation) -> Intent<i64>;
     /// Records an issued token with its decision and rules; group commit as above. `Exists("tokens")` on a taken jti.
-    async fn record_token(&self, token: StoredToken, decision: StoredDecision, rules: Arc<str>, audit: AuditEntry) -> Intent<()>;
+    async fn record_token(
+        &self,
+        token: StoredToken,
+        decision: StoredDecision,
+        rules: Arc<str>,
+        audit: AuditEntry,
+    ) -> Intent<()>;
     /// Applies a change: all writes or none.
     async fn commit(&self, change: Change) -> Intent<()>;
 

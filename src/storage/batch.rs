@@ -44,11 +44,7 @@ pub(super) trait Engine: Send + 'static {
     type Task: Send + 'static;
     /// Commits what can be committed of `json` and returns ordinal and value of each row written. On an error
     /// nothing is written and no transaction is left open.
-    fn write(
-        &mut self,
-        kind: Kind,
-        json: &str,
-    ) -> impl Future<Output = Result<Vec<(i64, i64)>, sqlx::Error>> + Send;
+    fn write(&mut self, kind: Kind, json: &str) -> impl Future<Output = Result<Vec<(i64, i64)>, sqlx::Error>> + Send;
     /// Why rows were not written, by ordinal; `None` if nothing stands against a row any more.
     fn explain(
         &mut self,
@@ -258,13 +254,7 @@ impl<T: Send + 'static> Queue<T> {
         Ok(answer.map(|_| ()))
     }
 
-    async fn row(
-        &self,
-        kind: Kind,
-        keys: [u64; 3],
-        element: String,
-        rules: Option<(String, Arc<str>)>,
-    ) -> Intent<i64> {
+    async fn row(&self, kind: Kind, keys: [u64; 3], element: String, rules: Option<(String, Arc<str>)>) -> Intent<i64> {
         let (reply, answer) = oneshot::channel();
         let row = Row { kind, keys, element, rules, tries: 0, reply };
         self.sender.send(Job::Row(row)).await.map_err(|_| gone())?;
@@ -458,7 +448,12 @@ fn compatible(rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
 
 impl Conflict {
     /// The first conflict, in the order of the contract, of an attestation that was not written.
-    pub(super) fn of_attestation(duplicate: Option<String>, subject: bool, overtaken: bool, taken: bool) -> Option<Self> {
+    pub(super) fn of_attestation(
+        duplicate: Option<String>,
+        subject: bool,
+        overtaken: bool,
+        taken: bool,
+    ) -> Option<Self> {
         match (duplicate, subject, overtaken, taken) {
             (Some(attestation), ..) => Some(Self::DuplicateEvent { attestation }),
             (_, false, ..) => Some(Self::NoSuchSubject),

@@ -55,11 +55,8 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when `url` does not parse or the database does not answer.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url)?.options(SETTINGS);
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(PATIENCE)
-            .connect_with(options)
-            .await?;
+        let pool =
+            PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE).connect_with(options).await?;
         Ok(Self { queue: Queue::start(PostgresEngine { pool: pool.clone() }), readers: pool })
     }
 
@@ -120,8 +117,7 @@ impl PostgresStore {
             other => other.into(),
         })?;
         let next = rows.first().map_or_else(|| cursor.to_owned(), |row| row.0.clone());
-        let rows =
-            rows.into_iter().filter_map(|(_, kind, key)| Some(FeedRow { kind: kind?, key: key? })).collect();
+        let rows = rows.into_iter().filter_map(|(_, kind, key)| Some(FeedRow { kind: kind?, key: key? })).collect();
         Ok((rows, next))
     }
 

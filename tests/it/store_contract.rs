@@ -526,9 +526,7 @@ async fn subject_is_replaced_only_at_the_version_read(database: &Database) {
         version: 77,
         ..subject("sub_1")
     };
-    let replace = |expected| {
-        change("r", vec![Write::ReplaceSubject { subject: wanted.clone(), expected }])
-    };
+    let replace = |expected| change("r", vec![Write::ReplaceSubject { subject: wanted.clone(), expected }]);
     assert_eq!(store.commit(replace(2)).await.unwrap(), Err(Conflict::Stale("subjects")));
     assert_eq!(store.commit(replace(1)).await.unwrap(), Ok(()));
     assert_eq!(store.commit(replace(1)).await.unwrap(), Err(Conflict::Stale("subjects")));
@@ -676,9 +674,8 @@ async fn record_is_replaced_only_at_its_version(database: &Database) {
 
 async fn timeline_is_in_order_of_approval(database: &Database) {
     let store = database.store().await;
-    let append = |directive: String| {
-        change("t", vec![Write::Timeline { directive, from_ms: 1, action: "{}".to_owned() }])
-    };
+    let append =
+        |directive: String| change("t", vec![Write::Timeline { directive, from_ms: 1, action: "{}".to_owned() }]);
     for n in 0..5 {
         assert_eq!(store.commit(append(n.to_string())).await.unwrap(), Ok(()));
     }
@@ -713,8 +710,7 @@ async fn mark_is_added_once_and_raises_the_version(database: &Database) {
     assert_eq!(store.commit(add(mark("att_1", "superseded", 6))).await.unwrap(), Ok(()));
     assert_eq!(store.commit(add(mark("att_1", "resolved", 7))).await.unwrap(), Ok(()));
     assert_eq!(version(&store, "sub_1").await, 5);
-    let expected =
-        [mark("att_1", "superseded", 6), mark("att_1", "resolved", 7), mark("att_1", "revoked", 7)];
+    let expected = [mark("att_1", "superseded", 6), mark("att_1", "resolved", 7), mark("att_1", "revoked", 7)];
     assert_eq!(store.attestation("att_1").await.unwrap().unwrap().marks, expected);
     assert_eq!(store.load_subject("sub_1").await.unwrap().unwrap().1[0].marks, expected);
 }
@@ -854,11 +850,8 @@ async fn feed_loses_nothing_under_concurrent_writers(database: &Database) {
         writers.spawn(async move {
             for n in 0..25 {
                 let key = format!("{writer}/{n}");
-                let mut change = change(&key, vec![Write::Timeline {
-                    directive: key.clone(),
-                    from_ms: 0,
-                    action: "{}".to_owned(),
-                }]);
+                let mut change =
+                    change(&key, vec![Write::Timeline { directive: key.clone(), from_ms: 0, action: "{}".to_owned() }]);
                 change.feed = vec![FeedRow { kind: "timeline".to_owned(), key }];
                 if n % 5 == 0 {
                     change.writes.push(Write::Release("absent".to_owned()));
@@ -871,9 +864,8 @@ async fn feed_loses_nothing_under_concurrent_writers(database: &Database) {
     done.store(true, Ordering::SeqCst);
     let mut seen = follower.await.unwrap();
     seen.sort();
-    let mut expected: Vec<String> = (0..16)
-        .flat_map(|writer| (0..25).filter(|n| n % 5 != 0).map(move |n| format!("{writer}/{n}")))
-        .collect();
+    let mut expected: Vec<String> =
+        (0..16).flat_map(|writer| (0..25).filter(|n| n % 5 != 0).map(move |n| format!("{writer}/{n}"))).collect();
     expected.sort();
     assert_eq!(seen.len(), 320);
     assert_eq!(seen, expected);
@@ -973,9 +965,8 @@ async fn acknowledged_changes_survive_a_restart(database: &Database) {
     for n in 0..8 {
         add_subject(&store, &format!("sub_{n}")).await;
     }
-    let all: Vec<_> = (0..64)
-        .map(|n| attestation(&n.to_string(), &format!("sub_{}", n % 8), &format!("lin_{n}"), 100))
-        .collect();
+    let all: Vec<_> =
+        (0..64).map(|n| attestation(&n.to_string(), &format!("sub_{}", n % 8), &format!("lin_{n}"), 100)).collect();
     let answers = submit_all(&[store.clone()], all).await;
     assert!(answers.iter().all(|(_, _, answer)| answer.is_ok()));
     let (_, cursor) = store.feed("").await.unwrap();

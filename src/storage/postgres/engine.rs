@@ -128,8 +128,7 @@ impl Engine for PostgresEngine {
             Kind::Attestation => {
                 let mut transaction = self.pool.begin().await?;
                 sqlx::query(LOCK_SUBJECTS).bind(json).execute(&mut *transaction).await?;
-                let won =
-                    sqlx::query_as(WRITE_ATTESTATIONS).bind(json).fetch_all(&mut *transaction).await?;
+                let won = sqlx::query_as(WRITE_ATTESTATIONS).bind(json).fetch_all(&mut *transaction).await?;
                 transaction.commit().await?;
                 Ok(won)
             }

@@ -131,8 +131,7 @@ pub(super) struct SqliteEngine {
 
 impl SqliteEngine {
     pub(super) async fn open(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
-        let options =
-            options.pragma("temp_store", "MEMORY").pragma("cache_size", "-65536").row_buffer_size(BATCH);
+        let options = options.pragma("temp_store", "MEMORY").pragma("cache_size", "-65536").row_buffer_size(BATCH);
         let conn = Self::connect(&options).await?;
         Ok(Self { options, conn })
     }

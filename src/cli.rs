@@ -1,0 +1,239 @@
+//! The command line.
+
+pub mod create;
+pub mod demo;
+pub mod serve;
+
+use crate::clock::SystemClock;
+use crate::config::{Config, LogFormat, RawConfig};
+use crate::crypto::Crypto;
+use crate::intake::geoip::GeoIp;
+use crate::service::App;
+use crate::storage;
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Evidence in, eligibility out, a signed token at the gate.
+#[derive(Debug, Parser)]
+#[command(name = "vouchsafe", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the configuration comes from: defaults, then this file, then `VOUCHSAFE_*`, then flags.
+#[derive(Debug, Args, Clone)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML).
+    #[arg(long, env = "VOUCHSAFE_CONFIG")]
+    config: Option<PathBuf>,
+    /// `sqlite:PATH` or `postgres://…`.
+    #[arg(long)]
+    database: Option<String>,
+    /// Address of the public listener.
+    #[arg(long)]
+    listen: Option<String>,
+    /// Address of the admin listener.
+    #[arg(long)]
+    admin_listen: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Serve(ConfigArgs),
+    /// A running service with hard cases, for the first five minutes; nothing is kept.
+    Demo(demo::DemoArgs),
+    /// Bring the database to this version.
+    Migrate(ConfigArgs),
+    /// API clients.
+    #[command(subcommand)]
+    Client(create::ClientCommand),
+    /// Sources of evidence.
+    #[command(subcommand)]
+    Source(create::SourceCommand),
+    /// Gateways.
+    #[command(subcommand)]
+    Gateway(create::GatewayCommand),
+    /// Audiences of eligibility tokens.
+    #[command(subcommand)]
+    Audience(create::AudienceCommand),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check every link of the log; exit code 1 when one is broken.
+    Verify(ConfigArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Create a master key file, readable by its owner only.
+    Master {
+        /// Where; must not exist.
+        file: PathBuf,
+    },
+}
+
+/// Prints one line to standard output; a closed pipe is no error.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(&args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Migrate(args) => {
+            let config = load(&args)?;
+            storage::open(&config.database).await?.migrate().await?;
+            say(&if args.json {
+                json!({ "migrated": true }).to_string()
+            } else {
+                "the database is up to date".to_owned()
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Client(command) => create::client(command).await,
+        Command::Source(command) => create::source(command).await,
+        Command::Gateway(command) => create::gateway(command).await,
+        Command::Audience(command) => create::audience(command).await,
+        Command::Audit(AuditCommand::Verify(args)) => verify_audit(&args).await,
+        Command::Keys(KeysCommand::Master { file }) => create_master_key(&file),
+    }
+}
+
+/// The configuration from file, environment and flags.
+pub(crate) fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    let mut raw = RawConfig::load(args.config.as_deref())?.overlay(|name| std::env::var(name).ok())?;
+    for (slot, flag) in [
+        (&mut raw.database, &args.database),
+        (&mut raw.listen, &args.listen),
+        (&mut raw.admin_listen, &args.admin_listen),
+    ] {
+        if let Some(value) = flag {
+            *slot = Some(value.clone());
+        }
+    }
+    Ok(Config::check(raw)?)
+}
+
+/// Opens the service as configured, its database migrated.
+pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
+    let crypto = Crypto::from_file(&config.master_key_file)?;
+    let store = storage::open(&config.database).await.context("opening the database")?;
+    store.migrate().await.context("migrating the database")?;
+    let geoip = if config.geoip.is_empty() {
+        GeoIp::empty()
+    } else {
+        GeoIp::open(&config.geoip).context("configuration key `geoip`")?
+    };
+    let app = App::open(store, Arc::new(SystemClock), crypto, config.public_origin.clone(), geoip).await;
+    app.context("opening the service")
+}
+
+/// Starts logging at the configured format; the filter is `RUST_LOG`, else `info`.
+pub(crate) fn logs(format: LogFormat) {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
+    crate::telemetry::install_logs(format, &filter);
+}
+
+async fn verify_audit(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
+    let config = load(args)?;
+    let store = storage::open(&config.database).await?;
+    let mut position = 0;
+    let mut previous = "0".repeat(64);
+    let mut broken: Option<(i64, &str)> = None;
+    'log: loop {
+        let page = store.audit_log(position, 1000).await?;
+        if page.is_empty() {
+            break;
+        }
+        for record in page {
+            let problem = if record.position != position + 1 {
+                Some("a record is missing before this one")
+            } else if record.previous != previous {
+                Some("does not follow the record before it")
+            } else if record.hash != storage::audit_hash(&record.previous, &record.entry) {
+                Some("its content was altered")
+            } else {
+                None
+            };
+            if let Some(problem) = problem {
+                broken = Some((record.position, problem));
+                break 'log;
+            }
+            position = record.position;
+            previous = record.hash;
+        }
+    }
+    let backlog = store.audit_backlog().await?;
+    let report = match broken {
+        Some((at, problem)) => json!({ "valid": false, "position": at, "problem": problem }),
+        None => json!({ "valid": true, "records": position, "head": previous, "not_yet_linked": backlog }),
+    };
+    say(&if args.json { report.to_string() } else { human(&report) });
+    Ok(if broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn human(report: &Value) -> String {
+    if report["valid"] == true {
+        format!(
+            "the audit log is intact: {} records, head {}, {} not yet linked",
+            report["records"], report["head"], report["not_yet_linked"]
+        )
+    } else {
+        format!("the audit log is broken at record {}: {}", report["position"], report["problem"])
+    }
+}
+
+/// Writes 32 random bytes to a new file of mode 0400.
+pub(crate) fn create_master_key(file: &std::path::Path) -> anyhow::Result<ExitCode> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let bytes: [u8; 32] = crate::crypto::random()?;
+    let mut out = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o400)
+        .open(file)
+        .with_context(|| format!("creating `{}`", file.display()))?;
+    out.write_all(&bytes)?;
+    out.sync_all()?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,195 @@
+//! `client create`, `source create`, `gateway create`, `audience create`: at the machine, with its keys.
+
+use super::{ConfigArgs, load, open, say};
+use crate::service::world::{Audience, Source, Vendor, VendorSecrets};
+use crate::service::{Actor, ServiceError};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use vouchsafe_core::facts::{Grade, SourceKind};
+use vouchsafe_core::ids::ResourcePattern;
+
+/// `vouchsafe client …`
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Create an API client; its secret is shown once.
+    Create(NewClient),
+}
+
+/// An API client.
+#[derive(Debug, Args)]
+pub struct NewClient {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// For people.
+    #[arg(long)]
+    name: String,
+    /// The person who answers for it.
+    #[arg(long)]
+    owner: String,
+    /// What it may do; may be repeated.
+    #[arg(long = "scope", required = true)]
+    scopes: Vec<String>,
+    /// Sources it may speak for; may be repeated.
+    #[arg(long = "source")]
+    sources: Vec<String>,
+    /// The organisation it is.
+    #[arg(long)]
+    organisation: Option<String>,
+}
+
+/// `vouchsafe source …`
+#[derive(Debug, Subcommand)]
+pub enum SourceCommand {
+    /// Register a source.
+    Create(NewSource),
+}
+
+/// A source.
+#[derive(Debug, Args)]
+pub struct NewSource {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// For people.
+    #[arg(long)]
+    name: String,
+    /// `registry`, `document_vendor`, `reviewer`, `employer`, `network`.
+    #[arg(long)]
+    kind: String,
+    /// Highest grade a client may claim for it.
+    #[arg(long, default_value = "STRONG")]
+    max_grade: String,
+    /// Corporate group that judges.
+    #[arg(long)]
+    assessor: Option<String>,
+    /// Native vendor: `onfido`.
+    #[arg(long, requires = "base_url", requires = "secrets_file")]
+    vendor: Option<String>,
+    /// The vendor's API origin.
+    #[arg(long)]
+    base_url: Option<String>,
+    /// JSON file `{"webhook_tokens": […], "api_token": "…"}`, so that no secret stands in a command line.
+    #[arg(long)]
+    secrets_file: Option<PathBuf>,
+    /// Accept results of test environments.
+    #[arg(long)]
+    test_only: bool,
+}
+
+/// `vouchsafe gateway …`
+#[derive(Debug, Subcommand)]
+pub enum GatewayCommand {
+    /// Create a gateway; its key is shown once.
+    Create(NewGateway),
+}
+
+/// A gateway.
+#[derive(Debug, Args)]
+pub struct NewGateway {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// For people.
+    #[arg(long)]
+    name: String,
+    /// A resource or family it guards; may be repeated.
+    #[arg(long = "resource", required = true)]
+    resources: Vec<String>,
+    /// Audience whose tokens it accepts.
+    #[arg(long)]
+    audience: String,
+    /// It may assert callers it authenticated itself.
+    #[arg(long)]
+    asserts: bool,
+    /// 403 or 451.
+    #[arg(long, default_value_t = 403)]
+    deny_status: u16,
+}
+
+/// `vouchsafe audience …`
+#[derive(Debug, Subcommand)]
+pub enum AudienceCommand {
+    /// Register an audience of eligibility tokens.
+    Create(NewAudience),
+}
+
+/// An audience.
+#[derive(Debug, Args)]
+pub struct NewAudience {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The `aud` of its tokens.
+    #[arg(long)]
+    id: String,
+    /// For people.
+    #[arg(long)]
+    name: String,
+    /// A resource or family its tokens may name; may be repeated.
+    #[arg(long = "resource", required = true)]
+    resources: Vec<String>,
+    /// `ES256`, `EdDSA` or `RS256`.
+    #[arg(long, default_value = "ES256")]
+    alg: String,
+}
+
+fn patterns(list: &[String]) -> anyhow::Result<Vec<ResourcePattern>> {
+    list.iter().map(|text| Ok(ResourcePattern::parse(text)?)).collect()
+}
+
+fn report(json: bool, value: &Value) -> ExitCode {
+    if json {
+        say(&value.to_string());
+    } else if let Some(members) = value.as_object() {
+        for (name, value) in members {
+            say(&format!("{name}: {}", value.as_str().unwrap_or_default()));
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+pub(crate) async fn client(ClientCommand::Create(new): ClientCommand) -> anyhow::Result<ExitCode> {
+    let app = open(&load(&new.config)?).await?;
+    let scopes: BTreeSet<String> = new.scopes.into_iter().collect();
+    let sources = new.sources.into_iter().collect();
+    let created =
+        app.create_client(&Actor::command_line(), &new.name, &new.owner, scopes, sources, new.organisation).await?;
+    Ok(report(new.config.json, &json!({ "client_id": created.id, "client_secret": created.secret })))
+}
+
+pub(crate) async fn source(SourceCommand::Create(new): SourceCommand) -> anyhow::Result<ExitCode> {
+    let app = open(&load(&new.config)?).await?;
+    let kind: SourceKind = serde_json::from_value(json!(new.kind)).map_err(|_| ServiceError::Invalid {
+        pointer: "--kind".to_owned(),
+        problem: "is no kind of source".to_owned(),
+    })?;
+    let max_grade: Grade = serde_json::from_value(json!(new.max_grade))
+        .map_err(|_| ServiceError::Invalid { pointer: "--max-grade".to_owned(), problem: "is no grade".to_owned() })?;
+    let (vendor, secrets) = match (new.vendor, new.base_url, new.secrets_file) {
+        (Some(name), Some(base_url), Some(file)) => {
+            let secrets: VendorSecrets = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+            (Some(Vendor { name, base_url, production: !new.test_only }), Some(secrets))
+        }
+        _ => (None, None),
+    };
+    let source = Source { name: new.name, kind, assessor: new.assessor, max_grade, vendor };
+    let id = app.create_source(&Actor::command_line(), source, secrets).await?;
+    Ok(report(new.config.json, &json!({ "source": id })))
+}
+
+pub(crate) async fn gateway(GatewayCommand::Create(new): GatewayCommand) -> anyhow::Result<ExitCode> {
+    let app = open(&load(&new.config)?).await?;
+    let resources = patterns(&new.resources)?;
+    let created = app
+        .create_gateway(&Actor::command_line(), &new.name, resources, &new.audience, new.asserts, new.deny_status)
+        .await?;
+    Ok(report(new.config.json, &json!({ "gateway": created.id, "key": created.secret })))
+}
+
+pub(crate) async fn audience(AudienceCommand::Create(new): AudienceCommand) -> anyhow::Result<ExitCode> {
+    let app = open(&load(&new.config)?).await?;
+    let audience =
+        Audience { name: new.name, alg: new.alg, resources: patterns(&new.resources)?, pairwise: true, details: false };
+    app.create_audience(&Actor::command_line(), &new.id, audience).await?;
+    Ok(report(new.config.json, &json!({ "audience": new.id })))
+}

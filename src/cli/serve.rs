@@ -1,0 +1,119 @@
+//! `vouchsafe serve`: listeners, background jobs, graceful end.
+
+use super::{ConfigArgs, load, logs, open};
+use crate::http::{Edge, admin_router, router};
+use crate::service::App;
+use anyhow::Context as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long open requests may take after the signal.
+const DRAIN: Duration = Duration::from_secs(30);
+
+pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
+    let config = load(args)?;
+    logs(config.log);
+    let app = open(&config).await?;
+    let public = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
+    let admin = TcpListener::bind(config.admin_listen)
+        .await
+        .with_context(|| format!("listening on {}", config.admin_listen))?;
+    tracing::info!(listen = %config.listen, admin = %config.admin_listen, "ready");
+    serve(app, config.trusted_proxies.into(), public, admin, signalled()).await
+}
+
+/// Serves until `until` completes, then drains. A crashed task makes the exit code non-zero.
+pub(crate) async fn serve(
+    app: Arc<App>,
+    trusted_proxies: Arc<[ipnet::IpNet]>,
+    public: TcpListener,
+    admin: TcpListener,
+    until: impl Future<Output = ()>,
+) -> anyhow::Result<ExitCode> {
+    let metrics = crate::telemetry::install_metrics();
+    let edge = Edge { app: Arc::clone(&app), trusted_proxies, metrics };
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let mut jobs = tokio::task::JoinSet::new();
+    for (listener, routes) in [(public, router(edge.clone())), (admin, admin_router(edge))] {
+        let stopped = stop.clone();
+        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        jobs.spawn(tasks.track_future(async move {
+            let done = axum::serve(listener, service).with_graceful_shutdown(stopped.cancelled_owned()).await;
+            done.map_err(|error| error.to_string())
+        }));
+    }
+    jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(link(app, stop.clone())));
+    tasks.close();
+    let mut code = ExitCode::SUCCESS;
+    tokio::select! {
+        () = until => tracing::info!("stopping"),
+        Some(ended) = jobs.join_next() => {
+            tracing::error!(?ended, "a task ended by itself");
+            code = ExitCode::FAILURE;
+        }
+    }
+    stop.cancel();
+    let drained = tokio::select! {
+        () = tasks.wait() => true,
+        () = tokio::time::sleep(DRAIN) => false,
+        () = signalled() => false,
+    };
+    if !drained {
+        tracing::error!("stopped before all requests were answered");
+        code = ExitCode::FAILURE;
+    }
+    Ok(code)
+}
+
+/// How often the feed is read and audit entries are linked.
+const PERIOD: Duration = Duration::from_millis(500);
+
+async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
+        if let Err(error) = app.poll_feed().await {
+            tracing::error!(error = %error, "the change feed cannot be read");
+        }
+    }
+    Ok(())
+}
+
+async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
+        link_audit(&app).await;
+    }
+    link_audit(&app).await;
+    Ok(())
+}
+
+async fn link_audit(app: &App) {
+    loop {
+        match app.store.sequence_audit(1000).await {
+            Ok(1000) => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::error!(error = %error, "audit entries cannot be linked");
+                return;
+            }
+        }
+    }
+}
+
+/// Completes at the first interrupt or terminate signal.
+pub(crate) async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,152 @@
+//! The HTTP edge: the route table on one screen. Handlers extract, call one use case, and map.
+
+pub mod admin;
+pub mod decisions;
+pub mod evidence;
+pub mod extract;
+pub mod gateway;
+pub mod oauth;
+pub mod ops;
+pub mod problem;
+pub mod rules;
+pub mod subjects;
+
+use crate::service::App;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ClientCredentials, Flow, OAuth2, Scopes, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// What every handler can reach.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// The service.
+    pub app: Arc<App>,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Arc<[ipnet::IpNet]>,
+    /// Renders the metrics, where a recorder is installed.
+    pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
+}
+
+/// Largest body we read, except for vendors' deliveries.
+const BODY_LIMIT: usize = 256 * 1024;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Vouchsafe",
+        description = "Eligibility verification: evidence in, eligibility out, a signed token at the gate. Errors are RFC 9457 problems."
+    ),
+    modifiers(&ClientCredentialsScheme)
+)]
+struct Description;
+
+struct ClientCredentialsScheme;
+
+impl utoipa::Modify for ClientCredentialsScheme {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scopes = Scopes::from_iter(crate::service::admin::SCOPES.map(|scope| (scope, scope)));
+        let flow = Flow::ClientCredentials(ClientCredentials::new("/oauth2/token", scopes));
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("client", SecurityScheme::OAuth2(OAuth2::new([flow])));
+    }
+}
+
+/// Routes that need an access token; each handler names its scope.
+fn guarded() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .routes(routes!(subjects::create, subjects::list))
+        .routes(routes!(subjects::show))
+        .routes(routes!(subjects::link, subjects::links))
+        .routes(routes!(subjects::unlink))
+        .routes(routes!(subjects::bind_session))
+        .routes(routes!(evidence::attest, evidence::list))
+        .routes(routes!(evidence::revoke))
+        .routes(routes!(evidence::vouch))
+        .routes(routes!(evidence::withdraw))
+        .routes(routes!(evidence::observe))
+        .routes(routes!(decisions::eligibility))
+        .routes(routes!(decisions::show))
+        .routes(routes!(decisions::issue))
+        .routes(routes!(rules::create_policy, rules::list_policies))
+        .routes(routes!(rules::create_definition, rules::list_definitions))
+        .routes(routes!(rules::create_set, rules::list_sets))
+        .routes(routes!(rules::propose, rules::list_directives))
+        .routes(routes!(rules::show_directive))
+        .routes(routes!(rules::approve))
+        .routes(routes!(admin::create_organisation, admin::list_organisations))
+        .routes(routes!(admin::create_source, admin::list_sources))
+        .routes(routes!(admin::create_client, admin::list_clients))
+        .routes(routes!(admin::create_gateway, admin::list_gateways))
+        .routes(routes!(admin::create_audience, admin::list_audiences))
+}
+
+/// Routes that authenticate in their own way, or are public by purpose.
+fn public() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .routes(routes!(oauth::token))
+        .routes(routes!(oauth::introspect))
+        .routes(routes!(oauth::revoke))
+        .routes(routes!(oauth::jwks))
+        .routes(routes!(oauth::metadata))
+        .routes(routes!(evidence::webhook))
+        .routes(routes!(gateway::check))
+        .routes(routes!(ops::livez))
+        .routes(routes!(ops::readyz))
+}
+
+/// The public listener.
+#[must_use]
+pub fn router(edge: Edge) -> Router {
+    let (router, openapi) =
+        OpenApiRouter::with_openapi(Description::openapi()).merge(guarded()).merge(public()).split_for_parts();
+    let document: Arc<str> = openapi.to_json().unwrap_or_default().into();
+    let describe = move || {
+        let document = Arc::clone(&document);
+        async move { ([("content-type", "application/json")], document.to_string()) }
+    };
+    router
+        .route("/openapi.json", axum::routing::get(describe))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(count))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(15)))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .with_state(edge)
+}
+
+/// The admin listener: health and metrics.
+#[must_use]
+pub fn admin_router(edge: Edge) -> Router {
+    Router::new()
+        .route("/livez", axum::routing::get(ops::livez))
+        .route("/readyz", axum::routing::get(ops::readyz))
+        .route("/metrics", axum::routing::get(ops::metrics))
+        .with_state(edge)
+}
+
+/// Counts and times requests by route, never by path: paths hold subject ids.
+async fn count(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let status = response.status().as_u16().to_string();
+    metrics::counter!("vouchsafe_http_requests_total", "route" => route.clone(), "status" => status).increment(1);
+    metrics::histogram!("vouchsafe_http_request_duration_seconds", "route" => route)
+        .record(begun.elapsed().as_secs_f64());
+    response
+}

@@ -1,0 +1,314 @@
+//! Administration: organisations, sources, clients, gateways, audiences.
+
+use super::Edge;
+use super::extract::{Auth, Checked, Page};
+use super::problem::Problem;
+use super::rules::records;
+use crate::service::Actor;
+use crate::service::world::{Audience, Organisation, Source, Vendor, VendorSecrets};
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use utoipa::ToSchema;
+use validator::Validate;
+use vouchsafe_core::facts::{Grade, SourceKind};
+use vouchsafe_core::ids::ResourcePattern;
+
+fn patterns(list: &[String]) -> Result<Vec<ResourcePattern>, Problem> {
+    list.iter()
+        .enumerate()
+        .map(|(index, text)| {
+            ResourcePattern::parse(text)
+                .map_err(|error| Problem::invalid().field(format!("/resources/{index}"), error.to_string()))
+        })
+        .collect()
+}
+
+/// An organisation to register.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrganisation {
+    /// `org_…`; absent means a new one.
+    #[validate(length(min = 1, max = 80))]
+    id: Option<String>,
+    /// For people.
+    #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    /// Whether its identity was verified.
+    #[serde(default)]
+    verified: bool,
+    /// Public JWKs its vouches are signed with.
+    #[serde(default)]
+    #[validate(length(max = 16))]
+    #[schema(value_type = Vec<Object>)]
+    keys: Vec<Value>,
+}
+
+/// A source to register.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSource {
+    /// For people.
+    #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    /// `registry`, `document_vendor`, `reviewer`.
+    #[schema(value_type = String)]
+    kind: SourceKind,
+    /// Corporate group that judges.
+    #[validate(length(min = 1, max = 80))]
+    assessor: Option<String>,
+    /// Highest grade a client may claim for it.
+    #[schema(value_type = Option<String>)]
+    max_grade: Option<Grade>,
+    /// Native vendor.
+    #[validate(nested)]
+    vendor: Option<NewVendor>,
+}
+
+/// Settings and secrets of a native vendor.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewVendor {
+    /// `onfido`.
+    #[validate(length(min = 1, max = 40))]
+    name: String,
+    /// API origin, such as `https://api.eu.onfido.com`.
+    #[validate(length(min = 1, max = 200))]
+    base_url: String,
+    /// Webhook tokens; two while one is rotated.
+    #[validate(length(min = 1, max = 2))]
+    webhook_tokens: Vec<String>,
+    /// API token.
+    #[validate(length(min = 1, max = 400))]
+    api_token: String,
+    /// Accept results of test environments.
+    #[serde(default)]
+    test_only: bool,
+}
+
+/// An API client to create.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewClient {
+    /// For people.
+    #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    /// The person who answers for it.
+    #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    owner: String,
+    /// What it may do.
+    scopes: BTreeSet<String>,
+    /// Sources it may speak for.
+    #[serde(default)]
+    sources: BTreeSet<String>,
+    /// The organisation it is.
+    organisation: Option<String>,
+}
+
+/// A gateway to create.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewGateway {
+    /// For people.
+    #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    /// Resources and families it guards.
+    #[validate(length(min = 1, max = 100))]
+    resources: Vec<String>,
+    /// Audience whose tokens it accepts.
+    #[validate(length(min = 1, max = 200))]
+    audience: String,
+    /// Whether it may assert callers it authenticated itself.
+    #[serde(default)]
+    asserts: bool,
+    /// 403, or 451 where the gateway passes it on.
+    deny_status: Option<u16>,
+}
+
+/// An audience to register.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAudience {
+    /// The `aud` of its tokens.
+    #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    id: String,
+    /// For people.
+    #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    /// `ES256` (default), `EdDSA`, `RS256`.
+    alg: Option<String>,
+    /// Resources and families its tokens may name.
+    #[validate(length(min = 1, max = 100))]
+    resources: Vec<String>,
+    /// Whether its subjects are pairwise (default yes).
+    pairwise: Option<bool>,
+    /// Whether it receives status and confidence.
+    #[serde(default)]
+    details: bool,
+}
+
+/// Registers an organisation.
+#[utoipa::path(post, path = "/v1/organisations", tag = "admin", request_body = NewOrganisation, security(("client" = ["admin"])),
+    responses((status = 201, description = "created"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn create_organisation(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Checked(new): Checked<NewOrganisation>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.require("admin")?;
+    let actor = Actor::client(&caller.id);
+    let organisation = Organisation { name: new.name, verified: new.verified, keys: new.keys };
+    let id = edge.app.create_organisation(&actor, new.id, organisation).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
+}
+
+/// Registers a source.
+#[utoipa::path(post, path = "/v1/sources", tag = "admin", request_body = NewSource, security(("client" = ["admin"])),
+    responses((status = 201, description = "created"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn create_source(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Checked(new): Checked<NewSource>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.require("admin")?;
+    let actor = Actor::client(&caller.id);
+    let (vendor, secrets) = match new.vendor {
+        Some(vendor) => (
+            Some(Vendor { name: vendor.name, base_url: vendor.base_url, production: !vendor.test_only }),
+            Some(VendorSecrets { webhook_tokens: vendor.webhook_tokens, api_token: vendor.api_token }),
+        ),
+        None => (None, None),
+    };
+    let source = Source {
+        name: new.name,
+        kind: new.kind,
+        assessor: new.assessor,
+        max_grade: new.max_grade.unwrap_or(Grade::Strong),
+        vendor,
+    };
+    let id = edge.app.create_source(&actor, source, secrets).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
+}
+
+/// Creates an API client; its secret is shown once.
+#[utoipa::path(post, path = "/v1/clients", tag = "admin", request_body = NewClient, security(("client" = ["admin"])),
+    responses((status = 201, description = "created"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn create_client(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Checked(new): Checked<NewClient>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.require("admin")?;
+    let actor = Actor::client(&caller.id);
+    let created =
+        edge.app.create_client(&actor, &new.name, &new.owner, new.scopes, new.sources, new.organisation).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "client_id": created.id, "client_secret": created.secret }))))
+}
+
+/// Creates a gateway; its key is shown once.
+#[utoipa::path(post, path = "/v1/gateways", tag = "admin", request_body = NewGateway, security(("client" = ["admin"])),
+    responses((status = 201, description = "created"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn create_gateway(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Checked(new): Checked<NewGateway>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.require("admin")?;
+    let actor = Actor::client(&caller.id);
+    let resources = patterns(&new.resources)?;
+    let deny_status = new.deny_status.unwrap_or(403);
+    let created =
+        edge.app.create_gateway(&actor, &new.name, resources, &new.audience, new.asserts, deny_status).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": created.id, "key": created.secret }))))
+}
+
+/// Registers an audience of eligibility tokens.
+#[utoipa::path(post, path = "/v1/audiences", tag = "admin", request_body = NewAudience, security(("client" = ["admin"])),
+    responses((status = 201, description = "created"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn create_audience(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Checked(new): Checked<NewAudience>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.require("admin")?;
+    let actor = Actor::client(&caller.id);
+    let audience = Audience {
+        name: new.name,
+        alg: new.alg.unwrap_or_else(|| "ES256".to_owned()),
+        resources: patterns(&new.resources)?,
+        pairwise: new.pairwise.unwrap_or(true),
+        details: new.details,
+    };
+    edge.app.create_audience(&actor, &new.id, audience).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": new.id }))))
+}
+
+/// Organisations.
+#[utoipa::path(get, path = "/v1/organisations", tag = "admin", params(Page), security(("client" = ["admin"])),
+    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn list_organisations(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("admin")?;
+    records(&edge, "organisation", &page).await
+}
+
+/// Sources.
+#[utoipa::path(get, path = "/v1/sources", tag = "admin", params(Page), security(("client" = ["admin"])),
+    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn list_sources(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("admin")?;
+    records(&edge, "source", &page).await
+}
+
+/// Clients.
+#[utoipa::path(get, path = "/v1/clients", tag = "admin", params(Page), security(("client" = ["admin"])),
+    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn list_clients(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("admin")?;
+    records(&edge, "client", &page).await
+}
+
+/// Gateways.
+#[utoipa::path(get, path = "/v1/gateways", tag = "admin", params(Page), security(("client" = ["admin"])),
+    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn list_gateways(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("admin")?;
+    records(&edge, "gateway", &page).await
+}
+
+/// Audiences.
+#[utoipa::path(get, path = "/v1/audiences", tag = "admin", params(Page), security(("client" = ["admin"])),
+    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn list_audiences(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("admin")?;
+    records(&edge, "audience", &page).await
+}

@@ -1,0 +1,121 @@
+//! Decisions and the tokens that state them.
+
+use super::Edge;
+use super::extract::{Auth, Checked};
+use super::problem::Problem;
+use super::subjects::subject_id;
+use crate::service::Actor;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use validator::Validate;
+use vouchsafe_core::ids::ResourceId;
+use vouchsafe_core::{Decision, Second, explain};
+
+/// What is asked.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Question {
+    /// The restricted resource.
+    resource: String,
+    /// An earlier instant, RFC 3339.
+    #[param(value_type = Option<String>)]
+    at: Option<String>,
+}
+
+/// The decision with both texts of its reasons.
+fn body(decision: &Decision) -> Value {
+    let texts: Vec<Value> = decision
+        .reasons
+        .iter()
+        .map(|code| {
+            let (subject, operator) = explain::texts(code);
+            json!({ "code": code, "subject": subject, "operator": operator })
+        })
+        .collect();
+    let mut body = json!(decision);
+    if let Some(members) = body.as_object_mut() {
+        members.insert("reason_texts".to_owned(), json!(texts));
+        members.insert("pending".to_owned(), json!([]));
+        members.insert("upcoming".to_owned(), json!([]));
+        members.insert("alternatives".to_owned(), json!([]));
+    }
+    body
+}
+
+fn resource_id(text: &str) -> Result<ResourceId, Problem> {
+    ResourceId::parse(text).map_err(|error| Problem::invalid().field("/resource", error.to_string()))
+}
+
+/// May the subject use the resource, and why?
+#[utoipa::path(get, path = "/v1/subjects/{id}/eligibility", tag = "decisions", params(("id" = String, Path), Question), security(("client" = ["eligibility:read"])),
+    responses((status = 200, description = "the decision"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn eligibility(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+    Query(question): Query<Question>,
+) -> Result<impl IntoResponse, Problem> {
+    caller.require("eligibility:read")?;
+    let subject = subject_id(&id)?;
+    let resource = resource_id(&question.resource)?;
+    let decision = match question.at {
+        Some(at) => {
+            let at = Second::parse(&at).map_err(|error| Problem::invalid().field("/at", error.to_string()))?;
+            edge.app.eligibility_at(&subject, &resource, at).await?.0
+        }
+        None => {
+            let (decision, rules) = edge.app.eligibility(&subject, &resource).await?;
+            edge.app.record_decision(&Actor::client(&caller.id), &decision, &rules).await?;
+            decision
+        }
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body(&decision))))
+}
+
+/// A recorded decision, derived again from its inputs.
+#[utoipa::path(get, path = "/v1/decisions/{id}", tag = "decisions", params(("id" = String, Path)), security(("client" = ["eligibility:read"])),
+    responses((status = 200, description = "the decision"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub async fn show(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("eligibility:read")?;
+    Ok(Json(body(&edge.app.decision(&id).await?)))
+}
+
+/// A token wanted.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// The restricted resource.
+    #[validate(length(min = 1, max = 128))]
+    #[schema(min_length = 1, max_length = 128)]
+    resource: String,
+    /// Audience id.
+    #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    audience: String,
+}
+
+/// Issues a signed eligibility token while the subject is eligible.
+#[utoipa::path(post, path = "/v1/subjects/{id}/tokens", tag = "decisions", params(("id" = String, Path)), request_body = NewToken, security(("client" = ["tokens:issue"])),
+    responses((status = 201, description = "a token"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn issue(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+    Checked(new): Checked<NewToken>,
+) -> Result<impl IntoResponse, Problem> {
+    caller.require("tokens:issue")?;
+    let resource = resource_id(&new.resource)?;
+    let issued =
+        edge.app.issue(&Actor::client(&caller.id), &caller.id, &subject_id(&id)?, &resource, &new.audience).await?;
+    let body = json!({ "token": issued.token, "token_type": "eligibility+jwt", "jti": issued.jti, "expires_in": issued.expires_in, "decision": issued.decision });
+    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))
+}

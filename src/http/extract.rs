@@ -1,0 +1,151 @@
+//! Extractors: the authenticated caller, and checked bodies with field pointers.
+
+use super::Edge;
+use super::problem::Problem;
+use crate::service::authenticate::Caller;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use validator::{Validate, ValidationErrors, ValidationErrorsKind};
+
+/// The bearer token of a request, if it has exactly one well-formed `Authorization: Bearer`.
+#[must_use]
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
+}
+
+/// An authenticated API client.
+#[derive(Debug)]
+pub struct Auth(pub Caller);
+
+impl FromRequestParts<Edge> for Auth {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+        let token = bearer(&parts.headers)
+            .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "authenticate first"))?;
+        Ok(Self(edge.app.caller(token).await?))
+    }
+}
+
+/// A JSON body of known members, checked by `validator`.
+#[derive(Debug)]
+pub struct Checked<T>(pub T);
+
+impl<T: DeserializeOwned + Validate> FromRequest<Edge> for Checked<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, edge: &Edge) -> Result<Self, Problem> {
+        let json =
+            request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+                value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+            });
+        if !json {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "send `application/json`",
+            ));
+        }
+        let bytes = axum::body::Bytes::from_request(request, edge).await.map_err(|rejection| too_large(&rejection))?;
+        let value: T = parse(&bytes)?;
+        if let Err(errors) = value.validate() {
+            let mut problem = Problem::invalid();
+            pointers("", &errors, &mut problem);
+            return Err(problem);
+        }
+        Ok(Self(value))
+    }
+}
+
+/// The answer to a body that could not be read.
+pub fn too_large(rejection: &BytesRejection) -> Problem {
+    Problem::new(rejection.status(), "body_unreadable", "the body is too large or broke off")
+}
+
+/// Reads JSON, refusing duplicate members anywhere; the message names the place, never the content.
+///
+/// # Errors
+/// 400 for text that is no JSON, 422 for members that do not fit.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let value = crate::strict_json::parse(bytes).map_err(|_| {
+        Problem::new(StatusCode::BAD_REQUEST, "not_json", "the body is not JSON, or names a member twice")
+    })?;
+    serde_json::from_value(value).map_err(|error| {
+        // serde names the offending member and what was expected; the offending value is cut off.
+        let text = error.to_string();
+        let shown = match text.split_once(['`', '"']) {
+            Some((head, _)) if head.starts_with("invalid") => "a member has the wrong type or value".to_owned(),
+            _ => text,
+        };
+        Problem::invalid().field("", shown)
+    })
+}
+
+/// Field pointers from `validator`, without the rejected values.
+fn pointers(base: &str, errors: &ValidationErrors, problem: &mut Problem) {
+    for (name, kind) in errors.errors() {
+        let pointer = format!("{base}/{name}");
+        match kind {
+            ValidationErrorsKind::Struct(inner) => pointers(&pointer, inner, problem),
+            ValidationErrorsKind::List(items) => {
+                for (index, inner) in items {
+                    pointers(&format!("{pointer}/{index}"), inner, problem);
+                }
+            }
+            ValidationErrorsKind::Field(list) => {
+                for error in list {
+                    let text = error.message.as_ref().map_or_else(
+                        || {
+                            let limit = |name: &str| error.params.get(name).map(ToString::to_string);
+                            match (limit("min"), limit("max")) {
+                                (Some(min), Some(max)) => format!("must be between {min} and {max} long"),
+                                (Some(min), None) => format!("must be at least {min} long"),
+                                (None, Some(max)) => format!("must be at most {max} long"),
+                                (None, None) => "does not fit".to_owned(),
+                            }
+                        },
+                        ToString::to_string,
+                    );
+                    problem.errors.push(super::problem::FieldError { pointer: pointer.clone(), detail: text });
+                }
+            }
+        }
+    }
+}
+
+/// Paging: `?limit=&cursor=`; the cursor is the last id of the page before.
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Page {
+    /// At most this many, 1 to 200.
+    pub limit: Option<i64>,
+    /// From the page before.
+    pub cursor: Option<String>,
+}
+
+impl Page {
+    /// Limit and starting point, in bounds.
+    ///
+    /// # Errors
+    /// 422 for a limit out of bounds.
+    pub fn bounds(&self) -> Result<(i64, &str), Problem> {
+        let limit = self.limit.unwrap_or(50);
+        if !(1..=200).contains(&limit) {
+            return Err(Problem::invalid().field("/limit", "must be between 1 and 200"));
+        }
+        Ok((limit, self.cursor.as_deref().unwrap_or("")))
+    }
+}
+
+/// A page of items with the cursor of the next.
+#[must_use]
+pub fn page_body<T: serde::Serialize>(items: &[T], limit: i64, last: Option<String>) -> axum::Json<serde_json::Value> {
+    let full = i64::try_from(items.len()).is_ok_and(|count| count == limit);
+    axum::Json(serde_json::json!({ "items": items, "next_cursor": if full { last } else { None } }))
+}

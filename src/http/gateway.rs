@@ -1,0 +1,108 @@
+//! `GET /gateway/check/{resource}`: one answer for every gateway that can ask by HTTP.
+
+use super::Edge;
+use super::extract::bearer;
+use crate::intake::client_address::client_address;
+use crate::service::ServiceError;
+use crate::service::gateway::{Credential, Verdict};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use std::net::{IpAddr, SocketAddr};
+use vouchsafe_core::ids::ResourceId;
+
+const DECISION: HeaderName = HeaderName::from_static("x-eligibility-decision");
+const REASON: HeaderName = HeaderName::from_static("x-eligibility-reason");
+const VALID_UNTIL: HeaderName = HeaderName::from_static("x-eligibility-valid-until");
+const SUBJECT: HeaderName = HeaderName::from_static("x-eligibility-subject");
+const STALE: HeaderName = HeaderName::from_static("x-eligibility-stale");
+
+fn answer(status: StatusCode, set: &[(HeaderName, &str)]) -> Response {
+    let mut response = status.into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in set {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name.clone(), value);
+        }
+    }
+    response
+}
+
+fn challenge(error: &str) -> Response {
+    let text = if error.is_empty() { "Bearer".to_owned() } else { format!("Bearer error=\"{error}\"") };
+    answer(StatusCode::UNAUTHORIZED, &[(header::WWW_AUTHENTICATE, text.as_str())])
+}
+
+/// One value of a header; given twice it counts as unusable.
+fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok().map(str::trim).filter(|text| !text.is_empty()),
+        _ => None,
+    }
+}
+
+/// The address the request came from, behind configured proxies only.
+fn address(edge: &Edge, headers: &HeaderMap, peer: IpAddr) -> Option<IpAddr> {
+    let mut forwarded = Vec::new();
+    for value in headers.get_all("x-forwarded-for") {
+        // Bytes that are no text are no evidence.
+        forwarded.push(value.to_str().ok()?);
+    }
+    client_address(peer, &forwarded, &edge.trusted_proxies)
+}
+
+/// May this caller pass to the resource? 200 with empty body, 401, 403 (or 451), 503 when it cannot know.
+#[utoipa::path(get, path = "/gateway/check/{resource}", tag = "gateway", params(("resource" = String, Path), ("X-Gateway-Key" = String, Header), ("X-Vouchsafe-Caller" = Option<String>, Header)),
+    responses((status = 200, description = "pass"), (status = 401, description = "no valid credential"), (status = 403, description = "not eligible"), (status = 451, description = "not eligible, where configured"), (status = 503, description = "cannot know")))]
+pub async fn check(
+    State(edge): State<Edge>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(resource): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(key) = single(&headers, "x-gateway-key") else { return challenge("") };
+    let Ok((_, gateway)) = edge.app.gateway(key) else { return challenge("") };
+    let refused = StatusCode::from_u16(gateway.deny_status).unwrap_or(StatusCode::FORBIDDEN);
+    let Ok(resource) = ResourceId::parse(&resource) else {
+        return answer(refused, &[(REASON, "resource.ungoverned")]);
+    };
+    // SECURITY: the header counts only from a gateway that may assert; from any other it is as if it were not there.
+    let asserted = if gateway.asserts { single(&headers, "x-vouchsafe-caller") } else { None };
+    let credential = match (asserted, bearer(&headers)) {
+        (Some(caller), _) => Credential::Asserted(caller),
+        (None, Some(token)) => Credential::Token(token),
+        (None, None) => Credential::None,
+    };
+    let address = address(&edge, &headers, peer.ip());
+    match edge.app.check(&gateway, credential, &resource, address).await {
+        Ok(Verdict::Admit(passed)) => {
+            metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "admit").increment(1);
+            let mut set = vec![
+                (DECISION, passed.decision.as_str()),
+                (VALID_UNTIL, passed.valid_until.as_str()),
+                (SUBJECT, passed.subject.as_str()),
+            ];
+            if passed.stale {
+                set.push((STALE, "true"));
+            }
+            answer(StatusCode::OK, &set)
+        }
+        Ok(Verdict::Challenge(error)) => {
+            metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "challenge").increment(1);
+            challenge(error)
+        }
+        Ok(Verdict::Refuse { reason, decision }) => {
+            metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "refuse").increment(1);
+            let mut set = vec![(REASON, reason.as_str())];
+            set.extend(decision.as_deref().map(|decision| (DECISION, decision)));
+            answer(refused, &set)
+        }
+        Err(ServiceError::NotFound(_)) => answer(refused, &[(REASON, "resource.ungoverned")]),
+        Err(error) => {
+            tracing::error!(error = %error, "gateway check cannot be answered");
+            metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "unavailable").increment(1);
+            answer(StatusCode::SERVICE_UNAVAILABLE, &[(header::RETRY_AFTER, "2")])
+        }
+    }
+}

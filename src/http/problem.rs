@@ -1,0 +1,189 @@
+//! Problems (RFC 9457): stable types and codes; nothing is copied from an inner error.
+
+use crate::intake::IntakeError;
+use crate::service::ServiceError;
+use axum::Json;
+use axum::body::Body;
+use axum::http::{HeaderValue, Response as HttpResponse, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+/// One member that cannot be used.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct FieldError {
+    /// JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// What is wrong and what to do.
+    pub detail: String,
+}
+
+/// An error body.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// Stable identifier of the kind of problem.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Short text.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Stable code.
+    pub code: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Members that cannot be used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// The decision, where the problem is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Value>,
+}
+
+impl Problem {
+    /// A problem by status, code and title.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &str, title: &str) -> Self {
+        Self {
+            kind: format!("urn:vouchsafe:problem:{code}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            code: code.to_owned(),
+            detail: None,
+            errors: Vec::new(),
+            decision: None,
+        }
+    }
+
+    /// With a detail.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// With one member that cannot be used.
+    #[must_use]
+    pub fn field(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+        self
+    }
+
+    /// 422 for the members of a body.
+    #[must_use]
+    pub fn invalid() -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the request cannot be used")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::NotFound(what) => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", "not found").detail(format!("no such {what}"))
+            }
+            ServiceError::Invalid { pointer, problem } => Self::invalid().field(pointer, problem),
+            ServiceError::Conflict(what) => Self::new(StatusCode::CONFLICT, "conflict", "conflicts with what is there")
+                .detail(format!("the {what} exists, was used or has changed")),
+            ServiceError::Forbidden("second_person") => {
+                Self::new(StatusCode::FORBIDDEN, "second_person_required", "another person must approve")
+            }
+            ServiceError::Forbidden(scope) => {
+                Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "not allowed for this client")
+                    .detail(format!("needs `{scope}`"))
+            }
+            ServiceError::Unauthenticated => {
+                Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "authenticate first")
+            }
+            ServiceError::NotEligible(decision) => {
+                let mut problem = Self::new(StatusCode::FORBIDDEN, "not_eligible", "the subject is not eligible");
+                problem.decision = serde_json::to_value(&*decision).ok();
+                problem
+            }
+            ServiceError::Intake(error) => intake(&error),
+            ServiceError::Unavailable(_) => unavailable(&error),
+            ServiceError::Store(_) => unavailable(&error),
+            ServiceError::Crypto(_) | ServiceError::Unreadable(_) => {
+                tracing::error!(error = %error, "request failed");
+                internal()
+            }
+        }
+    }
+}
+
+fn unavailable(error: &ServiceError) -> Problem {
+    tracing::error!(error = %error, "cannot know now");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "cannot answer now")
+}
+
+fn internal() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the service failed")
+}
+
+/// A delivery that was refused: its own clear answer, nothing changed.
+fn intake(error: &IntakeError) -> Problem {
+    let (status, code) = match error {
+        IntakeError::MissingSignature => (StatusCode::UNAUTHORIZED, "signature_missing"),
+        IntakeError::BadSignature => (StatusCode::UNAUTHORIZED, "signature_invalid"),
+        IntakeError::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
+        IntakeError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        IntakeError::Stale => (StatusCode::BAD_REQUEST, "stale"),
+        IntakeError::NotYetValid => (StatusCode::BAD_REQUEST, "not_yet_valid"),
+        IntakeError::WrongAudience => (StatusCode::BAD_REQUEST, "wrong_audience"),
+        IntakeError::WrongEnvironment => (StatusCode::FORBIDDEN, "wrong_environment"),
+        IntakeError::Unsupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unsupported"),
+        IntakeError::Upstream(_) => (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable"),
+    };
+    tracing::warn!(code, "delivery refused");
+    Problem::new(status, code, "the delivery was refused").detail(error.to_string())
+}
+
+/// 404 for unknown paths.
+pub async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "not found")
+}
+
+/// 405 for known paths.
+pub async fn method_not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "method not allowed")
+}
+
+/// One request panicked; the process lives, the client learns nothing.
+#[must_use]
+pub fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> HttpResponse<Body> {
+    tracing::error!("a handler panicked");
+    internal().into_response()
+}
+
+/// OAuth's own error shape (RFC 6749 section 5.2).
+#[must_use]
+pub fn oauth(status: StatusCode, error: &str, description: &str) -> Response {
+    let mut response = (status, Json(json!({ "error": error, "error_description": description }))).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"vouchsafe\""));
+    }
+    response
+}

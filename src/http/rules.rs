@@ -1,0 +1,169 @@
+//! Policies, definition packs, sets and directives.
+
+use super::Edge;
+use super::extract::{Auth, Page, page_body, parse, too_large};
+use super::problem::Problem;
+use crate::service::Actor;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// A rules document: TOML as lawyers read it, or the same as JSON.
+fn document<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
+    let body = body.map_err(|rejection| too_large(&rejection))?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if kind.starts_with("application/toml") {
+        let text = std::str::from_utf8(&body).map_err(|_| Problem::invalid().field("", "is not UTF-8"))?;
+        return toml::from_str(text).map_err(|error| Problem::invalid().field("", error.to_string()));
+    }
+    if kind.starts_with("application/json") {
+        return parse(&body);
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "send `application/toml` or `application/json`",
+    ))
+}
+
+/// Commits a policy as its next version; it acts once a directive activates it.
+#[utoipa::path(post, path = "/v1/policies", tag = "rules", request_body(content((String = "application/toml"), (Object = "application/json"))), security(("client" = ["rules:write"])),
+    responses((status = 201, description = "committed"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn create_policy(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.require("rules:write")?;
+    let policy: vouchsafe_core::policy::Policy = document(&headers, body)?;
+    let id = policy.id.clone();
+    let version = edge.app.create_policy(&Actor::client(&caller.id), policy).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "version": version }))))
+}
+
+/// Adds a definition pack version.
+#[utoipa::path(post, path = "/v1/definitions", tag = "rules", request_body(content((String = "application/toml"), (Object = "application/json"))), security(("client" = ["rules:write"])),
+    responses((status = 201, description = "added"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn create_definition(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.require("rules:write")?;
+    let name = edge.app.create_definition(&Actor::client(&caller.id), document(&headers, body)?).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": name }))))
+}
+
+/// Adds a named, dated set.
+#[utoipa::path(post, path = "/v1/sets", tag = "rules", request_body(content((String = "application/toml"), (Object = "application/json"))), security(("client" = ["rules:write"])),
+    responses((status = 201, description = "added"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn create_set(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.require("rules:write")?;
+    let name = edge.app.create_set(&Actor::client(&caller.id), document(&headers, body)?).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": name }))))
+}
+
+/// Proposes a directive. A freeze acts at once; loosening waits for a second person.
+#[utoipa::path(post, path = "/v1/directives", tag = "rules", request_body(content((String = "application/toml"), (Object = "application/json"))), security(("client" = ["directives:propose"])),
+    responses((status = 201, description = "proposed"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn propose(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.require("directives:propose")?;
+    let state = edge.app.propose(&caller, document(&headers, body)?).await?;
+    Ok((StatusCode::CREATED, Json(json!(state))))
+}
+
+/// Approves a directive as another person.
+#[utoipa::path(post, path = "/v1/directives/{id}/approve", tag = "rules", params(("id" = String, Path)), security(("client" = ["directives:approve"])),
+    responses((status = 200, description = "approved"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn approve(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("directives:approve")?;
+    Ok(Json(json!(edge.app.approve(&caller, &id).await?)))
+}
+
+/// One directive with its approvals.
+#[utoipa::path(get, path = "/v1/directives/{id}", tag = "rules", params(("id" = String, Path)), security(("client" = ["rules:read"])),
+    responses((status = 200, description = "the directive"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub async fn show_directive(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("rules:read")?;
+    Ok(Json(edge.app.show("directive", &id).await?))
+}
+
+/// A page of records of a kind.
+pub(crate) async fn records(edge: &Edge, kind: &str, page: &Page) -> Result<Json<Value>, Problem> {
+    let (limit, after) = page.bounds()?;
+    let items = edge.app.list(kind, after, limit).await?;
+    let last = items.last().and_then(|item| item.get("id")?.as_str().map(str::to_owned));
+    Ok(page_body(&items, limit, last))
+}
+
+/// Policies, all versions.
+#[utoipa::path(get, path = "/v1/policies", tag = "rules", params(Page), security(("client" = ["rules:read"])),
+    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn list_policies(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("rules:read")?;
+    records(&edge, "policy", &page).await
+}
+
+/// Definition packs, all versions.
+#[utoipa::path(get, path = "/v1/definitions", tag = "rules", params(Page), security(("client" = ["rules:read"])),
+    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn list_definitions(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("rules:read")?;
+    records(&edge, "definition", &page).await
+}
+
+/// Sets.
+#[utoipa::path(get, path = "/v1/sets", tag = "rules", params(Page), security(("client" = ["rules:read"])),
+    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn list_sets(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("rules:read")?;
+    records(&edge, "set", &page).await
+}
+
+/// Directives.
+#[utoipa::path(get, path = "/v1/directives", tag = "rules", params(Page), security(("client" = ["rules:read"])),
+    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn list_directives(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("rules:read")?;
+    records(&edge, "directive", &page).await
+}

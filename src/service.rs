@@ -1,0 +1,334 @@
+//! Use cases. One file each; HTTP-free; every state change is one intent with its audit entry.
+
+pub mod admin;
+pub mod authenticate;
+pub mod direct;
+pub mod evaluate;
+pub mod gateway;
+pub mod index;
+pub mod ingest;
+pub mod issue;
+pub mod subjects;
+pub mod vendor;
+pub mod vouch;
+pub mod world;
+
+use crate::clock::Clock;
+use crate::crypto::{Crypto, CryptoError, new_id};
+use crate::intake::IntakeError;
+use crate::intake::geoip::GeoIp;
+use crate::storage::{AuditEntry, Change, Conflict, FeedRow, Store, StoreError, Write};
+use crate::token::keys::{Algorithm, KeyRing, Purpose, SigningKey};
+use arc_swap::ArcSwap;
+use index::Index;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use vouchsafe_core::Decision;
+use world::World;
+
+/// What went wrong, for the edge to translate. Its text is for logs, never for clients.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// No such thing, or not for this caller.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// A member of the input cannot be used.
+    #[error("invalid `{pointer}`: {problem}")]
+    Invalid {
+        /// JSON pointer.
+        pointer: String,
+        /// What is wrong and what to do; never echoes the value.
+        problem: String,
+    },
+    /// It collides with what is there.
+    #[error("conflict: {0}")]
+    Conflict(&'static str),
+    /// The caller may not do this.
+    #[error("forbidden: {0}")]
+    Forbidden(&'static str),
+    /// The caller did not prove who it is.
+    #[error("unauthenticated")]
+    Unauthenticated,
+    /// A token was asked for someone who is not eligible.
+    #[error("not eligible")]
+    NotEligible(Box<Decision>),
+    /// A delivery was refused at the door.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    /// The store cannot answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A primitive or a sealed value failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// It cannot know now.
+    #[error("unavailable: {0}")]
+    Unavailable(&'static str),
+    /// A stored thing does not parse.
+    #[error("unreadable: {0}")]
+    Unreadable(String),
+}
+
+/// Result of a use case.
+pub type ServiceResult<T> = Result<T, ServiceError>;
+
+/// An invalid member, by pointer.
+pub(crate) fn invalid(pointer: &str, problem: impl Into<String>) -> ServiceError {
+    ServiceError::Invalid { pointer: pointer.to_owned(), problem: problem.into() }
+}
+
+/// Who acts, for the audit log: `client:…`, `source:…`, `system`.
+#[derive(Debug, Clone)]
+pub struct Actor(String);
+
+impl Actor {
+    /// The service itself.
+    #[must_use]
+    pub fn system() -> Self {
+        Self("system".to_owned())
+    }
+    /// An API client.
+    #[must_use]
+    pub fn client(id: &str) -> Self {
+        Self(format!("client:{id}"))
+    }
+    /// A source by its own authenticated delivery.
+    #[must_use]
+    pub fn source(id: &str) -> Self {
+        Self(format!("source:{id}"))
+    }
+    /// A person at the command line of the machine.
+    #[must_use]
+    pub fn command_line() -> Self {
+        Self("command-line".to_owned())
+    }
+    /// As written to the log.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Source id of self-declarations.
+pub const SELF_SOURCE: &str = "src_self";
+/// Source id of network observations.
+pub const NETWORK_SOURCE: &str = "src_network";
+
+/// The service: everything a use case needs, without globals.
+pub struct App {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Keys at rest.
+    pub crypto: Crypto,
+    /// Our issuer, the public origin.
+    pub issuer: String,
+    /// Signing keys.
+    pub keys: ArcSwap<KeyRing>,
+    /// Administration and rules, in memory.
+    pub world: ArcSwap<World>,
+    /// Facts of subjects, in memory.
+    pub index: Index,
+    /// Network databases.
+    pub geoip: ArcSwap<GeoIp>,
+    /// The one outgoing client.
+    pub outgoing: reqwest::Client,
+    /// Bounds parallel password hashing.
+    pub(crate) hashing: tokio::sync::Semaphore,
+    /// Tokens whose signature was verified, by hash of the whole token.
+    pub(crate) verified: moka::future::Cache<[u8; 32], Arc<crate::token::Verified>>,
+    /// Tokens revoked and not expired.
+    pub(crate) revoked: RwLock<HashSet<String>>,
+    /// Decisions recorded already, so that each is written once.
+    pub(crate) recorded: moka::future::Cache<String, ()>,
+    /// Last successful poll of the feed, epoch milliseconds.
+    pub(crate) polled_at_ms: AtomicI64,
+    cursor: tokio::sync::Mutex<String>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("App(..)")
+    }
+}
+
+impl App {
+    /// Opens the service over a migrated store: loads keys (making them on the first start), rules and revocations.
+    ///
+    /// # Errors
+    /// When the store cannot be read, a key cannot be opened with this master key, or rules do not compile.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        crypto: Crypto,
+        issuer: String,
+        geoip: GeoIp,
+    ) -> ServiceResult<Arc<Self>> {
+        let outgoing = reqwest::Client::builder()
+            .connect_timeout(std::time::Duration::from_secs(3))
+            .timeout(std::time::Duration::from_secs(8))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|_| ServiceError::Unavailable("outgoing client"))?;
+        // The cursor is taken first: what is committed while we load is seen again, never missed.
+        let (_, cursor) = store.feed("").await?;
+        let now_ms = clock.now_ms();
+        let app = Arc::new(Self {
+            store,
+            clock,
+            crypto,
+            issuer,
+            keys: ArcSwap::default(),
+            world: ArcSwap::default(),
+            index: Index::new(1_000_000),
+            geoip: ArcSwap::from_pointee(geoip),
+            outgoing,
+            hashing: tokio::sync::Semaphore::new(2),
+            verified: moka::future::Cache::new(200_000),
+            revoked: RwLock::default(),
+            recorded: moka::future::Cache::new(200_000),
+            polled_at_ms: AtomicI64::new(now_ms),
+            cursor: tokio::sync::Mutex::new(cursor),
+        });
+        app.ensure_keys().await?;
+        app.install_packs().await?;
+        app.reload_world().await?;
+        app.reload_revoked().await?;
+        Ok(app)
+    }
+
+    /// A new id.
+    pub(crate) fn id(&self, prefix: &str) -> ServiceResult<String> {
+        Ok(new_id(prefix, self.clock.now_ms())?)
+    }
+
+    /// An audit entry for a change made now.
+    pub(crate) fn audit(&self, actor: &Actor, action: &str, target: &str, detail: &Value) -> ServiceResult<AuditEntry> {
+        Ok(AuditEntry {
+            id: self.id("aud")?,
+            at_ms: self.clock.now_ms(),
+            actor: actor.0.clone(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            detail: detail.to_string(),
+        })
+    }
+
+    /// Commits a change and follows its feed rows at once.
+    pub(crate) async fn commit(
+        &self,
+        writes: Vec<Write>,
+        audit: AuditEntry,
+        feed: Vec<FeedRow>,
+    ) -> ServiceResult<Result<(), Conflict>> {
+        let change = Change { writes, audit: vec![audit], feed: feed.clone(), outbox: Vec::new() };
+        let answer = self.store.commit(change).await?;
+        if answer.is_ok() {
+            self.follow(&feed).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Reloads what feed rows name.
+    async fn follow(&self, rows: &[FeedRow]) -> ServiceResult<()> {
+        let mut world = false;
+        let mut keys = false;
+        for row in rows {
+            match row.kind.as_str() {
+                "subject" | "link" => self.index.invalidate(&row.key),
+                "record" | "timeline" => world = true,
+                "key" => keys = true,
+                "token" => {
+                    if let Some(token) = self.store.token(&row.key).await?
+                        && token.revoked_at_ms.is_some()
+                    {
+                        self.note_revoked(&token.jti);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if keys {
+            self.load_keys().await?;
+        }
+        if world {
+            self.reload_world().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the feed once and reloads what changed, here or in another process.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the feed's age then grows.
+    pub async fn poll_feed(&self) -> ServiceResult<usize> {
+        let mut cursor = self.cursor.lock().await;
+        let (rows, next) = self.store.feed(&cursor).await?;
+        self.follow(&rows).await?;
+        *cursor = next;
+        self.polled_at_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+        Ok(rows.len())
+    }
+
+    /// Seconds since the feed was last read.
+    #[must_use]
+    pub fn feed_age_secs(&self) -> i64 {
+        (self.clock.now_ms() - self.polled_at_ms.load(Ordering::Relaxed)).max(0) / 1000
+    }
+
+    pub(crate) fn note_revoked(&self, jti: &str) {
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner).insert(jti.to_owned());
+    }
+
+    /// Whether the token is revoked.
+    pub(crate) fn is_revoked(&self, jti: &str) -> bool {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(jti)
+    }
+
+    async fn reload_revoked(&self) -> ServiceResult<()> {
+        let revoked = self.store.revoked_tokens(self.clock.now_ms()).await?;
+        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = revoked.into_iter().collect();
+        Ok(())
+    }
+
+    async fn load_keys(&self) -> ServiceResult<()> {
+        let mut keys = Vec::new();
+        for stored in self.store.keys().await? {
+            keys.push(SigningKey::from_stored(&stored, &self.crypto)?);
+        }
+        self.keys.store(Arc::new(KeyRing::new(keys)));
+        Ok(())
+    }
+
+    /// Makes the signing keys that are missing.
+    async fn ensure_keys(&self) -> ServiceResult<()> {
+        self.load_keys().await?;
+        for (purpose, alg) in [
+            (Purpose::Access, Algorithm::Es256),
+            (Purpose::Eligibility, Algorithm::Es256),
+            (Purpose::Eligibility, Algorithm::EdDsa),
+        ] {
+            if self.keys.load().signer(purpose, alg).is_none() {
+                self.create_key(purpose, alg).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a signing key and begins to use it.
+    pub(crate) async fn create_key(&self, purpose: Purpose, alg: Algorithm) -> ServiceResult<()> {
+        let generated = tokio::task::spawn_blocking(move || SigningKey::generate(alg, purpose))
+            .await
+            .map_err(|_| ServiceError::Unavailable("key generation"))?;
+        let (key, pkcs8) = generated?;
+        let stored = key.to_stored(&pkcs8, &self.crypto, self.clock.now_ms())?;
+        let detail = serde_json::json!({ "alg": alg.as_str(), "purpose": purpose.as_str() });
+        let audit = self.audit(&Actor::system(), "key.created", &key.kid, &detail)?;
+        let feed = vec![FeedRow { kind: "key".to_owned(), key: key.kid.clone() }];
+        self.commit(vec![Write::Key(stored)], audit, feed).await?.map_err(|_| ServiceError::Conflict("key"))?;
+        Ok(())
+    }
+}

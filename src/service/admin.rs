@@ -1,0 +1,294 @@
+//! Administration: clients, gateways, audiences, sources, organisations, packs, sets, policies.
+
+use super::world::{Audience, Client, Gateway, Organisation, Source, VendorSecrets};
+use super::{Actor, App, ServiceError, ServiceResult, invalid};
+use crate::crypto::{hash_secret, new_secret, sha256_hex};
+use crate::storage::Record;
+use crate::token::keys::{Algorithm, Purpose};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use vouchsafe_core::definitions::Pack;
+use vouchsafe_core::ids::{OrganisationId, ResourcePattern};
+use vouchsafe_core::policy::{NamedSet, Policy};
+
+/// Every scope a client can hold.
+pub const SCOPES: [&str; 15] = [
+    "subjects:read",
+    "subjects:write",
+    "attestations:read",
+    "attestations:write",
+    "vouches:write",
+    "observations:write",
+    "eligibility:read",
+    "tokens:issue",
+    "tokens:introspect",
+    "tokens:revoke",
+    "rules:read",
+    "rules:write",
+    "directives:propose",
+    "directives:approve",
+    "admin",
+];
+
+/// A secret shown once.
+#[derive(Debug)]
+pub struct Created {
+    /// The id.
+    pub id: String,
+    /// The secret, never stored in clear.
+    pub secret: String,
+}
+
+fn name_ok(name: &str) -> bool {
+    !name.trim().is_empty() && name.len() <= 200
+}
+
+impl App {
+    /// Creates an API client; its secret is shown once.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown scope, source or organisation.
+    pub async fn create_client(
+        &self,
+        actor: &Actor,
+        name: &str,
+        owner: &str,
+        scopes: BTreeSet<String>,
+        sources: BTreeSet<String>,
+        organisation: Option<String>,
+    ) -> ServiceResult<Created> {
+        if !name_ok(name) {
+            return Err(invalid("/name", "give a name of 1 to 200 characters"));
+        }
+        if !name_ok(owner) {
+            return Err(invalid("/owner", "name the person who answers for it"));
+        }
+        if scopes.is_empty() || scopes.iter().any(|scope| !SCOPES.contains(&scope.as_str())) {
+            return Err(invalid("/scopes", format!("choose from {}", SCOPES.join(", "))));
+        }
+        {
+            let world = self.world.load();
+            if sources.iter().any(|source| source != super::SELF_SOURCE && !world.sources.contains_key(source)) {
+                return Err(invalid("/sources", "names an unknown source"));
+            }
+            if organisation.as_ref().is_some_and(|id| !world.organisations.contains_key(id)) {
+                return Err(invalid("/organisation", "no such organisation"));
+            }
+        }
+        let id = self.id("cli")?;
+        let secret = new_secret()?;
+        let to_hash = secret.clone();
+        let permit = self.hashing.acquire().await.map_err(|_| ServiceError::Unavailable("hashing"))?;
+        let hashed = tokio::task::spawn_blocking(move || hash_secret(&to_hash))
+            .await
+            .map_err(|_| ServiceError::Unavailable("hashing"))?;
+        drop(permit);
+        let detail = json!({ "scopes": scopes, "sources": sources, "owner": owner });
+        let client = Client {
+            name: name.to_owned(),
+            owner: owner.to_owned(),
+            secret_hash: hashed?,
+            scopes,
+            sources,
+            organisation,
+            disabled: false,
+        };
+        self.create_record(actor, "client", &id, &client, None, detail).await?;
+        Ok(Created { id, secret })
+    }
+
+    /// Creates a gateway; its key `id.secret` is shown once.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown audience or a status it cannot pass on.
+    pub async fn create_gateway(
+        &self,
+        actor: &Actor,
+        name: &str,
+        resources: Vec<ResourcePattern>,
+        audience: &str,
+        asserts: bool,
+        deny_status: u16,
+    ) -> ServiceResult<Created> {
+        if !name_ok(name) {
+            return Err(invalid("/name", "give a name of 1 to 200 characters"));
+        }
+        if resources.is_empty() {
+            return Err(invalid("/resources", "names no resource"));
+        }
+        if !self.world.load().audiences.contains_key(audience) {
+            return Err(invalid("/audience", "no such audience"));
+        }
+        if !matches!(deny_status, 403 | 451) {
+            return Err(invalid("/deny_status", "must be 403 or 451"));
+        }
+        let id = self.id("gw")?;
+        let secret = new_secret()?;
+        let detail = json!({ "resources": resources, "audience": audience });
+        let gateway = Gateway {
+            name: name.to_owned(),
+            key_sha256: sha256_hex(secret.as_bytes()),
+            resources,
+            audience: audience.to_owned(),
+            asserts,
+            deny_status,
+        };
+        self.create_record(actor, "gateway", &id, &gateway, None, detail).await?;
+        Ok(Created { secret: format!("{id}.{secret}"), id })
+    }
+
+    /// Registers an audience under a name of the caller's choice.
+    ///
+    /// # Errors
+    /// `Invalid`, `Conflict`.
+    pub async fn create_audience(&self, actor: &Actor, id: &str, audience: Audience) -> ServiceResult<()> {
+        if id.is_empty() || id.len() > 200 || id.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(invalid("/id", "use 1 to 200 characters without blanks"));
+        }
+        if audience.resources.is_empty() {
+            return Err(invalid("/resources", "names no resource"));
+        }
+        let alg = Algorithm::parse(&audience.alg).ok_or_else(|| invalid("/alg", "must be ES256, EdDSA or RS256"))?;
+        if self.keys.load().signer(Purpose::Eligibility, alg).is_none() {
+            self.create_key(Purpose::Eligibility, alg).await?;
+        }
+        let detail = json!({ "resources": audience.resources, "pairwise": audience.pairwise, "alg": audience.alg });
+        self.create_record(actor, "audience", id, &audience, None, detail).await
+    }
+
+    /// Registers a source.
+    ///
+    /// # Errors
+    /// `Invalid` when vendor settings and secrets do not fit together.
+    pub async fn create_source(
+        &self,
+        actor: &Actor,
+        source: Source,
+        secrets: Option<VendorSecrets>,
+    ) -> ServiceResult<String> {
+        if !name_ok(&source.name) {
+            return Err(invalid("/name", "give a name of 1 to 200 characters"));
+        }
+        let id = self.id("src")?;
+        let sealed = match (&source.vendor, &secrets) {
+            (None, None) => None,
+            (Some(vendor), Some(secrets)) => {
+                if vendor.name != "onfido" {
+                    return Err(invalid("/vendor/name", "native vendors: onfido"));
+                }
+                let url =
+                    reqwest::Url::parse(&vendor.base_url).map_err(|_| invalid("/vendor/base_url", "is not a URL"))?;
+                let loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+                if url.scheme() != "https" && !loopback {
+                    return Err(invalid("/vendor/base_url", "must be https"));
+                }
+                if secrets.webhook_tokens.is_empty() || secrets.webhook_tokens.iter().any(|token| token.len() < 16) {
+                    return Err(invalid("/vendor/webhook_tokens", "needs one or two tokens of at least 16 characters"));
+                }
+                let plain = serde_json::to_vec(secrets).map_err(|_| ServiceError::Unreadable("secrets".to_owned()))?;
+                Some(self.crypto.seal_secret(&format!("source/{id}"), &plain)?)
+            }
+            _ => return Err(invalid("/vendor", "settings and secrets go together")),
+        };
+        let detail = json!({ "kind": source.kind, "vendor": source.vendor.as_ref().map(|vendor| &vendor.name) });
+        self.create_record(actor, "source", &id, &source, sealed, detail).await?;
+        Ok(id)
+    }
+
+    /// Registers an organisation, under a given id (`org_…`) or a new one.
+    ///
+    /// # Errors
+    /// `Invalid` for a key we could not verify with, `Conflict` for a taken id.
+    pub async fn create_organisation(
+        &self,
+        actor: &Actor,
+        id: Option<String>,
+        organisation: Organisation,
+    ) -> ServiceResult<String> {
+        if !name_ok(&organisation.name) {
+            return Err(invalid("/name", "give a name of 1 to 200 characters"));
+        }
+        let id = match id {
+            Some(id) => OrganisationId::parse(&id).map_err(|error| invalid("/id", error.to_string()))?.to_string(),
+            None => self.id("org")?,
+        };
+        for (index, jwk) in organisation.keys.iter().enumerate() {
+            let has = |name: &str| jwk.get(name).and_then(Value::as_str).is_some();
+            if !has("kid") || !has("kty") || jwk.get("d").is_some() {
+                return Err(invalid(&format!("/keys/{index}"), "must be a public JWK with `kid` and `kty`"));
+            }
+        }
+        let detail = json!({ "verified": organisation.verified, "keys": organisation.keys.len() });
+        self.create_record(actor, "organisation", &id, &organisation, None, detail).await?;
+        Ok(id)
+    }
+
+    /// Adds a definition pack version.
+    ///
+    /// # Errors
+    /// `Invalid` from the pack's check, `Conflict` when the version exists.
+    pub async fn create_definition(&self, actor: &Actor, pack: Pack) -> ServiceResult<String> {
+        pack.check().map_err(|error| invalid("", error.to_string()))?;
+        let name = pack.name();
+        self.create_record(actor, "definition", &name, &pack, None, json!({})).await?;
+        Ok(name)
+    }
+
+    /// Adds a named, dated set.
+    ///
+    /// # Errors
+    /// `Invalid` without date or members, `Conflict` when it exists.
+    pub async fn create_set(&self, actor: &Actor, set: NamedSet) -> ServiceResult<String> {
+        if !set.id.contains('@') || set.members.is_empty() || vouchsafe_core::Second::start_of_date(&set.as_of).is_err()
+        {
+            return Err(invalid("/id", "needs `name@date`, `as_of` as YYYY-MM-DD and members"));
+        }
+        let id = set.id.clone();
+        self.create_record(actor, "set", &id, &set, None, json!({ "members": set.members.len() })).await?;
+        Ok(id)
+    }
+
+    /// Commits a policy as its next version.
+    ///
+    /// # Errors
+    /// `Invalid` from the policy's check.
+    pub async fn create_policy(&self, actor: &Actor, mut policy: Policy) -> ServiceResult<u32> {
+        policy.write_out_defaults();
+        let version = {
+            let world = self.world.load();
+            policy
+                .check(&world.library.packs, &world.library.sets, &world.library.weights)
+                .map_err(|error| invalid("", error.to_string()))?;
+            world.library.policies.keys().filter(|(id, _)| *id == policy.id).map(|(_, v)| *v).max().unwrap_or(0) + 1
+        };
+        let name = format!("{}@{version}", policy.id);
+        self.create_record(actor, "policy", &name, &policy, None, json!({ "resources": policy.resources })).await?;
+        Ok(version)
+    }
+
+    /// A page of records of a kind, secrets left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn list(&self, kind: &str, after: &str, limit: i64) -> ServiceResult<Vec<Value>> {
+        self.store.records(kind, after, limit).await?.iter().map(record_view).collect()
+    }
+
+    /// One record, secrets left out.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn show(&self, kind: &'static str, id: &str) -> ServiceResult<Value> {
+        record_view(&self.store.record(kind, id).await?.ok_or(ServiceError::NotFound(kind))?)
+    }
+}
+
+fn record_view(record: &Record) -> ServiceResult<Value> {
+    let mut body: Value = serde_json::from_str(&record.body)
+        .map_err(|_| ServiceError::Unreadable(format!("record {}/{}", record.kind, record.id)))?;
+    if let Some(members) = body.as_object_mut() {
+        members.remove("secret_hash");
+        members.remove("key_sha256");
+    }
+    Ok(json!({ "id": record.id, "version": record.version, "body": body }))
+}

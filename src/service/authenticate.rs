@@ -1,0 +1,160 @@
+//! Who calls: API clients by client credentials and short access tokens, gateways by key.
+
+use super::{App, ServiceError, ServiceResult};
+use crate::crypto::{secret_matches, sha256_hex};
+use crate::token::keys::{Algorithm, Purpose};
+use crate::token::{Verified, jws};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Life of an access token, in seconds.
+pub const ACCESS_TTL_SECS: i64 = 600;
+
+/// An authenticated API client.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Client id.
+    pub id: String,
+    /// The person who answers for it.
+    pub owner: String,
+    /// Scopes of the token, never more than the client's.
+    pub scopes: BTreeSet<String>,
+    /// Sources it may speak for.
+    pub sources: BTreeSet<String>,
+    /// The organisation it is.
+    pub organisation: Option<String>,
+}
+
+impl Caller {
+    /// Requires a scope.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    pub fn require(&self, scope: &'static str) -> ServiceResult<()> {
+        if self.scopes.contains(scope) { Ok(()) } else { Err(ServiceError::Forbidden(scope)) }
+    }
+}
+
+/// An access token as given to the client.
+#[derive(Debug)]
+pub struct AccessToken {
+    /// The compact JWS.
+    pub token: String,
+    /// Its scopes.
+    pub scopes: BTreeSet<String>,
+}
+
+/// A well-formed hash that matches no secret: an unknown client costs as much as a wrong secret.
+const NO_CLIENT: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+impl App {
+    /// Checks a client's secret and gives a short access token (RFC 9068).
+    ///
+    /// # Errors
+    /// `Unauthenticated` for unknown client, wrong secret and disabled client alike; `Forbidden("scope")` when a scope is not the client's.
+    pub async fn access_token(
+        &self,
+        client_id: &str,
+        secret: &str,
+        wanted: Option<&str>,
+    ) -> ServiceResult<AccessToken> {
+        let client = self.world.load().clients.get(client_id).cloned();
+        let hash = client.as_ref().map_or_else(|| NO_CLIENT.to_owned(), |client| client.secret_hash.clone());
+        let secret = secret.to_owned();
+        let permit = self.hashing.acquire().await.map_err(|_| ServiceError::Unavailable("hashing"))?;
+        let matches = tokio::task::spawn_blocking(move || secret_matches(&secret, &hash))
+            .await
+            .map_err(|_| ServiceError::Unavailable("hashing"))?;
+        drop(permit);
+        let client = client.filter(|client| matches && !client.disabled).ok_or(ServiceError::Unauthenticated)?;
+        let scopes: BTreeSet<String> = match wanted {
+            Some(text) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+            None => client.scopes.clone(),
+        };
+        if !scopes.is_subset(&client.scopes) {
+            return Err(ServiceError::Forbidden("scope"));
+        }
+        let now = self.clock.now().epoch();
+        let claims = json!({
+            "iss": self.issuer, "aud": self.issuer, "sub": client_id, "client_id": client_id, "iat": now,
+            "exp": now + ACCESS_TTL_SECS, "jti": self.id("jti")?,
+            "scope": scopes.iter().cloned().collect::<Vec<_>>().join(" "),
+        });
+        let keys = self.keys.load();
+        let key = keys.signer(Purpose::Access, Algorithm::Es256).ok_or(ServiceError::Unavailable("key"))?;
+        Ok(AccessToken { token: key.sign("at+jwt", &claims)?, scopes })
+    }
+
+    /// A token of ours, its signature checked once and then remembered by the hash of the whole token.
+    ///
+    /// # Errors
+    /// `Unauthenticated`; says nothing more.
+    pub(crate) async fn verify_own(
+        &self,
+        token: &str,
+        purpose: Purpose,
+        typ: &'static str,
+    ) -> ServiceResult<Arc<Verified>> {
+        let hash: [u8; 32] = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes())
+            .as_ref()
+            .try_into()
+            .map_err(|_| ServiceError::Unauthenticated)?;
+        let verified = match self.verified.get(&hash).await {
+            Some(verified) => verified,
+            None => {
+                let keys = self.keys.load();
+                let (_, claims) =
+                    jws::verify_jws(token, keys.verifiers(purpose), typ).map_err(|_| ServiceError::Unauthenticated)?;
+                let verified = Arc::new(Verified::read(&claims, purpose).ok_or(ServiceError::Unauthenticated)?);
+                self.verified.insert(hash, Arc::clone(&verified)).await;
+                verified
+            }
+        };
+        let now = self.clock.now().epoch();
+        let fits = verified.purpose == purpose
+            && verified.iss == self.issuer
+            && now < verified.exp
+            && verified.iat <= now + 30;
+        if fits { Ok(verified) } else { Err(ServiceError::Unauthenticated) }
+    }
+
+    /// The API client behind a bearer token.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for anything that is not a fresh access token of an enabled client.
+    pub async fn caller(&self, token: &str) -> ServiceResult<Caller> {
+        let verified = self.verify_own(token, Purpose::Access, "at+jwt").await?;
+        if verified.aud != self.issuer {
+            return Err(ServiceError::Unauthenticated);
+        }
+        let world = self.world.load();
+        let client =
+            world.clients.get(&verified.sub).filter(|client| !client.disabled).ok_or(ServiceError::Unauthenticated)?;
+        // A scope taken from the client is gone at once, not when its token ends.
+        let scopes =
+            verified.scope.split(' ').filter(|scope| client.scopes.contains(*scope)).map(str::to_owned).collect();
+        Ok(Caller {
+            id: verified.sub.clone(),
+            owner: client.owner.clone(),
+            scopes,
+            sources: client.sources.clone(),
+            organisation: client.organisation.clone(),
+        })
+    }
+
+    /// The gateway behind `X-Gateway-Key: id.secret`.
+    ///
+    /// # Errors
+    /// `Unauthenticated`.
+    pub fn gateway(&self, key: &str) -> ServiceResult<(String, super::world::Gateway)> {
+        let (id, secret) = key.split_once('.').ok_or(ServiceError::Unauthenticated)?;
+        let world = self.world.load();
+        let gateway = world.gateways.get(id).ok_or(ServiceError::Unauthenticated)?;
+        let found = sha256_hex(secret.as_bytes());
+        aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), gateway.key_sha256.as_bytes())
+            .map_err(|_| ServiceError::Unauthenticated)?;
+        Ok((id.to_owned(), gateway.clone()))
+    }
+}

@@ -1,0 +1,149 @@
+//! Directives: proposed, approved by one person (tightening) or two (loosening), then part of the timeline.
+
+use super::authenticate::Caller;
+use super::world::{Approval, DirectiveState};
+use super::{Actor, App, ServiceError, ServiceResult, invalid};
+use crate::storage::{FeedRow, Record, Write};
+use serde_json::json;
+use std::collections::BTreeSet;
+use vouchsafe_core::ids::ResourceId;
+use vouchsafe_core::timeline::{Action, Directive, Entry, state_at};
+
+impl App {
+    /// Proposes a directive; a proposer who may approve has approved by proposing.
+    ///
+    /// # Errors
+    /// `Invalid` when an action names something unknown or would leave a resource without a policy; `Conflict` when the id is taken.
+    pub async fn propose(&self, caller: &Caller, directive: Directive) -> ServiceResult<DirectiveState> {
+        let name_ok = (1..=64).contains(&directive.id.len())
+            && directive.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !name_ok {
+            return Err(invalid("/id", "use 1 to 64 of `a-z 0-9 -`"));
+        }
+        self.check_actions(&directive)?;
+        let state =
+            DirectiveState { directive, approvals: Vec::new(), tightening_applied: false, loosening_applied: false };
+        let detail = json!({ "actions": state.directive.actions, "authority": state.directive.authority });
+        let id = state.directive.id.clone();
+        let approves = caller.scopes.contains("directives:approve");
+        if approves {
+            self.advance(caller, state, 0, "directive.proposed", detail).await
+        } else {
+            self.create_record(&Actor::client(&caller.id), "directive", &id, &state, None, detail).await?;
+            Ok(state)
+        }
+    }
+
+    /// Approves a directive.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden` when the same person or client approved before.
+    pub async fn approve(&self, caller: &Caller, id: &str) -> ServiceResult<DirectiveState> {
+        let record = self.store.record("directive", id).await?.ok_or(ServiceError::NotFound("directive"))?;
+        let state: DirectiveState = serde_json::from_str(&record.body)
+            .map_err(|_| ServiceError::Unreadable(format!("record directive/{id}")))?;
+        if state.approvals.iter().any(|approval| approval.client == caller.id || approval.owner == caller.owner) {
+            return Err(ServiceError::Forbidden("second_person"));
+        }
+        self.check_actions(&state.directive)?;
+        self.advance(caller, state, record.version, "directive.approved", json!({ "owner": caller.owner })).await
+    }
+
+    /// Adds the caller's approval and applies what is now approved, in one commit.
+    async fn advance(
+        &self,
+        caller: &Caller,
+        mut state: DirectiveState,
+        expected: i64,
+        action: &str,
+        detail: serde_json::Value,
+    ) -> ServiceResult<DirectiveState> {
+        let now = self.clock.now();
+        state.approvals.push(Approval { client: caller.id.clone(), owner: caller.owner.clone(), at: now });
+        let owners: BTreeSet<&String> = state.approvals.iter().map(|approval| &approval.owner).collect();
+        let clients: BTreeSet<&String> = state.approvals.iter().map(|approval| &approval.client).collect();
+        let two_people = owners.len() >= 2 && clients.len() >= 2;
+        let id = state.directive.id.clone();
+        // An order's past instant is kept in its text; it acts from its approval, never on what was answered before.
+        let from = state.directive.effective_at.map_or(now, |at| at.max(now));
+        let mut writes = Vec::new();
+        for step in &state.directive.actions {
+            let due = if step.loosens() { two_people && !state.loosening_applied } else { !state.tightening_applied };
+            if due {
+                writes.push(Write::Timeline {
+                    directive: id.clone(),
+                    from_ms: from.millis(),
+                    action: serde_json::to_string(step).map_err(|_| ServiceError::Unreadable("action".to_owned()))?,
+                });
+            }
+        }
+        state.tightening_applied = true;
+        state.loosening_applied |= two_people;
+        let body = serde_json::to_string(&state).map_err(|_| ServiceError::Unreadable("directive".to_owned()))?;
+        let mut feed = vec![FeedRow { kind: "record".to_owned(), key: format!("directive/{id}") }];
+        if !writes.is_empty() {
+            feed.push(FeedRow { kind: "timeline".to_owned(), key: id.clone() });
+        }
+        let record = Record {
+            kind: "directive".to_owned(),
+            id: id.clone(),
+            version: expected + 1,
+            body,
+            sealed: None,
+            updated_at_ms: self.clock.now_ms(),
+        };
+        writes.push(Write::Record { record, expected });
+        let audit = self.audit(&Actor::client(&caller.id), action, &id, &detail)?;
+        self.commit(writes, audit, feed).await?.map_err(|_| ServiceError::Conflict("directive"))?;
+        Ok(state)
+    }
+
+    /// Refuses actions that name something unknown, and a lift that would leave a resource without a policy.
+    fn check_actions(&self, directive: &Directive) -> ServiceResult<()> {
+        let world = self.world.load();
+        if directive.actions.is_empty() {
+            return Err(invalid("/actions", "names no action"));
+        }
+        let now = self.clock.now();
+        for (index, action) in directive.actions.iter().enumerate() {
+            let pointer = format!("/actions/{index}");
+            match action {
+                Action::Freeze(_) => {}
+                Action::Activate { policy, version } => {
+                    if !world.library.policies.contains_key(&(policy.clone(), *version)) {
+                        return Err(invalid(&pointer, "no such policy at this version"));
+                    }
+                }
+                Action::Lift { directive: lifted, .. } => {
+                    if !world.timeline.iter().any(|entry| entry.directive == *lifted) {
+                        return Err(invalid(&pointer, "that directive is not in force"));
+                    }
+                    let mut after = world.timeline.clone();
+                    after.push(Entry {
+                        seq: i64::MAX,
+                        directive: directive.id.clone(),
+                        from: directive.effective_at.map_or(now, |at| at.max(now)),
+                        action: action.clone(),
+                    });
+                    let at = after.last().map_or(now, |entry| entry.from);
+                    let governed = |entries: &[Entry], resource: &ResourceId| {
+                        state_at(entries, &world.library.policies, resource, at).policy.is_some()
+                    };
+                    let probes = self.probe_resources(&world);
+                    if probes.iter().any(|resource| governed(&world.timeline, resource) && !governed(&after, resource))
+                    {
+                        return Err(invalid(&pointer, "no policy would remain in force"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One member of every family and every named resource that a policy governs.
+    fn probe_resources(&self, world: &super::world::World) -> BTreeSet<ResourceId> {
+        let members = world.library.policies.values().flat_map(|policy| policy.resources.iter());
+        let families = members.filter_map(|pattern| ResourceId::parse(&pattern.to_string().replace('*', "any")).ok());
+        families.chain(world.named_resources()).collect()
+    }
+}

@@ -1,0 +1,109 @@
+//! The question itself: may this subject use this resource?
+
+use super::index::Entry;
+use super::{Actor, App, ServiceError, ServiceResult};
+use crate::storage::{StoredDecision, Write};
+use serde_json::json;
+use std::sync::Arc;
+use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::rules::{Body, Rules};
+use vouchsafe_core::{Decision, Second, decide};
+
+impl App {
+    /// The subject's entry in the index.
+    pub(crate) async fn entry(&self, subject: &str) -> ServiceResult<Arc<Entry>> {
+        self.index.get(subject, || async { Ok((self.load_facts(subject).await?, None)) }).await
+    }
+
+    /// The decision now, with the rules it rests on.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown or erased subject; `Unavailable` when the store cannot be read on a miss.
+    pub async fn eligibility(
+        &self,
+        subject: &SubjectId,
+        resource: &ResourceId,
+    ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
+        self.check_feed_age()?;
+        let now = self.clock.now();
+        let rules = self.world.load().rules(resource, now)?;
+        let entry = self.entry(subject.as_str()).await?;
+        let decision = entry.decide(&rules, now).ok_or(ServiceError::NotFound("subject"))?;
+        Ok((decision, rules))
+    }
+
+    /// The decision at an earlier instant, by what was known then.
+    ///
+    /// # Errors
+    /// As [`App::eligibility`]; `Invalid` for an instant ahead.
+    pub async fn eligibility_at(
+        &self,
+        subject: &SubjectId,
+        resource: &ResourceId,
+        at: Second,
+    ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
+        let now = self.clock.now();
+        if at > now {
+            return Err(super::invalid("/at", "lies ahead"));
+        }
+        let world = self.world.load();
+        let rules = Rules::compile(&world.library, &world.timeline, resource, at)
+            .map_err(|error| ServiceError::Unreadable(error.to_string()))?;
+        let entry = self.entry(subject.as_str()).await?;
+        let facts = entry.facts.as_ref().ok_or(ServiceError::NotFound("subject"))?;
+        Ok((Arc::new(decide(&rules, facts, at)), Arc::new(rules)))
+    }
+
+    /// No decision rests on a picture that may be older than ten seconds.
+    pub(crate) fn check_feed_age(&self) -> ServiceResult<()> {
+        if self.feed_age_secs() > 10 { Err(ServiceError::Unavailable("feed")) } else { Ok(()) }
+    }
+
+    /// The compact row of a decision.
+    #[must_use]
+    pub fn stored_decision(decision: &Decision) -> StoredDecision {
+        StoredDecision {
+            id: decision.id.clone(),
+            subject: decision.subject.clone(),
+            acting_for: decision.acting_for.clone(),
+            resource: decision.resource.clone(),
+            at_ms: decision.at.millis(),
+            status: decision.status.as_str().to_owned(),
+            expires_at_ms: decision.expires_at.map(Second::millis),
+            rules_digest: decision.rules.digest.clone(),
+            attestations: json!(decision.attestations).to_string(),
+        }
+    }
+
+    /// Records a decision when it first matters; later calls cost nothing.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn record_decision(&self, actor: &Actor, decision: &Decision, rules: &Rules) -> ServiceResult<()> {
+        if self.recorded.contains_key(&decision.id) {
+            return Ok(());
+        }
+        let detail = json!({ "status": decision.status, "resource": decision.resource, "subject": decision.subject });
+        let audit = self.audit(actor, "decision.recorded", &decision.id, &detail)?;
+        let write = Write::Decision { decision: Self::stored_decision(decision), rules: rules.canonical.clone() };
+        let _ = self.commit(vec![write], audit, Vec::new()).await?;
+        self.recorded.insert(decision.id.clone(), ()).await;
+        Ok(())
+    }
+
+    /// A recorded decision, its body derived again from its inputs.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unreadable` when the inputs no longer give the recorded id.
+    pub async fn decision(&self, id: &str) -> ServiceResult<Decision> {
+        let stored = self.store.decision(id).await?.ok_or(ServiceError::NotFound("decision"))?;
+        let rules = self.store.rules(&stored.rules_digest).await?.ok_or(ServiceError::NotFound("decision"))?;
+        let body: Body =
+            serde_json::from_str(&rules).map_err(|_| ServiceError::Unreadable(stored.rules_digest.clone()))?;
+        let at = Second::from_millis(stored.at_ms);
+        let rules = Rules::from_body(body, at);
+        let facts = self.load_facts(&stored.subject).await?.ok_or(ServiceError::NotFound("decision"))?;
+        let decision = decide(&rules, &facts, at);
+        if decision.id == stored.id { Ok(decision) } else { Err(ServiceError::Unreadable(stored.id)) }
+    }
+}

@@ -1,0 +1,422 @@
+//! Attestations in: from authenticated clients that may speak for a source, and marks on them.
+
+use super::{Actor, App, NETWORK_SOURCE, SELF_SOURCE, ServiceError, ServiceResult, invalid};
+use crate::storage::{Conflict, FeedRow, NewAttestation, OutboxRow, StoredMark, Write};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use vouchsafe_core::Second;
+use vouchsafe_core::facts::{Basis, Facts, Grade, Kind, Outcome, PersonKey, SourceKind, Statement};
+use vouchsafe_core::ids::SubjectId;
+
+/// How far ahead a source's clock may be, in seconds.
+const SKEW_SECS: i64 = 300;
+
+/// A statement before it is facts: direct identifiers still inside.
+#[derive(Debug)]
+pub struct Submission {
+    /// The source spoken for.
+    pub source: String,
+    /// The source's own delivery id.
+    pub event: String,
+    /// Results of one check share it.
+    pub lineage: Option<String>,
+    /// Kind of statement.
+    pub kind: Kind,
+    /// Claimed grade, capped by the source's.
+    pub grade: Option<Grade>,
+    /// How the check ended.
+    pub outcome: Outcome,
+    /// Outcome codes.
+    pub codes: BTreeSet<String>,
+    /// Document type.
+    pub document_type: Option<String>,
+    /// Issuing country, alpha-3.
+    pub issuing_country: Option<String>,
+    /// The document's number: only its keyed digest is kept.
+    pub document_number: Option<String>,
+    /// What was said.
+    pub statement: Option<Statement>,
+    /// What it rests on.
+    pub basis: Option<Basis>,
+    /// The source's own doubt.
+    pub doubt: Option<f64>,
+    /// Birth date as read: only its keyed digest is kept.
+    pub birth_date: Option<String>,
+    /// Name as read: only its keyed digest is kept.
+    pub name: Option<String>,
+    /// When the stated condition began.
+    pub fact_date: Option<Second>,
+    /// When the source looked.
+    pub checked_at: Option<Second>,
+    /// When it stops saying anything.
+    pub ends_at: Option<Second>,
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// A new attestation.
+    Recorded(String),
+    /// Delivered before, as this attestation.
+    Duplicate(String),
+    /// Authentic, but nobody has linked its session.
+    Quarantined,
+    /// A newer result of the same check stands.
+    Overtaken,
+    /// Nothing in it for us.
+    Ignored,
+}
+
+/// Where facts come from, resolved.
+pub(crate) struct Speaker {
+    pub source: String,
+    pub kind: SourceKind,
+    pub assessor: String,
+    pub max_grade: Grade,
+}
+
+/// Kinds of statement that a kind of source can make.
+fn may_state(source: SourceKind, kind: Kind) -> bool {
+    match source {
+        SourceKind::DocumentVendor => kind == Kind::DocumentCheck,
+        SourceKind::Registry => kind == Kind::Registry,
+        SourceKind::Reviewer => kind == Kind::Review,
+        SourceKind::Employer | SourceKind::UnverifiedOrganisation => matches!(kind, Kind::Vouch | Kind::Directory),
+        SourceKind::Network => kind == Kind::Observation,
+        SourceKind::Subject => kind == Kind::Declaration,
+        SourceKind::Service => false,
+    }
+}
+
+fn country_ok(country: &str) -> bool {
+    country.len() == 3 && country.bytes().all(|b| b.is_ascii_uppercase()) && country != "UTO"
+}
+
+/// Letters and digits in upper case: `12-34 5x` and `12345X` are one document.
+fn normalised_number(number: &str) -> String {
+    number.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect()
+}
+
+impl App {
+    /// Records a statement of an authenticated client about a subject.
+    ///
+    /// # Errors
+    /// `Invalid` naming the member, `NotFound` for an unknown subject, `Conflict` when a newer result stands.
+    pub async fn submit(&self, actor: &Actor, subject: &SubjectId, submission: Submission) -> ServiceResult<Delivery> {
+        let speaker = self.speaker(&submission.source, subject)?;
+        self.record(actor, subject, &speaker, submission).await
+    }
+
+    fn speaker(&self, source: &str, subject: &SubjectId) -> ServiceResult<Speaker> {
+        if source == SELF_SOURCE {
+            return Ok(Speaker {
+                source: source.to_owned(),
+                kind: SourceKind::Subject,
+                assessor: format!("self:{subject}"),
+                max_grade: Grade::SelfDeclared,
+            });
+        }
+        let world = self.world.load();
+        let (found, _) = world.sources.get(source).ok_or_else(|| invalid("/source", "no such source"))?;
+        Ok(Speaker {
+            source: source.to_owned(),
+            kind: found.kind,
+            assessor: found.assessor.clone().unwrap_or_else(|| source.to_owned()),
+            max_grade: found.max_grade,
+        })
+    }
+
+    /// Turns a submission into facts and records it.
+    pub(crate) async fn record(
+        &self,
+        actor: &Actor,
+        subject: &SubjectId,
+        speaker: &Speaker,
+        submission: Submission,
+    ) -> ServiceResult<Delivery> {
+        let event = submission.event.clone();
+        let lineage = submission.lineage.clone().unwrap_or_else(|| event.clone());
+        let facts = self.facts(subject, speaker, submission, &lineage)?;
+        let new = self.new_attestation(actor, subject.as_str(), &speaker.source, event, lineage, &facts)?;
+        let id = new.id.clone();
+        match self.store.record_attestation(new).await? {
+            Ok(_) => {
+                self.index.invalidate(subject.as_str());
+                metrics::counter!("vouchsafe_attestations_total", "kind" => facts.kind.as_str()).increment(1);
+                Ok(Delivery::Recorded(id))
+            }
+            Err(Conflict::DuplicateEvent { attestation }) => Ok(Delivery::Duplicate(attestation)),
+            Err(Conflict::Overtaken) => Ok(Delivery::Overtaken),
+            Err(Conflict::NoSuchSubject) => Err(ServiceError::NotFound("subject")),
+            Err(_) => Err(ServiceError::Conflict("attestation")),
+        }
+    }
+
+    pub(crate) fn new_attestation(
+        &self,
+        actor: &Actor,
+        subject: &str,
+        source: &str,
+        event: String,
+        lineage: String,
+        facts: &Facts,
+    ) -> ServiceResult<NewAttestation> {
+        let id = self.id("att")?;
+        let detail = json!({ "subject": subject, "source": source, "kind": facts.kind, "outcome": facts.outcome });
+        Ok(NewAttestation {
+            subject: subject.to_owned(),
+            source: source.to_owned(),
+            event,
+            lineage,
+            checked_at_ms: facts.checked_at.millis(),
+            recorded_at_ms: self.clock.now_ms(),
+            facts: serde_json::to_string(facts).map_err(|_| ServiceError::Unreadable("facts".to_owned()))?,
+            audit: self.audit(actor, "attestation.recorded", &id, &detail)?,
+            outbox: Some(OutboxRow {
+                id: self.id("out")?,
+                topic: "attestation.accepted".to_owned(),
+                key: subject.to_owned(),
+                body: json!({ "attestation": id, "subject": subject }).to_string(),
+            }),
+            id,
+        })
+    }
+
+    pub(crate) fn facts(
+        &self,
+        subject: &SubjectId,
+        speaker: &Speaker,
+        s: Submission,
+        lineage: &str,
+    ) -> ServiceResult<Facts> {
+        if !may_state(speaker.kind, s.kind) {
+            return Err(invalid("/kind", "this source does not make statements of this kind"));
+        }
+        let now = self.clock.now();
+        let checked_at = s.checked_at.unwrap_or(now);
+        if checked_at.since(now) > SKEW_SECS {
+            return Err(invalid("/checked_at", "lies more than 300 s ahead"));
+        }
+        let checked_at = checked_at.min(now);
+        if s.fact_date.is_some_and(|date| date.since(now) > SKEW_SECS) {
+            return Err(invalid("/fact_date", "lies ahead"));
+        }
+        if s.doubt.is_some_and(|doubt| !(doubt > 0.0 && doubt <= 1.0)) {
+            return Err(invalid("/doubt", "must lie in (0, 1]"));
+        }
+        if s.issuing_country.as_deref().is_some_and(|country| !country_ok(country)) {
+            return Err(invalid("/document/issuing_country", "must be ISO 3166-1 alpha-3 in capitals"));
+        }
+        self.check_statement(speaker.kind, s.kind, s.statement.as_ref())?;
+        let grade = match (speaker.kind, s.kind, &s.statement) {
+            (SourceKind::Subject, ..) => Grade::SelfDeclared,
+            // A word about employment is strong, one about legal status fair, a directory entry fair.
+            (
+                SourceKind::Employer | SourceKind::UnverifiedOrganisation,
+                Kind::Vouch,
+                Some(Statement::Employment { .. }),
+            ) => Grade::Strong,
+            (SourceKind::Employer | SourceKind::UnverifiedOrganisation, ..) => Grade::Fair,
+            (SourceKind::Network, ..) => Grade::Strong,
+            _ => s.grade.unwrap_or(Grade::Fair).min(speaker.max_grade),
+        };
+        let document = match (&s.document_number, s.kind) {
+            (Some(number), _) => {
+                let parts = [
+                    s.issuing_country.as_deref().unwrap_or("?"),
+                    s.document_type.as_deref().unwrap_or("?"),
+                    &normalised_number(number),
+                ];
+                format!("doc:{}", self.crypto.lineage_digest("document", &parts.join("/")))
+            }
+            (None, Kind::Vouch | Kind::Directory) => format!("{}/{subject}", speaker.assessor),
+            (None, Kind::Declaration) => format!("self:{subject}"),
+            (None, Kind::Observation) => speaker.assessor.clone(),
+            (None, _) => format!("{}/{}", speaker.source, self.crypto.lineage_digest("lineage", lineage)),
+        };
+        let person = s.birth_date.as_ref().map(|birth| {
+            let normalised: String = s
+                .name
+                .iter()
+                .flat_map(|n| n.chars())
+                .filter(|c| c.is_alphanumeric())
+                .flat_map(char::to_lowercase)
+                .collect();
+            PersonKey {
+                birth: self.crypto.lineage_digest("birth", birth),
+                name: (!normalised.is_empty()).then(|| self.crypto.lineage_digest("name", &normalised)),
+            }
+        });
+        Ok(Facts {
+            kind: s.kind,
+            source_kind: speaker.kind,
+            grade,
+            outcome: s.outcome,
+            codes: s.codes,
+            document_type: s.document_type,
+            issuing_country: s.issuing_country,
+            statement: s.statement,
+            basis: s.basis,
+            doubt: s.doubt,
+            document,
+            assessor: speaker.assessor.clone(),
+            person,
+            fact_date: s.fact_date,
+            checked_at,
+            ends_at: s.ends_at,
+        })
+    }
+
+    /// A statement must be of the kind's shape and use known words: an empty or unknown state is refused at the door.
+    fn check_statement(&self, source: SourceKind, kind: Kind, statement: Option<&Statement>) -> ServiceResult<()> {
+        let fail = |problem: &str| Err(invalid("/statement", problem));
+        match (kind, statement) {
+            (Kind::Vouch | Kind::Declaration | Kind::Observation | Kind::Directory, None) => fail("is required"),
+            (_, None | Some(Statement::Read { .. }))
+                if matches!(kind, Kind::Vouch | Kind::Declaration | Kind::Directory) =>
+            {
+                fail("must say what is vouched or declared")
+            }
+            (_, Some(Statement::States { frame, states })) => {
+                let world = self.world.load();
+                let mut packs = world.library.packs.values().filter(|pack| pack.id == *frame).peekable();
+                if packs.peek().is_none() {
+                    return fail("names an unknown frame");
+                }
+                let known = packs.any(|pack| match &pack.shape {
+                    vouchsafe_core::definitions::Shape::State { states: all } => states.is_subset(all),
+                    vouchsafe_core::definitions::Shape::OpenState => states.iter().all(|state| country_ok(state)),
+                    vouchsafe_core::definitions::Shape::Membership => false,
+                });
+                if states.is_empty() || !known {
+                    return fail("needs one or more states of the frame");
+                }
+                Ok(())
+            }
+            (_, Some(Statement::Nationalities { countries })) => {
+                if countries.is_empty() || !countries.iter().all(|country| country_ok(country)) {
+                    return fail("countries must be ISO 3166-1 alpha-3 in capitals");
+                }
+                Ok(())
+            }
+            (_, Some(Statement::Read { nationalities, .. })) => {
+                if nationalities.iter().all(|country| country_ok(country)) {
+                    Ok(())
+                } else {
+                    fail("nationalities must be ISO 3166-1 alpha-3 in capitals")
+                }
+            }
+            (_, Some(Statement::Network { .. })) if source != SourceKind::Network => {
+                fail("only the network database observes")
+            }
+            (_, Some(Statement::Employment { organisation, .. })) => {
+                if vouchsafe_core::ids::OrganisationId::parse(organisation).is_err() {
+                    fail("names no organisation")
+                } else {
+                    Ok(())
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks an attestation as revoked. `from_start` for forgery and reopened checks.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such attestation.
+    pub async fn revoke_attestation(
+        &self,
+        actor: &Actor,
+        id: &str,
+        reason: &str,
+        from_start: bool,
+    ) -> ServiceResult<()> {
+        let attestation = self.store.attestation(id).await?.ok_or(ServiceError::NotFound("attestation"))?;
+        let mark = StoredMark {
+            attestation: id.to_owned(),
+            kind: "revoked".to_owned(),
+            at_ms: self.clock.now_ms(),
+            from_start,
+            by: actor.as_str().to_owned(),
+            reason: reason.to_owned(),
+        };
+        let audit =
+            self.audit(actor, "attestation.revoked", id, &json!({ "reason": reason, "from_start": from_start }))?;
+        let feed = vec![FeedRow { kind: "subject".to_owned(), key: attestation.subject }];
+        self.commit(vec![Write::Mark(mark)], audit, feed).await?.map_err(|_| ServiceError::NotFound("attestation"))
+    }
+
+    /// Records where a client address seen for a subject leaves its network.
+    ///
+    /// # Errors
+    /// `Invalid` when the network databases know nothing of the address.
+    pub async fn observe(&self, actor: &Actor, subject: &SubjectId, address: IpAddr) -> ServiceResult<Delivery> {
+        let Some(statement) = self.geoip.load().observe(address) else {
+            return Err(invalid("/address", "nothing is known of this address: no evidence recorded"));
+        };
+        let speaker = Speaker {
+            source: NETWORK_SOURCE.to_owned(),
+            kind: SourceKind::Network,
+            assessor: NETWORK_SOURCE.to_owned(),
+            max_grade: Grade::Strong,
+        };
+        let now = self.clock.now();
+        let submission = Submission {
+            source: NETWORK_SOURCE.to_owned(),
+            event: self.id("obs")?,
+            lineage: None,
+            kind: Kind::Observation,
+            grade: None,
+            outcome: Outcome::Approved,
+            codes: BTreeSet::new(),
+            document_type: None,
+            issuing_country: None,
+            document_number: None,
+            statement: Some(statement),
+            basis: None,
+            doubt: None,
+            birth_date: None,
+            name: None,
+            fact_date: None,
+            checked_at: Some(now),
+            ends_at: Some(now.plus(86_400)),
+        };
+        self.record(actor, subject, &speaker, submission).await
+    }
+}
+
+impl App {
+    /// A delivery id for a statement that came without one.
+    ///
+    /// # Errors
+    /// When the generator fails.
+    pub fn fresh_event(&self) -> ServiceResult<String> {
+        self.id("evt")
+    }
+
+    /// The subject's attestations as stored.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn attestations(&self, subject: &SubjectId) -> ServiceResult<Vec<vouchsafe_core::facts::Attestation>> {
+        let facts = self.load_facts(subject.as_str()).await?.ok_or(ServiceError::NotFound("subject"))?;
+        Ok(facts.attestations)
+    }
+
+    /// Revokes an attestation of a source that the caller may speak for; any other looks missing.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn revoke_as(
+        &self,
+        caller: &super::authenticate::Caller,
+        id: &str,
+        reason: &str,
+        from_start: bool,
+    ) -> ServiceResult<()> {
+        let found = self.store.attestation(id).await?.filter(|found| caller.sources.contains(&found.source));
+        found.ok_or(ServiceError::NotFound("attestation"))?;
+        self.revoke_attestation(&Actor::client(&caller.id), id, reason, from_start).await
+    }
+}

@@ -1,0 +1,173 @@
+//! Eligibility tokens: issue, introspect, revoke.
+
+use super::{Actor, App, ServiceError, ServiceResult, invalid};
+use crate::storage::{FeedRow, StoredToken, Write};
+use crate::token::keys::{Algorithm, Purpose};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use vouchsafe_core::Status;
+use vouchsafe_core::ids::{ResourceId, SubjectId};
+
+/// A token as given to its client.
+#[derive(Debug)]
+pub struct Issued {
+    /// The compact JWS.
+    pub token: String,
+    /// Token id.
+    pub jti: String,
+    /// Seconds until it ends.
+    pub expires_in: i64,
+    /// The decision it states.
+    pub decision: String,
+}
+
+impl App {
+    /// Issues an eligibility token: only while eligible, never longer than the decision, durable before it is given away.
+    ///
+    /// # Errors
+    /// `NotEligible` with the decision; `Invalid` for an unknown audience or a resource that is not the audience's.
+    pub async fn issue(
+        &self,
+        actor: &Actor,
+        client: &str,
+        subject: &SubjectId,
+        resource: &ResourceId,
+        audience_id: &str,
+    ) -> ServiceResult<Issued> {
+        let audience = self
+            .world
+            .load()
+            .audiences
+            .get(audience_id)
+            .cloned()
+            .ok_or_else(|| invalid("/audience", "no such audience"))?;
+        if !audience.resources.iter().any(|pattern| pattern.covers(resource)) {
+            return Err(invalid("/resource", "is not one of the audience's resources"));
+        }
+        let (decision, rules) = self.eligibility(subject, resource).await?;
+        let (Status::Eligible, Some(valid_until)) = (decision.status, decision.expires_at) else {
+            self.record_decision(actor, &decision, &rules).await?;
+            return Err(ServiceError::NotEligible(Box::new((*decision).clone())));
+        };
+        let policy = rules.body.policy.as_ref().ok_or(ServiceError::Unavailable("rules"))?;
+        let now = self.clock.now();
+        let exp = now.plus(policy.token_ttl.secs()).min(valid_until);
+        if exp <= now {
+            return Err(ServiceError::Unavailable("decision"));
+        }
+        let jti = self.id("jti")?;
+        let sub =
+            if audience.pairwise { self.crypto.pairwise(subject.as_str(), audience_id)? } else { subject.to_string() };
+        let mut eligibility = json!({
+            "resource": resource, "decision": decision.id, "valid_until": valid_until.epoch(), "live": decision.live,
+        });
+        if audience.details
+            && let Some(members) = eligibility.as_object_mut()
+        {
+            members.insert("status".to_owned(), json!(decision.status));
+            members.insert("confidence".to_owned(), json!(decision.confidence));
+        }
+        let claims = json!({
+            "iss": self.issuer, "aud": audience_id, "sub": sub, "client_id": client, "iat": now.epoch(),
+            "exp": exp.epoch(), "jti": jti, "eligibility": eligibility,
+        });
+        let alg = Algorithm::parse(&audience.alg).ok_or(ServiceError::Unavailable("algorithm"))?;
+        let keys = self.keys.load_full();
+        let key = keys.signer(Purpose::Eligibility, alg).ok_or(ServiceError::Unavailable("key"))?;
+        let token = key.sign("eligibility+jwt", &claims)?;
+        let stored = StoredToken {
+            jti: jti.clone(),
+            subject: subject.to_string(),
+            audience: audience_id.to_owned(),
+            resource: resource.to_string(),
+            decision: decision.id.clone(),
+            client: client.to_owned(),
+            issued_at_ms: self.clock.now_ms(),
+            expires_at_ms: exp.millis(),
+            revoked_at_ms: None,
+        };
+        let detail =
+            json!({ "subject": subject, "audience": audience_id, "resource": resource, "decision": decision.id });
+        let audit = self.audit(actor, "token.issued", &jti, &detail)?;
+        let row = Self::stored_decision(&decision);
+        self.store
+            .record_token(stored, row, Arc::from(rules.canonical.as_str()), audit)
+            .await?
+            .map_err(|_| ServiceError::Conflict("token"))?;
+        self.recorded.insert(decision.id.clone(), ()).await;
+        metrics::counter!("vouchsafe_tokens_issued_total").increment(1);
+        Ok(Issued { token, jti, expires_in: exp.since(now), decision: decision.id.clone() })
+    }
+
+    /// What an eligibility token is worth now (RFC 7662). Anything wrong is exactly `{"active":false}`.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot know.
+    pub async fn introspect(&self, token: &str) -> ServiceResult<Value> {
+        let inactive = json!({ "active": false });
+        let Ok(verified) = self.verify_own(token, Purpose::Eligibility, "eligibility+jwt").await else {
+            return Ok(inactive);
+        };
+        if self.is_revoked(&verified.jti) {
+            return Ok(inactive);
+        }
+        let Some((subject, resource)) = self.token_subject(&verified)? else { return Ok(inactive) };
+        let (decision, _) = match self.eligibility(&subject, &resource).await {
+            Ok(found) => found,
+            Err(ServiceError::NotFound(_)) => return Ok(inactive),
+            Err(error) => return Err(error),
+        };
+        if decision.status != Status::Eligible {
+            return Ok(inactive);
+        }
+        Ok(json!({
+            "active": true, "iss": verified.iss, "aud": verified.aud, "sub": verified.sub, "client_id": verified.client_id,
+            "iat": verified.iat, "exp": verified.exp, "jti": verified.jti, "token_type": "eligibility+jwt",
+            "eligibility": { "resource": resource, "decision": decision.id, "live": decision.live },
+        }))
+    }
+
+    /// Our subject id and resource behind a verified eligibility token.
+    pub(crate) fn token_subject(
+        &self,
+        verified: &crate::token::Verified,
+    ) -> ServiceResult<Option<(SubjectId, ResourceId)>> {
+        let pairwise = self.world.load().audiences.get(&verified.aud).map(|audience| audience.pairwise);
+        let subject = match pairwise {
+            Some(true) => match self.crypto.open_pairwise(&verified.sub, &verified.aud) {
+                Ok(subject) => subject,
+                Err(_) => return Ok(None),
+            },
+            Some(false) => verified.sub.clone(),
+            None => return Ok(None),
+        };
+        let resource = verified.resource.as_deref().and_then(|resource| ResourceId::parse(resource).ok());
+        Ok(SubjectId::parse(&subject).ok().zip(resource))
+    }
+
+    /// Revokes a token by its text (RFC 7009). Unknown tokens are no error.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn revoke_token(&self, actor: &Actor, token: &str) -> ServiceResult<()> {
+        // An expired token needs no revocation; one that never was ours is none of our business.
+        let Ok(verified) = self.verify_own(token, Purpose::Eligibility, "eligibility+jwt").await else {
+            return Ok(());
+        };
+        self.revoke_jti(actor, &verified.jti).await
+    }
+
+    /// Revokes a token by its id.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn revoke_jti(&self, actor: &Actor, jti: &str) -> ServiceResult<()> {
+        let audit = self.audit(actor, "token.revoked", jti, &json!({}))?;
+        let feed = vec![FeedRow { kind: "token".to_owned(), key: jti.to_owned() }];
+        let write = Write::RevokeToken { jti: jti.to_owned(), at_ms: self.clock.now_ms() };
+        if self.commit(vec![write], audit, feed).await?.is_ok() {
+            self.note_revoked(jti);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! Subjects, links to callers' ids, and vendor sessions.
+
+use super::{Actor, App, ServiceError, ServiceResult, invalid};
+use crate::storage::{Conflict, FeedRow, StoredLink, StoredSubject, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use vouchsafe_core::Second;
+use vouchsafe_core::facts::{Attestation, Facts, Mark, MarkKind, SubjectFacts};
+use vouchsafe_core::ids::{AttestationId, SourceId, SubjectId};
+
+/// Direct identifiers of a subject, sealed at rest.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Identifiers {
+    /// The caller's own id.
+    #[serde(default)]
+    pub external_id: Option<String>,
+}
+
+/// A subject as its owner sees it.
+#[derive(Debug, Serialize)]
+pub struct SubjectView {
+    /// `sub_…`
+    pub id: String,
+    /// `person`, `organisation`, `workload`.
+    pub kind: String,
+    /// The caller's own id.
+    pub external_id: Option<String>,
+    /// Grows with every change.
+    pub version: i64,
+    /// Creation.
+    pub created_at: Second,
+}
+
+/// Kinds of subject.
+pub const KINDS: [&str; 3] = ["person", "organisation", "workload"];
+
+impl App {
+    /// Creates a subject.
+    ///
+    /// # Errors
+    /// `Conflict` when the external id is taken.
+    pub async fn create_subject(
+        &self,
+        actor: &Actor,
+        kind: &str,
+        external_id: Option<&str>,
+    ) -> ServiceResult<SubjectView> {
+        if !KINDS.contains(&kind) {
+            return Err(invalid("/kind", "must be `person`, `organisation` or `workload`"));
+        }
+        let id = self.id("sub")?;
+        let (key, wrapped_key) = self.crypto.new_data_key(&id)?;
+        let identifiers = Identifiers { external_id: external_id.map(str::to_owned) };
+        let plain = serde_json::to_vec(&identifiers).map_err(|_| ServiceError::Unreadable("identifiers".to_owned()))?;
+        let now_ms = self.clock.now_ms();
+        let subject = StoredSubject {
+            id: id.clone(),
+            kind: kind.to_owned(),
+            version: 1,
+            state: "active".to_owned(),
+            external_digest: external_id.map(|external| self.crypto.lookup_digest("external_id", external)),
+            identifiers: key.seal("identifiers", &plain)?,
+            wrapped_key,
+            created_at_ms: now_ms,
+        };
+        let audit = self.audit(actor, "subject.created", &id, &json!({ "kind": kind }))?;
+        let feed = vec![FeedRow { kind: "subject".to_owned(), key: id.clone() }];
+        self.commit(vec![Write::Subject(subject.clone())], audit, feed)
+            .await?
+            .map_err(|_| ServiceError::Conflict("external_id"))?;
+        self.view(&subject)
+    }
+
+    fn view(&self, subject: &StoredSubject) -> ServiceResult<SubjectView> {
+        let key = self.crypto.unwrap_data_key(&subject.id, &subject.wrapped_key)?;
+        let plain = key.open("identifiers", &subject.identifiers)?;
+        let identifiers: Identifiers = serde_json::from_slice(&plain)
+            .map_err(|_| ServiceError::Unreadable(format!("identifiers of {}", subject.id)))?;
+        Ok(SubjectView {
+            id: subject.id.clone(),
+            kind: subject.kind.clone(),
+            external_id: identifiers.external_id,
+            version: subject.version,
+            created_at: Second::from_millis(subject.created_at_ms),
+        })
+    }
+
+    /// A subject by our id.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn subject(&self, id: &SubjectId) -> ServiceResult<SubjectView> {
+        let subject = self.store.subject(id.as_str()).await?.filter(|subject| subject.state == "active");
+        self.view(&subject.ok_or(ServiceError::NotFound("subject"))?)
+    }
+
+    /// A subject by the caller's own id.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn subject_by_external(&self, external_id: &str) -> ServiceResult<SubjectView> {
+        let digest = self.crypto.lookup_digest("external_id", external_id);
+        let subject = self.store.subject_by_external(&digest).await?.filter(|subject| subject.state == "active");
+        self.view(&subject.ok_or(ServiceError::NotFound("subject"))?)
+    }
+
+    /// A page of subjects in id order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn subjects(&self, after: &str, limit: i64) -> ServiceResult<Vec<SubjectView>> {
+        let page = self.store.subjects(after, limit).await?;
+        page.iter().filter(|subject| subject.state == "active").map(|subject| self.view(subject)).collect()
+    }
+
+    /// The digest under which a link is stored.
+    #[must_use]
+    pub fn link_digest(&self, namespace: &str, id: &str) -> String {
+        self.crypto.lookup_digest(&format!("link/{namespace}"), id)
+    }
+
+    /// Links a caller's id to the subject.
+    ///
+    /// # Errors
+    /// `Conflict` when the id is linked already; `NotFound` when the subject is not there.
+    pub async fn link(&self, actor: &Actor, subject: &SubjectId, namespace: &str, id: &str) -> ServiceResult<()> {
+        check_namespace(namespace)?;
+        let stored = self.store.subject(subject.as_str()).await?.filter(|subject| subject.state == "active");
+        let stored = stored.ok_or(ServiceError::NotFound("subject"))?;
+        let key = self.crypto.unwrap_data_key(&stored.id, &stored.wrapped_key)?;
+        let digest = self.link_digest(namespace, id);
+        let link = StoredLink {
+            namespace: namespace.to_owned(),
+            digest: digest.clone(),
+            subject: stored.id.clone(),
+            sealed: key.seal("link", id.as_bytes())?,
+            created_at_ms: self.clock.now_ms(),
+        };
+        let audit = self.audit(actor, "link.created", &stored.id, &json!({ "namespace": namespace }))?;
+        let feed = vec![FeedRow { kind: "link".to_owned(), key: link_key(namespace, &digest) }];
+        match self.commit(vec![Write::Link(link)], audit, feed).await? {
+            Ok(()) => Ok(()),
+            Err(Conflict::NoSuchSubject) => Err(ServiceError::NotFound("subject")),
+            Err(_) => Err(ServiceError::Conflict("link")),
+        }
+    }
+
+    /// Removes a link.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not there or belongs to another subject.
+    pub async fn unlink(&self, actor: &Actor, subject: &SubjectId, namespace: &str, id: &str) -> ServiceResult<()> {
+        let digest = self.link_digest(namespace, id);
+        let link = self.store.link(namespace, &digest).await?.filter(|link| link.subject == subject.as_str());
+        link.ok_or(ServiceError::NotFound("link"))?;
+        let audit = self.audit(actor, "link.removed", subject.as_str(), &json!({ "namespace": namespace }))?;
+        let feed = vec![FeedRow { kind: "link".to_owned(), key: link_key(namespace, &digest) }];
+        let write = Write::Unlink { namespace: namespace.to_owned(), digest };
+        self.commit(vec![write], audit, feed).await?.map_err(|_| ServiceError::NotFound("link"))
+    }
+
+    /// The ids linked to a subject, as (namespace, id).
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn links(&self, subject: &SubjectId) -> ServiceResult<Vec<(String, String)>> {
+        let stored = self.store.subject(subject.as_str()).await?.filter(|subject| subject.state == "active");
+        let stored = stored.ok_or(ServiceError::NotFound("subject"))?;
+        let key = self.crypto.unwrap_data_key(&stored.id, &stored.wrapped_key)?;
+        self.store
+            .links(&stored.id)
+            .await?
+            .into_iter()
+            .map(|link| {
+                let id = String::from_utf8(key.open("link", &link.sealed)?)
+                    .map_err(|_| ServiceError::Unreadable(format!("link of {}", stored.id)))?;
+                Ok((link.namespace, id))
+            })
+            .collect()
+    }
+
+    /// The subject behind a caller's id, from memory when it is held.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn resolve_link(&self, namespace: &str, id: &str) -> ServiceResult<Option<String>> {
+        let digest = self.link_digest(namespace, id);
+        let key = link_key(namespace, &digest);
+        let entry = self
+            .index
+            .get(&key, || async {
+                let link = self.store.link(namespace, &digest).await?;
+                Ok((None, link.map(|link| link.subject)))
+            })
+            .await?;
+        Ok(entry.subject.clone())
+    }
+
+    /// Binds a vendor session to the subject and attaches what was quarantined for it.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown source or subject, `Conflict` when the session is another subject's.
+    pub async fn bind_session(
+        &self,
+        actor: &Actor,
+        subject: &SubjectId,
+        source: &str,
+        session: &str,
+    ) -> ServiceResult<usize> {
+        if !self.world.load().sources.contains_key(source) {
+            return Err(invalid("/source", "no such source"));
+        }
+        self.subject(subject).await?;
+        let audit = self.audit(actor, "session.bound", subject.as_str(), &json!({ "source": source }))?;
+        let write = Write::Session {
+            source: source.to_owned(),
+            session: session.to_owned(),
+            subject: subject.as_str().to_owned(),
+            created_at_ms: self.clock.now_ms(),
+        };
+        self.commit(vec![write], audit, Vec::new()).await?.map_err(|_| ServiceError::Conflict("session"))?;
+        self.release_quarantine(source, session, subject).await
+    }
+
+    /// The subject's facts, read from the store.
+    pub(crate) async fn load_facts(&self, id: &str) -> ServiceResult<Option<SubjectFacts>> {
+        let Some((subject, rows)) = self.store.load_subject(id).await? else { return Ok(None) };
+        if subject.state != "active" {
+            return Ok(None);
+        }
+        let attestations = rows
+            .into_iter()
+            .map(|row| {
+                let unreadable = || ServiceError::Unreadable(format!("attestation {}", row.id));
+                let facts: Facts = serde_json::from_str(&row.facts).map_err(|_| unreadable())?;
+                let marks = row
+                    .marks
+                    .iter()
+                    .map(|mark| {
+                        let kind = match mark.kind.as_str() {
+                            "revoked" => MarkKind::Revoked,
+                            "superseded" => MarkKind::Superseded,
+                            "resolved" => MarkKind::Resolved,
+                            _ => return Err(unreadable()),
+                        };
+                        Ok(Mark { at: Second::from_millis(mark.at_ms), kind, from_start: mark.from_start })
+                    })
+                    .collect::<ServiceResult<_>>()?;
+                Ok(Attestation {
+                    id: AttestationId::parse(&row.id).map_err(|_| unreadable())?,
+                    source: SourceId::parse(&row.source).map_err(|_| unreadable())?,
+                    recorded_at: Second::from_millis(row.recorded_at_ms),
+                    facts,
+                    marks,
+                })
+            })
+            .collect::<ServiceResult<_>>()?;
+        let subject = SubjectId::parse(&subject.id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
+        Ok(Some(SubjectFacts { subject, attestations }))
+    }
+}
+
+/// Key of a link in index and feed.
+pub(crate) fn link_key(namespace: &str, digest: &str) -> String {
+    format!("link:{namespace}:{digest}")
+}
+
+/// Namespaces are short names of ours, not data.
+pub(crate) fn check_namespace(namespace: &str) -> ServiceResult<()> {
+    let fits = (1..=64).contains(&namespace.len())
+        && namespace
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_' || b == b'.');
+    if fits { Ok(()) } else { Err(invalid("/namespace", "use 1 to 64 of `a-z 0-9 - _ .`")) }
+}

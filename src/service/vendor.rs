@@ -1,0 +1,220 @@
+//! Native vendors: raw bytes, the vendor's own signature, then the result fetched from the vendor decides.
+
+use super::ingest::{Delivery, Speaker, Submission};
+use super::world::{Vendor, VendorSecrets};
+use super::{Actor, App, ServiceError, ServiceResult};
+use crate::intake::CheckResult;
+use crate::intake::onfido::{self, Notice, OnfidoConfig};
+use crate::storage::{Conflict, FeedRow, Quarantined, StoredMark, Write};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeSet;
+use vouchsafe_core::Second;
+use vouchsafe_core::facts::{Grade, Kind, Outcome, SourceKind, Statement};
+use vouchsafe_core::ids::SubjectId;
+
+/// A check result as it waits, sealed, for its session to be linked.
+#[derive(Debug, Serialize, Deserialize)]
+struct Waiting {
+    event: String,
+    lineage: String,
+    decided_at: Second,
+    outcome: Outcome,
+    codes: BTreeSet<String>,
+    grade: Grade,
+    document_type: Option<String>,
+    issuing_country: Option<String>,
+    nationalities: BTreeSet<String>,
+    category: Option<String>,
+    document_number: Option<String>,
+    birth_date: Option<String>,
+    name: Option<String>,
+    issued_on: Option<Second>,
+    ends_at: Option<Second>,
+}
+
+impl From<CheckResult> for Waiting {
+    fn from(result: CheckResult) -> Self {
+        let clear = |secret: Option<SecretString>| secret.map(|secret| secret.expose_secret().to_owned());
+        Self {
+            event: result.event,
+            lineage: result.lineage,
+            decided_at: result.decided_at,
+            outcome: result.outcome,
+            codes: result.codes,
+            grade: result.grade,
+            document_type: result.document_type,
+            issuing_country: result.issuing_country,
+            nationalities: result.nationalities,
+            category: result.category,
+            document_number: clear(result.document_number),
+            birth_date: clear(result.birth_date),
+            name: clear(result.name),
+            issued_on: result.issued_on,
+            ends_at: result.ends_at,
+        }
+    }
+}
+
+impl Waiting {
+    fn submission(self, source: &str) -> Submission {
+        Submission {
+            source: source.to_owned(),
+            event: self.event,
+            lineage: Some(self.lineage),
+            kind: Kind::DocumentCheck,
+            grade: Some(self.grade),
+            outcome: self.outcome,
+            codes: self.codes,
+            document_type: self.document_type,
+            issuing_country: self.issuing_country,
+            document_number: self.document_number,
+            statement: Some(Statement::Read { nationalities: self.nationalities, category: self.category }),
+            basis: None,
+            doubt: None,
+            birth_date: self.birth_date,
+            name: self.name,
+            fact_date: self.issued_on,
+            checked_at: Some(self.decided_at),
+            ends_at: self.ends_at,
+        }
+    }
+}
+
+impl App {
+    fn vendor(&self, source: &str) -> ServiceResult<(Speaker, Vendor, VendorSecrets)> {
+        let world = self.world.load();
+        let (found, sealed) = world.sources.get(source).ok_or(ServiceError::NotFound("source"))?;
+        let (Some(vendor), Some(sealed)) = (&found.vendor, sealed) else {
+            return Err(ServiceError::NotFound("source"));
+        };
+        let plain = self.crypto.open_secret(&format!("source/{source}"), sealed)?;
+        let secrets =
+            serde_json::from_slice(&plain).map_err(|_| ServiceError::Unreadable(format!("secrets of {source}")))?;
+        let speaker = Speaker {
+            source: source.to_owned(),
+            kind: SourceKind::DocumentVendor,
+            assessor: found.assessor.clone().unwrap_or_else(|| source.to_owned()),
+            max_grade: Grade::Superior,
+        };
+        Ok((speaker, vendor.clone(), secrets))
+    }
+
+    /// Takes a vendor's webhook.
+    ///
+    /// # Errors
+    /// `Intake` for a delivery that is refused (nothing changes); `Unavailable` when the vendor cannot be asked, so that it delivers again.
+    pub async fn webhook(&self, source: &str, signature: Option<&str>, body: &[u8]) -> ServiceResult<Vec<Delivery>> {
+        let (speaker, vendor, secrets) = self.vendor(source)?;
+        let config = OnfidoConfig {
+            webhook_tokens: secrets.webhook_tokens.into_iter().map(SecretString::from).collect(),
+            api_token: SecretString::from(secrets.api_token),
+            base_url: reqwest::Url::parse(&vendor.base_url)
+                .map_err(|_| ServiceError::Unreadable("base_url".to_owned()))?,
+            production: vendor.production,
+        };
+        onfido::verify(&config, signature, body)?;
+        match onfido::interpret_notice(body)? {
+            Notice::Fetch(target) => {
+                let results = onfido::fetch(&self.outgoing, &config, &target).await?;
+                let mut deliveries = Vec::new();
+                for result in results {
+                    deliveries.push(self.deliver(&speaker, result).await?);
+                }
+                Ok(if deliveries.is_empty() { vec![Delivery::Ignored] } else { deliveries })
+            }
+            Notice::Reopened { session, lineage_prefix, .. } => {
+                self.reopen(&speaker, &session, &lineage_prefix).await?;
+                Ok(vec![Delivery::Ignored])
+            }
+            _ => Ok(vec![Delivery::Ignored]),
+        }
+    }
+
+    async fn deliver(&self, speaker: &Speaker, result: CheckResult) -> ServiceResult<Delivery> {
+        let session = result.session.clone();
+        let waiting = Waiting::from(result);
+        if let Some(subject) = self.store.session_subject(&speaker.source, &session).await? {
+            let subject = SubjectId::parse(&subject).map_err(|_| ServiceError::Unreadable("session".to_owned()))?;
+            let actor = Actor::source(&speaker.source);
+            return self.record(&actor, &subject, speaker, waiting.submission(&speaker.source)).await;
+        }
+        let id = self.id("qua")?;
+        let event = waiting.event.clone();
+        let plain = serde_json::to_vec(&waiting).map_err(|_| ServiceError::Unreadable("result".to_owned()))?;
+        let quarantined = Quarantined {
+            sealed: self.crypto.seal_secret(&format!("quarantine/{id}"), &plain)?,
+            id: id.clone(),
+            source: speaker.source.clone(),
+            event,
+            session,
+            received_at_ms: self.clock.now_ms(),
+        };
+        let actor = Actor::source(&speaker.source);
+        let audit = self.audit(&actor, "delivery.quarantined", &id, &json!({ "source": speaker.source }))?;
+        match self.commit(vec![Write::Quarantine(quarantined)], audit, Vec::new()).await? {
+            Ok(()) | Err(Conflict::DuplicateEvent { .. }) => Ok(Delivery::Quarantined),
+            Err(_) => Err(ServiceError::Conflict("delivery")),
+        }
+    }
+
+    /// Attaches what waited for a session that has now been linked.
+    pub(crate) async fn release_quarantine(
+        &self,
+        source: &str,
+        session: &str,
+        subject: &SubjectId,
+    ) -> ServiceResult<usize> {
+        let waiting = self.store.quarantined(source, session).await?;
+        if waiting.is_empty() {
+            return Ok(0);
+        }
+        let (speaker, ..) = self.vendor(source)?;
+        let actor = Actor::source(source);
+        let mut attached = 0;
+        for quarantined in waiting {
+            let plain = self.crypto.open_secret(&format!("quarantine/{}", quarantined.id), &quarantined.sealed)?;
+            let result: Waiting = serde_json::from_slice(&plain)
+                .map_err(|_| ServiceError::Unreadable(format!("quarantine {}", quarantined.id)))?;
+            // Attach first, then release: a crash between the two leaves a duplicate delivery, never a lost one.
+            self.record(&actor, subject, &speaker, result.submission(source)).await?;
+            let audit = self.audit(&actor, "delivery.released", &quarantined.id, &json!({ "subject": subject }))?;
+            let _ = self.commit(vec![Write::Release(quarantined.id)], audit, Vec::new()).await?;
+            attached += 1;
+        }
+        Ok(attached)
+    }
+
+    /// The vendor reopened a check: what it said no longer counts, from the beginning.
+    async fn reopen(&self, speaker: &Speaker, session: &str, lineage_prefix: &str) -> ServiceResult<()> {
+        let Some(subject) = self.store.session_subject(&speaker.source, session).await? else { return Ok(()) };
+        let Some((_, attestations)) = self.store.load_subject(&subject).await? else { return Ok(()) };
+        let actor = Actor::source(&speaker.source);
+        let affected: Vec<_> = attestations
+            .into_iter()
+            .filter(|a| a.source == speaker.source && a.lineage.starts_with(lineage_prefix))
+            .collect();
+        if affected.is_empty() {
+            return Ok(());
+        }
+        let now_ms = self.clock.now_ms();
+        let writes = affected
+            .iter()
+            .map(|a| {
+                Write::Mark(StoredMark {
+                    attestation: a.id.clone(),
+                    kind: "revoked".to_owned(),
+                    at_ms: now_ms,
+                    from_start: true,
+                    by: actor.as_str().to_owned(),
+                    reason: "check.reopened".to_owned(),
+                })
+            })
+            .collect();
+        let audit = self.audit(&actor, "attestation.revoked", &subject, &json!({ "reason": "check.reopened" }))?;
+        let feed = vec![FeedRow { kind: "subject".to_owned(), key: subject }];
+        let _ = self.commit(writes, audit, feed).await?;
+        Ok(())
+    }
+}

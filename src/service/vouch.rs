@@ -1,0 +1,177 @@
+//! Employers' vouches: signed, or by the organisation's own authenticated client.
+
+use super::authenticate::Caller;
+use super::ingest::{Delivery, Speaker, Submission};
+use super::{Actor, App, ServiceError, ServiceResult, invalid};
+use crate::intake::IntakeError;
+use crate::intake::vouch::{OrganisationKey, VouchSubject, unverified_issuer, verify};
+use crate::storage::{Change, Conflict, FeedRow, StoredMark, Write};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use vouchsafe_core::Second;
+use vouchsafe_core::facts::{Basis, Grade, Kind, Outcome, SourceKind, Statement};
+use vouchsafe_core::ids::SubjectId;
+
+/// What an organisation's own client says.
+#[derive(Debug)]
+pub struct PlainVouch {
+    /// What is vouched.
+    pub statement: Statement,
+    /// What it rests on.
+    pub basis: Option<Basis>,
+    /// When the stated condition began.
+    pub fact_date: Option<Second>,
+    /// When the vouch ends.
+    pub ends_at: Option<Second>,
+    /// The organisation's own delivery id.
+    pub event: Option<String>,
+}
+
+impl App {
+    fn organisation_speaker(&self, id: &str) -> Option<(Speaker, Vec<Value>)> {
+        let world = self.world.load();
+        let organisation = world.organisations.get(id)?;
+        let speaker = Speaker {
+            source: format!("src_{}", id.trim_start_matches("org_")),
+            kind: if organisation.verified { SourceKind::Employer } else { SourceKind::UnverifiedOrganisation },
+            assessor: id.to_owned(),
+            max_grade: Grade::Strong,
+        };
+        Some((speaker, organisation.keys.clone()))
+    }
+
+    /// Records a signed vouch. Its `jti` is spent in the same commit, so that it counts once.
+    ///
+    /// # Errors
+    /// `Intake` for anything wrong with the token; an unknown organisation looks like a bad signature.
+    pub async fn vouch_signed(&self, token: &str) -> ServiceResult<(Delivery, SubjectId)> {
+        let issuer = unverified_issuer(token)?;
+        let (speaker, keys) = self.organisation_speaker(&issuer).ok_or(IntakeError::BadSignature)?;
+        let keys: Vec<OrganisationKey> = keys
+            .into_iter()
+            .filter_map(|jwk| Some(OrganisationKey { kid: jwk.get("kid")?.as_str()?.to_owned(), jwk }))
+            .collect();
+        let now = self.clock.now();
+        let vouch = verify(token, &issuer, &keys, &self.issuer, now)?;
+        let subject = match &vouch.subject {
+            VouchSubject::Id(id) => SubjectId::parse(id).map_err(|_| ServiceError::NotFound("subject"))?,
+            VouchSubject::Link { namespace, id } => {
+                let found = self.resolve_link(namespace, id).await?.ok_or(ServiceError::NotFound("subject"))?;
+                SubjectId::parse(&found).map_err(|_| ServiceError::NotFound("subject"))?
+            }
+        };
+        let statement = match vouch.employed {
+            Some(employed) => {
+                Statement::Employment { organisation: issuer.clone(), employed, relation: vouch.relation.clone() }
+            }
+            None => Statement::States { frame: vouch.frame.clone(), states: vouch.states.clone() },
+        };
+        let actor = Actor::source(&speaker.source);
+        let submission = Submission {
+            checked_at: Some(vouch.issued_at),
+            ..submission(&speaker, vouch.jti.clone(), statement, vouch.basis, vouch.fact_date, vouch.ends_at)
+        };
+        let facts = self.facts(&subject, &speaker, submission, &vouch.jti)?;
+        let new = self.new_attestation(
+            &actor,
+            subject.as_str(),
+            &speaker.source,
+            vouch.jti.clone(),
+            vouch.jti.clone(),
+            &facts,
+        )?;
+        let id = new.id.clone();
+        let spend = Write::Spend { issuer, jti: vouch.jti, expires_at_ms: vouch.expires_at.plus(60).millis() };
+        let audit = self.audit(&actor, "vouch.accepted", &id, &json!({ "subject": subject }))?;
+        let feed = vec![FeedRow { kind: "subject".to_owned(), key: subject.to_string() }];
+        let change =
+            Change { writes: vec![spend, Write::Attestation(new)], audit: vec![audit], feed, outbox: Vec::new() };
+        let answer = self.store.commit(change).await?;
+        self.index.invalidate(subject.as_str());
+        match answer {
+            Ok(()) => Ok((Delivery::Recorded(id), subject)),
+            Err(Conflict::Spent) => Err(ServiceError::Conflict("jti")),
+            Err(Conflict::DuplicateEvent { .. }) => Err(ServiceError::Conflict("jti")),
+            Err(Conflict::NoSuchSubject) => Err(ServiceError::NotFound("subject")),
+            Err(_) => Err(ServiceError::Conflict("vouch")),
+        }
+    }
+
+    /// Records a vouch of an organisation's own authenticated client.
+    ///
+    /// # Errors
+    /// `Forbidden` for a client that is no organisation's.
+    pub async fn vouch_plain(
+        &self,
+        caller: &Caller,
+        subject: &SubjectId,
+        vouch: PlainVouch,
+    ) -> ServiceResult<Delivery> {
+        let organisation = caller.organisation.as_deref().ok_or(ServiceError::Forbidden("organisation"))?;
+        let (speaker, _) = self.organisation_speaker(organisation).ok_or(ServiceError::Forbidden("organisation"))?;
+        if let Statement::Employment { organisation: named, .. } = &vouch.statement
+            && named != organisation
+        {
+            return Err(invalid("/organisation", "an organisation vouches for its own people only"));
+        }
+        let event = match vouch.event {
+            Some(event) => event,
+            None => self.id("evt")?,
+        };
+        let submission = submission(&speaker, event, vouch.statement, vouch.basis, vouch.fact_date, vouch.ends_at);
+        self.record(&Actor::client(&caller.id), subject, &speaker, submission).await
+    }
+
+    /// Withdraws a vouch of the caller's organisation.
+    ///
+    /// # Errors
+    /// `NotFound` for anything that is not a vouch of that organisation.
+    pub async fn withdraw_vouch(&self, caller: &Caller, id: &str) -> ServiceResult<()> {
+        let organisation = caller.organisation.as_deref().ok_or(ServiceError::Forbidden("organisation"))?;
+        let (speaker, _) = self.organisation_speaker(organisation).ok_or(ServiceError::Forbidden("organisation"))?;
+        let attestation = self.store.attestation(id).await?.filter(|found| found.source == speaker.source);
+        let attestation = attestation.ok_or(ServiceError::NotFound("vouch"))?;
+        let actor = Actor::client(&caller.id);
+        let mark = StoredMark {
+            attestation: id.to_owned(),
+            kind: "revoked".to_owned(),
+            at_ms: self.clock.now_ms(),
+            from_start: false,
+            by: actor.as_str().to_owned(),
+            reason: "withdrawn".to_owned(),
+        };
+        let audit = self.audit(&actor, "vouch.withdrawn", id, &json!({}))?;
+        let feed = vec![FeedRow { kind: "subject".to_owned(), key: attestation.subject }];
+        self.commit(vec![Write::Mark(mark)], audit, feed).await?.map_err(|_| ServiceError::NotFound("vouch"))
+    }
+}
+
+fn submission(
+    speaker: &Speaker,
+    event: String,
+    statement: Statement,
+    basis: Option<Basis>,
+    fact_date: Option<Second>,
+    ends_at: Option<Second>,
+) -> Submission {
+    Submission {
+        source: speaker.source.clone(),
+        event,
+        lineage: None,
+        kind: Kind::Vouch,
+        grade: None,
+        outcome: Outcome::Approved,
+        codes: BTreeSet::new(),
+        document_type: None,
+        issuing_country: None,
+        document_number: None,
+        statement: Some(statement),
+        basis,
+        doubt: None,
+        birth_date: None,
+        name: None,
+        fact_date,
+        checked_at: None,
+        ends_at,
+    }
+}

@@ -1,0 +1,367 @@
+//! Administration and rules in memory: a snapshot that is swapped whole when a record or the timeline changes.
+
+use super::{Actor, App, ServiceError, ServiceResult};
+use crate::storage::{FeedRow, Record, Write};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+use vouchsafe_core::Second;
+use vouchsafe_core::definitions::Pack;
+use vouchsafe_core::facts::{Grade, SourceKind};
+use vouchsafe_core::ids::{ResourceId, ResourcePattern};
+use vouchsafe_core::policy::{NamedSet, Policy};
+use vouchsafe_core::rules::{Library, Rules};
+use vouchsafe_core::timeline::{Directive, Entry};
+
+/// An API client.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// For people.
+    pub name: String,
+    /// The person who answers for it.
+    pub owner: String,
+    /// Argon2id of its secret.
+    pub secret_hash: String,
+    /// What it may do.
+    pub scopes: BTreeSet<String>,
+    /// Sources it may speak for.
+    #[serde(default)]
+    pub sources: BTreeSet<String>,
+    /// The organisation it is, if it is an employer's.
+    #[serde(default)]
+    pub organisation: Option<String>,
+    /// Switched off.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// A gateway that asks whether a caller may pass.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// For people.
+    pub name: String,
+    /// SHA-256 of its key's secret part, hex.
+    pub key_sha256: String,
+    /// Resources it guards.
+    pub resources: Vec<ResourcePattern>,
+    /// Audience whose tokens it accepts and whose pairwise subjects it sees.
+    pub audience: String,
+    /// Whether it may assert callers it authenticated itself; without it `X-Vouchsafe-Caller` is ignored.
+    #[serde(default)]
+    pub asserts: bool,
+    /// 403, or 451 where the gateway passes it on.
+    #[serde(default = "forbidden")]
+    pub deny_status: u16,
+}
+
+fn forbidden() -> u16 {
+    403
+}
+
+/// A party that tokens are made for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audience {
+    /// For people.
+    pub name: String,
+    /// `ES256` or `EdDSA`.
+    #[serde(default = "es256")]
+    pub alg: String,
+    /// Resources its tokens may name.
+    pub resources: Vec<ResourcePattern>,
+    /// Whether its subjects are pairwise.
+    #[serde(default = "yes")]
+    pub pairwise: bool,
+    /// Whether it receives status and confidence.
+    #[serde(default)]
+    pub details: bool,
+}
+
+fn es256() -> String {
+    "ES256".to_owned()
+}
+fn yes() -> bool {
+    true
+}
+
+/// A party whose statements are accepted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// For people.
+    pub name: String,
+    /// What it is.
+    pub kind: SourceKind,
+    /// Corporate group that judges: sources of one group are one assessor.
+    #[serde(default)]
+    pub assessor: Option<String>,
+    /// Highest grade a client that speaks for it may claim.
+    #[serde(default = "strong")]
+    pub max_grade: Grade,
+    /// Native vendor, for `/v1/intake/{source}`.
+    #[serde(default)]
+    pub vendor: Option<Vendor>,
+}
+
+fn strong() -> Grade {
+    Grade::Strong
+}
+
+/// A native vendor's settings; its secrets are sealed beside the record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vendor {
+    /// `onfido`.
+    pub name: String,
+    /// API origin, fixed by configuration: no address from a delivery is ever followed.
+    pub base_url: String,
+    /// Refuses results of test environments.
+    #[serde(default = "yes")]
+    pub production: bool,
+}
+
+/// Secrets of a native vendor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VendorSecrets {
+    /// Webhook tokens; two while one is rotated.
+    pub webhook_tokens: Vec<String>,
+    /// API token.
+    pub api_token: String,
+}
+
+/// An organisation that vouches or is listed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Organisation {
+    /// For people.
+    pub name: String,
+    /// Whether its identity was verified.
+    #[serde(default)]
+    pub verified: bool,
+    /// Public JWKs its vouches are signed with.
+    #[serde(default)]
+    pub keys: Vec<Value>,
+}
+
+/// One approval of a directive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The client.
+    pub client: String,
+    /// The person who answers for it.
+    pub owner: String,
+    /// When.
+    pub at: Second,
+}
+
+/// A directive with its approvals.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DirectiveState {
+    /// As written.
+    pub directive: Directive,
+    /// Who approved.
+    pub approvals: Vec<Approval>,
+    /// Whether its tightening actions act.
+    pub tightening_applied: bool,
+    /// Whether its loosening actions act.
+    pub loosening_applied: bool,
+}
+
+/// The snapshot.
+#[derive(Debug, Default)]
+pub struct World {
+    /// API clients by id.
+    pub clients: HashMap<String, Client>,
+    /// Gateways by id.
+    pub gateways: HashMap<String, Gateway>,
+    /// Audiences by id.
+    pub audiences: HashMap<String, Audience>,
+    /// Sources by id, with the secrets of native vendors still sealed.
+    pub sources: HashMap<String, (Source, Option<Vec<u8>>)>,
+    /// Organisations by id.
+    pub organisations: HashMap<String, Organisation>,
+    /// Packs, policies, sets, weights.
+    pub library: Library,
+    /// Approved actions.
+    pub timeline: Vec<Entry>,
+    compiled: RwLock<HashMap<ResourceId, Arc<Rules>>>,
+}
+
+/// Compiled rules held for resources that somebody asked about.
+const COMPILED_MAX: usize = 4096;
+
+impl World {
+    /// Rules in force for `resource` at `t`.
+    ///
+    /// # Errors
+    /// When the timeline names something the library does not hold.
+    pub fn rules(&self, resource: &ResourceId, t: Second) -> ServiceResult<Arc<Rules>> {
+        let current = |rules: &Rules| rules.since <= t && rules.body.next_change.is_none_or(|next| t < next);
+        if let Some(rules) = self.compiled.read().unwrap_or_else(PoisonError::into_inner).get(resource)
+            && current(rules)
+        {
+            return Ok(Arc::clone(rules));
+        }
+        let rules = Rules::compile(&self.library, &self.timeline, resource, t)
+            .map_err(|error| ServiceError::Unreadable(error.to_string()))?;
+        let rules = Arc::new(rules);
+        let mut held = self.compiled.write().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= COMPILED_MAX {
+            held.clear();
+        }
+        held.insert(resource.clone(), Arc::clone(&rules));
+        Ok(rules)
+    }
+
+    /// Resources that policies name one by one, for suggestions and start-up checks.
+    pub fn named_resources(&self) -> BTreeSet<ResourceId> {
+        self.library
+            .policies
+            .values()
+            .flat_map(|policy| policy.resources.iter())
+            .filter_map(|pattern| ResourceId::parse(&pattern.to_string()).ok())
+            .collect()
+    }
+}
+
+fn parse<T: DeserializeOwned>(record: &Record) -> ServiceResult<T> {
+    serde_json::from_str(&record.body).map_err(|_| {
+        ServiceError::Unreadable(format!("record {}/{} version {}", record.kind, record.id, record.version))
+    })
+}
+
+impl App {
+    /// All records of a kind.
+    pub(crate) async fn all_records(&self, kind: &str) -> ServiceResult<Vec<Record>> {
+        let mut found: Vec<Record> = Vec::new();
+        loop {
+            let after = found.last().map(|record| record.id.clone()).unwrap_or_default();
+            let page = self.store.records(kind, &after, 500).await?;
+            let done = page.len() < 500;
+            found.extend(page);
+            if done {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Loads the snapshot and swaps it in.
+    pub(crate) async fn reload_world(&self) -> ServiceResult<()> {
+        async fn all<T: DeserializeOwned>(app: &App, kind: &str) -> ServiceResult<Vec<(String, T)>> {
+            app.all_records(kind).await?.iter().map(|record| Ok((record.id.clone(), parse(record)?))).collect()
+        }
+        let mut library = Library::default();
+        for (name, pack) in all::<Pack>(self, "definition").await? {
+            library.packs.insert(name, pack);
+        }
+        for (name, set) in all::<NamedSet>(self, "set").await? {
+            library.sets.insert(name, set);
+        }
+        for (name, policy) in all::<Policy>(self, "policy").await? {
+            let version = name.rsplit_once('@').and_then(|(_, version)| version.parse().ok());
+            let version = version.ok_or_else(|| ServiceError::Unreadable(format!("record policy/{name}")))?;
+            library.policies.insert((policy.id.clone(), version), policy);
+        }
+        let mut sources = HashMap::new();
+        for record in self.all_records("source").await? {
+            sources.insert(record.id.clone(), (parse(&record)?, record.sealed.clone()));
+        }
+        let timeline = self
+            .store
+            .timeline()
+            .await?
+            .into_iter()
+            .map(|row| {
+                let action = serde_json::from_str(&row.action)
+                    .map_err(|_| ServiceError::Unreadable(format!("timeline row {}", row.seq)))?;
+                Ok(Entry { seq: row.seq, directive: row.directive, from: Second::from_millis(row.from_ms), action })
+            })
+            .collect::<ServiceResult<Vec<Entry>>>()?;
+        let world = World {
+            clients: all(self, "client").await?.into_iter().collect(),
+            gateways: all(self, "gateway").await?.into_iter().collect(),
+            audiences: all(self, "audience").await?.into_iter().collect(),
+            sources,
+            organisations: all(self, "organisation").await?.into_iter().collect(),
+            library,
+            timeline,
+            compiled: RwLock::default(),
+        };
+        // Unreadable rules stop here, at start or before the swap, never at a gateway.
+        for resource in world.named_resources() {
+            world.rules(&resource, self.clock.now())?;
+        }
+        self.world.store(Arc::new(world));
+        Ok(())
+    }
+
+    /// Writes a new record.
+    ///
+    /// # Errors
+    /// `Conflict` when the id is taken.
+    pub(crate) async fn create_record<T: Serialize>(
+        &self,
+        actor: &Actor,
+        kind: &'static str,
+        id: &str,
+        body: &T,
+        sealed: Option<Vec<u8>>,
+        detail: Value,
+    ) -> ServiceResult<()> {
+        self.write_record(actor, kind, id, body, sealed, 0, "created", detail).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one row, written in one place")]
+    pub(crate) async fn write_record<T: Serialize>(
+        &self,
+        actor: &Actor,
+        kind: &'static str,
+        id: &str,
+        body: &T,
+        sealed: Option<Vec<u8>>,
+        expected: i64,
+        verb: &str,
+        detail: Value,
+    ) -> ServiceResult<()> {
+        let body = serde_json::to_string(body).map_err(|_| ServiceError::Unreadable(kind.to_owned()))?;
+        let record = Record {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            version: expected + 1,
+            body,
+            sealed,
+            updated_at_ms: self.clock.now_ms(),
+        };
+        let audit = self.audit(actor, &format!("{kind}.{verb}"), id, &detail)?;
+        let feed = vec![FeedRow { kind: "record".to_owned(), key: format!("{kind}/{id}") }];
+        self.commit(vec![Write::Record { record, expected }], audit, feed)
+            .await?
+            .map_err(|_| ServiceError::Conflict(kind))
+    }
+
+    /// Installs the packs that ship with the service, once.
+    pub(crate) async fn install_packs(&self) -> ServiceResult<()> {
+        const SHIPPED: [&str; 5] = [
+            include_str!("../../fixtures/definitions/us_status@1.toml"),
+            include_str!("../../fixtures/definitions/identity@1.toml"),
+            include_str!("../../fixtures/definitions/country_now@1.toml"),
+            include_str!("../../fixtures/definitions/employer@1.toml"),
+            include_str!("../../fixtures/definitions/citizenship@1.toml"),
+        ];
+        let held: BTreeMap<String, Record> =
+            self.all_records("definition").await?.into_iter().map(|record| (record.id.clone(), record)).collect();
+        for text in SHIPPED {
+            let pack = Pack::from_toml(text).map_err(|error| ServiceError::Unreadable(error.to_string()))?;
+            if !held.contains_key(&pack.name()) {
+                let detail = json!({ "source": "shipped" });
+                self.create_record(&Actor::system(), "definition", &pack.name(), &pack, None, detail).await?;
+            }
+        }
+        Ok(())
+    }
+}
