@@ -13,6 +13,8 @@ use std::sync::Arc;
 mod audit;
 mod batch;
 pub mod postgres;
+mod reads;
+mod rows;
 mod sql;
 pub mod sqlite;
 

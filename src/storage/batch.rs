@@ -3,8 +3,9 @@
 //! Submitters serialise their own row; the task joins the rows into one JSON parameter and makes one call per
 //! batch. A reply is sent only after the commit.
 
-use super::{AuditEntry, Conflict, Intent, NewAttestation, OutboxRow, StoreError, StoredDecision, StoredToken};
-use serde::Serialize;
+use super::{
+    AuditEntry, Conflict, Intent, NewAttestation, StoreError, StoredDecision, StoredToken, rows,
+};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -80,109 +81,10 @@ pub(super) struct Queue<T> {
     sender: mpsc::Sender<Job<T>>,
 }
 
-#[derive(Serialize)]
-struct AttestationRow<'a> {
-    id: &'a str,
-    subject: &'a str,
-    source: &'a str,
-    event: &'a str,
-    lineage: &'a str,
-    checked: i64,
-    recorded: i64,
-    facts: &'a str,
-    audit: AuditRow<'a>,
-    outbox: Option<OutboxColumns<'a>>,
-}
-
-#[derive(Serialize)]
-struct AuditRow<'a> {
-    id: &'a str,
-    at: i64,
-    actor: &'a str,
-    action: &'a str,
-    target: &'a str,
-    detail: &'a str,
-}
-
-#[derive(Serialize)]
-struct OutboxColumns<'a> {
-    id: &'a str,
-    topic: &'a str,
-    key: &'a str,
-    body: &'a str,
-}
-
-#[derive(Serialize)]
-struct TokenRow<'a> {
-    jti: &'a str,
-    subject: &'a str,
-    audience: &'a str,
-    resource: &'a str,
-    decision: &'a str,
-    client: &'a str,
-    issued: i64,
-    expires: i64,
-    revoked: Option<i64>,
-    d: DecisionRow<'a>,
-    audit: AuditRow<'a>,
-}
-
-#[derive(Serialize)]
-struct DecisionRow<'a> {
-    id: &'a str,
-    subject: &'a str,
-    acting_for: Option<&'a str>,
-    resource: &'a str,
-    at: i64,
-    status: &'a str,
-    expires: Option<i64>,
-    rules: &'a str,
-    attestations: &'a str,
-}
-
-impl<'a> From<&'a AuditEntry> for AuditRow<'a> {
-    fn from(entry: &'a AuditEntry) -> Self {
-        Self {
-            id: &entry.id,
-            at: entry.at_ms,
-            actor: &entry.actor,
-            action: &entry.action,
-            target: &entry.target,
-            detail: &entry.detail,
-        }
-    }
-}
-
-impl<'a> From<&'a OutboxRow> for OutboxColumns<'a> {
-    fn from(row: &'a OutboxRow) -> Self {
-        Self { id: &row.id, topic: &row.topic, key: &row.key, body: &row.body }
-    }
-}
-
-impl<'a> From<&'a StoredDecision> for DecisionRow<'a> {
-    fn from(row: &'a StoredDecision) -> Self {
-        Self {
-            id: &row.id,
-            subject: &row.subject,
-            acting_for: row.acting_for.as_deref(),
-            resource: &row.resource,
-            at: row.at_ms,
-            status: &row.status,
-            expires: row.expires_at_ms,
-            rules: &row.rules_digest,
-            attestations: &row.attestations,
-        }
-    }
-}
-
 fn key(parts: (&str, &str, &str)) -> u64 {
     let mut hasher = DefaultHasher::new();
     parts.hash(&mut hasher);
     hasher.finish()
-}
-
-fn element(row: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(row).map_err(|error| StoreError::Unavailable(format!("row does not serialise: {error}")))
 }
 
 fn gone() -> StoreError {
@@ -193,14 +95,26 @@ impl<T: Send + 'static> Queue<T> {
     /// Starts the batcher on `engine`.
     pub(super) fn start<E: Engine<Task = T>>(engine: E) -> Self {
         let (sender, inbox) = mpsc::channel(QUEUE);
-        tokio::spawn(Batcher { engine, known: HashSet::new() }.run(inbox));
+        tokio::spawn(
+            Batcher {
+                engine,
+                known: HashSet::new(),
+            }
+            .run(inbox),
+        );
         Self { sender }
     }
 
     /// Runs a task in turn; `task` gets the sender of its answer.
-    pub(super) async fn task<A>(&self, task: impl FnOnce(oneshot::Sender<A>) -> T) -> Result<A, StoreError> {
+    pub(super) async fn task<A>(
+        &self,
+        task: impl FnOnce(oneshot::Sender<A>) -> T,
+    ) -> Result<A, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.sender.send(Job::Task(task(reply))).await.map_err(|_| gone())?;
+        self.sender
+            .send(Job::Task(task(reply)))
+            .await
+            .map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 
@@ -212,18 +126,7 @@ impl<T: Send + 'static> Queue<T> {
             // One version number each: two statements about one subject take turns.
             key(("subject", &new.subject, "")),
         ];
-        let element = element(&AttestationRow {
-            id: &new.id,
-            subject: &new.subject,
-            source: &new.source,
-            event: &new.event,
-            lineage: &new.lineage,
-            checked: new.checked_at_ms,
-            recorded: new.recorded_at_ms,
-            facts: &new.facts,
-            audit: (&new.audit).into(),
-            outbox: new.outbox.as_ref().map(Into::into),
-        })?;
+        let element = rows::attestation(&new)?;
         self.row(Kind::Attestation, keys, element, None).await
     }
 
@@ -236,19 +139,7 @@ impl<T: Send + 'static> Queue<T> {
         audit: &AuditEntry,
     ) -> Intent<()> {
         let taken = key(("jti", &token.jti, ""));
-        let element = element(&TokenRow {
-            jti: &token.jti,
-            subject: &token.subject,
-            audience: &token.audience,
-            resource: &token.resource,
-            decision: &token.decision,
-            client: &token.client,
-            issued: token.issued_at_ms,
-            expires: token.expires_at_ms,
-            revoked: token.revoked_at_ms,
-            d: decision.into(),
-            audit: audit.into(),
-        })?;
+        let element = rows::token(token, decision, audit)?;
         let rules = Some((decision.rules_digest.clone(), rules));
         let answer = self.row(Kind::Token, [taken; 3], element, rules).await?;
         Ok(answer.map(|_| ()))
@@ -256,7 +147,14 @@ impl<T: Send + 'static> Queue<T> {
 
     async fn row(&self, kind: Kind, keys: [u64; 3], element: String, rules: Option<(String, Arc<str>)>) -> Intent<i64> {
         let (reply, answer) = oneshot::channel();
-        let row = Row { kind, keys, element, rules, tries: 0, reply };
+        let row = Row {
+            kind,
+            keys,
+            element,
+            rules,
+            tries: 0,
+            reply,
+        };
         self.sender.send(Job::Row(row)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
@@ -294,7 +192,9 @@ impl<E: Engine> Batcher<E> {
             }
             let (batch, later) = compatible(rows);
             waiting = later;
-            let (attestations, tokens) = batch.into_iter().partition(|row| row.kind == Kind::Attestation);
+            let (attestations, tokens) = batch
+                .into_iter()
+                .partition(|row| row.kind == Kind::Attestation);
             waiting.extend(self.settle(Kind::Attestation, attestations).await);
             waiting.extend(self.settle(Kind::Token, tokens).await);
             for task in tasks {
@@ -340,7 +240,11 @@ impl<E: Engine> Batcher<E> {
         self.attempt_once(kind, rows).await
     }
 
-    async fn attempt_once(&mut self, kind: Kind, rows: &[Row]) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+    async fn attempt_once(
+        &mut self,
+        kind: Kind,
+        rows: &[Row],
+    ) -> Result<Vec<(i64, i64)>, sqlx::Error> {
         let mut digests = Vec::new();
         let json = match kind {
             Kind::Attestation => array(rows),
@@ -351,7 +255,8 @@ impl<E: Engine> Batcher<E> {
                         digests.push(digest.clone());
                     }
                 }
-                let rules = serde_json::to_string(&rules).map_err(|error| sqlx::Error::Encode(error.into()))?;
+                let rules = serde_json::to_string(&rules)
+                    .map_err(|error| sqlx::Error::Encode(error.into()))?;
                 format!("{{\"rules\":{rules},\"rows\":{}}}", array(rows))
             }
         };
@@ -394,7 +299,9 @@ impl<E: Engine> Batcher<E> {
                     row.tries += 1;
                     again.push(row);
                 }
-                None => drop(row.reply.send(Err(StoreError::Unavailable("too many lost races".to_owned())))),
+                None => drop(row.reply.send(Err(StoreError::Unavailable(
+                    "too many lost races".to_owned(),
+                )))),
             }
         }
         again
@@ -418,12 +325,16 @@ impl<E: Engine> Batcher<E> {
 
 fn refuse(rows: Vec<Row>, error: &sqlx::Error) {
     for row in rows {
-        drop(row.reply.send(Err(StoreError::Unavailable(error.to_string()))));
+        drop(
+            row.reply
+                .send(Err(StoreError::Unavailable(error.to_string()))),
+        );
     }
 }
 
 fn array(rows: &[Row]) -> String {
-    let mut json = String::with_capacity(rows.iter().map(|row| row.element.len() + 1).sum::<usize>() + 2);
+    let mut json =
+        String::with_capacity(rows.iter().map(|row| row.element.len() + 1).sum::<usize>() + 2);
     json.push('[');
     for (index, row) in rows.iter().enumerate() {
         if index > 0 {

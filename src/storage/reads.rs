@@ -1,0 +1,293 @@
+//! The plain reads that both databases run word for word; see `sql.rs`.
+
+/// The [`super::Store`] of a type with a pool `readers` and the inherent methods named below. `$snapshot` opens a
+/// transaction whose statements all read one state.
+macro_rules! implement_store {
+    ($store:ty, $database:ty, $snapshot:literal) => {
+        #[async_trait]
+        impl Store for $store {
+            async fn migrate(&self) -> Result<(), StoreError> {
+                self.run_migrations().await
+            }
+
+            async fn ping(&self) -> Result<(), StoreError> {
+                self.probe().await
+            }
+
+            async fn record_attestation(&self, new: NewAttestation) -> Intent<i64> {
+                self.queue.attestation(new).await
+            }
+
+            async fn record_token(
+                &self,
+                token: StoredToken,
+                decision: StoredDecision,
+                rules: Arc<str>,
+                audit: AuditEntry,
+            ) -> Intent<()> {
+                self.queue.token(&token, &decision, rules, &audit).await
+            }
+
+            async fn commit(&self, change: Change) -> Intent<()> {
+                self.apply(change).await
+            }
+
+            async fn subject(&self, id: &str) -> Result<Option<StoredSubject>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredSubject>(
+                    "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
+                     FROM subjects WHERE id = $1",
+                )
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn subject_by_external(&self, digest: &str) -> Result<Option<StoredSubject>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredSubject>(
+                    "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
+                     FROM subjects WHERE external_digest = $1",
+                )
+                .bind(digest)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn link(&self, namespace: &str, digest: &str) -> Result<Option<StoredLink>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredLink>(
+                    "SELECT namespace, digest, subject, sealed, created_at_ms
+                     FROM links WHERE namespace = $1 AND digest = $2",
+                )
+                .bind(namespace)
+                .bind(digest)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn links(&self, subject: &str) -> Result<Vec<StoredLink>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredLink>(
+                    "SELECT namespace, digest, subject, sealed, created_at_ms
+                     FROM links WHERE subject = $1 ORDER BY namespace, digest",
+                )
+                .bind(subject)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn subjects(&self, after: &str, limit: i64) -> Result<Vec<StoredSubject>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredSubject>(
+                    "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
+                     FROM subjects WHERE id > $1 ORDER BY id LIMIT $2",
+                )
+                .bind(after)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn session_subject(&self, source: &str, session: &str) -> Result<Option<String>, StoreError> {
+                let row = sqlx::query_scalar::<$database, String>(
+                    "SELECT subject FROM sessions WHERE source = $1 AND session = $2",
+                )
+                .bind(source)
+                .bind(session)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn quarantined(&self, source: &str, session: &str) -> Result<Vec<Quarantined>, StoreError> {
+                let rows = sqlx::query_as::<$database, Quarantined>(
+                    "SELECT id, source, event, session, sealed, received_at_ms
+                     FROM quarantine WHERE source = $1 AND session = $2 ORDER BY received_at_ms, id",
+                )
+                .bind(source)
+                .bind(session)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn load_subject(
+                &self,
+                id: &str,
+            ) -> Result<Option<(StoredSubject, Vec<StoredAttestation>)>, StoreError> {
+                let mut snapshot = self.readers.begin_with($snapshot).await?;
+                let subject = sqlx::query_as::<$database, StoredSubject>(
+                    "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
+                     FROM subjects WHERE id = $1",
+                )
+                .bind(id)
+                .fetch_optional(&mut *snapshot)
+                .await?;
+                let Some(subject) = subject else {
+                    snapshot.rollback().await?;
+                    return Ok(None);
+                };
+                let mut attestations = sqlx::query_as::<$database, StoredAttestation>(
+                    "SELECT id, subject, source, event, lineage, recorded_at_ms, facts
+                     FROM attestations WHERE subject = $1 ORDER BY id",
+                )
+                .bind(id)
+                .fetch_all(&mut *snapshot)
+                .await?;
+                let marks = sqlx::query_as::<$database, StoredMark>(
+                    "SELECT m.attestation, m.kind, m.at_ms, m.from_start, m.said_by, m.reason
+                     FROM attestations AS a JOIN marks AS m ON m.attestation = a.id
+                     WHERE a.subject = $1 ORDER BY m.at_ms, m.kind, m.said_by",
+                )
+                .bind(id)
+                .fetch_all(&mut *snapshot)
+                .await?;
+                snapshot.commit().await?;
+                let mut by_attestation: HashMap<String, Vec<StoredMark>> = HashMap::new();
+                for mark in marks {
+                    by_attestation.entry(mark.attestation.clone()).or_default().push(mark);
+                }
+                for attestation in &mut attestations {
+                    attestation.marks = by_attestation.remove(&attestation.id).unwrap_or_default();
+                }
+                Ok(Some((subject, attestations)))
+            }
+
+            async fn attestation(&self, id: &str) -> Result<Option<StoredAttestation>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredAttestation>(
+                    "SELECT id, subject, source, event, lineage, recorded_at_ms, facts
+                     FROM attestations WHERE id = $1",
+                )
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?;
+                let Some(mut row) = row else { return Ok(None) };
+                // The row never changes, so its marks need no common snapshot.
+                row.marks = sqlx::query_as::<$database, StoredMark>(
+                    "SELECT attestation, kind, at_ms, from_start, said_by, reason
+                     FROM marks WHERE attestation = $1 ORDER BY at_ms, kind, said_by",
+                )
+                .bind(id)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(Some(row))
+            }
+
+            async fn record(&self, kind: &str, id: &str) -> Result<Option<Record>, StoreError> {
+                let row = sqlx::query_as::<$database, Record>(
+                    "SELECT kind, id, version, body, sealed, updated_at_ms
+                     FROM records WHERE kind = $1 AND id = $2",
+                )
+                .bind(kind)
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn records(&self, kind: &str, after: &str, limit: i64) -> Result<Vec<Record>, StoreError> {
+                let rows = sqlx::query_as::<$database, Record>(
+                    "SELECT kind, id, version, body, sealed, updated_at_ms
+                     FROM records WHERE kind = $1 AND id > $2 ORDER BY id LIMIT $3",
+                )
+                .bind(kind)
+                .bind(after)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn timeline(&self) -> Result<Vec<TimelineRow>, StoreError> {
+                let rows = sqlx::query_as::<$database, TimelineRow>(
+                    "SELECT seq, directive, from_ms, action FROM timeline ORDER BY seq",
+                )
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn decision(&self, id: &str) -> Result<Option<StoredDecision>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredDecision>(
+                    "SELECT id, subject, acting_for, resource, at_ms, status, expires_at_ms, rules_digest,
+                         attestations
+                     FROM decisions WHERE id = $1",
+                )
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn rules(&self, digest: &str) -> Result<Option<String>, StoreError> {
+                let row = sqlx::query_scalar::<$database, String>("SELECT body FROM rules WHERE digest = $1")
+                    .bind(digest)
+                    .fetch_optional(&self.readers)
+                    .await?;
+                Ok(row)
+            }
+
+            async fn token(&self, jti: &str) -> Result<Option<StoredToken>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredToken>(
+                    "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
+                         revoked_at_ms
+                     FROM tokens WHERE jti = $1",
+                )
+                .bind(jti)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn revoked_tokens(&self, now_ms: i64) -> Result<Vec<String>, StoreError> {
+                let rows = sqlx::query_scalar::<$database, String>(
+                    "SELECT jti FROM tokens
+                     WHERE revoked_at_ms IS NOT NULL AND expires_at_ms > $1 ORDER BY jti",
+                )
+                .bind(now_ms)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredKey>(
+                    "SELECT kid, alg, purpose, sealed, jwk, created_at_ms
+                     FROM keys ORDER BY created_at_ms DESC, kid",
+                )
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn feed(&self, cursor: &str) -> Result<(Vec<FeedRow>, String), StoreError> {
+                self.read_feed(cursor).await
+            }
+
+            async fn sequence_audit(&self, limit: i64) -> Result<usize, StoreError> {
+                self.sequence(limit.max(0)).await
+            }
+
+            async fn audit_log(&self, position: i64, limit: i64) -> Result<Vec<AuditRecord>, StoreError> {
+                let rows = sqlx::query_as::<$database, AuditRecord>(
+                    "SELECT position, hash, previous, entry
+                     FROM audit_log WHERE position > $1 ORDER BY position LIMIT $2",
+                )
+                .bind(position)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn audit_backlog(&self) -> Result<i64, StoreError> {
+                let count = sqlx::query_scalar::<$database, i64>("SELECT COUNT(*) FROM audit_entries")
+                    .fetch_one(&self.readers)
+                    .await?;
+                Ok(count)
+            }
+        }
+    };
+}
+pub(super) use implement_store;
