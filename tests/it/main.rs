@@ -1,10 +1,8 @@
 //! Integration tests, one binary.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 
+mod app;
+mod architecture;
+mod edge;
 mod store_contract;
+mod stories;
 mod support;

@@ -1,0 +1,111 @@
+//! The edge itself: authentication, scopes, problems, OAuth errors, OpenAPI.
+
+use crate::app::{TestApp, answer, on_both};
+use crate::support::Database;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_v1_route_asks_for_a_token_and_its_scope() {
+    let database = Database::sqlite();
+    let t = TestApp::start(&database).await;
+    let document = answer(t.http.get(format!("{}/openapi.json", t.url))).await.body;
+    let powerless = t.client("Pat", &["tokens:introspect"], &[], None).await;
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            if !path.starts_with("/v1/") || path.starts_with("/v1/intake/") {
+                continue;
+            }
+            assert!(operation["security"][0]["client"].is_array(), "{method} {path} names its scope");
+            let concrete = path
+                .replace("{id}", "sub_1")
+                .replace("{namespace}", "n")
+                .replace("{link}", "l");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let concrete = format!("{concrete}?resource=a.b");
+            let url = format!("{}{concrete}", t.url);
+            assert_eq!(answer(t.http.request(method.clone(), &url)).await.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            // A body that would be accepted is not needed: what is refused must be refused before it is acted on.
+            let refused = t.send(&powerless, method.clone(), &concrete, None).await.status;
+            let without_body = matches!(method, Method::POST) && refused == StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            assert!(refused == StatusCode::FORBIDDEN || without_body, "{method} {path}: {refused}");
+            asked += 1;
+        }
+    }
+    assert!(asked >= 30, "{asked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oauth_errors_have_their_own_shape() {
+    on_both(async |t: TestApp| {
+        let token = async |form: &[(&str, &str)]| answer(t.http.post(format!("{}/oauth2/token", t.url)).form(form)).await;
+        let unknown = token(&[("grant_type", "client_credentials"), ("client_id", "cli_x"), ("client_secret", "y")]).await;
+        assert_eq!((unknown.status, &unknown.body["error"]), (StatusCode::UNAUTHORIZED, &json!("invalid_client")));
+        let grant = token(&[("grant_type", "password")]).await;
+        assert_eq!((grant.status, &grant.body["error"]), (StatusCode::BAD_REQUEST, &json!("unsupported_grant_type")));
+        let twice = token(&[("grant_type", "client_credentials"), ("grant_type", "client_credentials")]).await;
+        assert_eq!((twice.status, &twice.body["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_request")));
+        let created = t.created("/v1/clients", json!({ "name": "n", "owner": "o", "scopes": ["subjects:read"] })).await;
+        let (id, secret) = (created["client_id"].as_str().unwrap(), created["client_secret"].as_str().unwrap());
+        let basic = t.http.post(format!("{}/oauth2/token", t.url)).basic_auth(id, Some(secret));
+        let good = answer(basic.form(&[("grant_type", "client_credentials")])).await;
+        assert_eq!((good.status, &good.body["scope"]), (StatusCode::OK, &json!("subjects:read")));
+        let wide = token(&[("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret), ("scope", "admin")]).await;
+        assert_eq!((wide.status, &wide.body["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_scope")));
+        let listed = t.get("/v1/clients?limit=200").await.body.to_string();
+        assert!(!listed.contains("argon2") && !listed.contains(secret), "secrets never leave");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_is_no_eligibility_token_nor_the_reverse() {
+    on_both(async |t: TestApp| {
+        t.activate("restricted-us-persons").await;
+        t.audience("edge").await;
+        let sources = t.sources().await;
+        let subject = t.eligible_subject(&sources, "ada").await;
+        let key = t.gateway("edge", false).await;
+        let eligibility = t.token(&subject, "restricted.api", "edge").await;
+        assert_eq!(t.send(&eligibility, Method::GET, "/v1/subjects", None).await.status, StatusCode::UNAUTHORIZED);
+        let access = format!("Bearer {}", t.admin);
+        let refused = t.check("restricted.api", &[("x-gateway-key", &key), ("authorization", &access)]).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_database_is_503_without_inner_text_and_never_a_yes() {
+    let database = Database::sqlite();
+    let t = TestApp::start(&database).await;
+    t.activate("restricted-us-persons").await;
+    let subject = t.subject("ada").await;
+    database.execute("ALTER TABLE attestations RENAME TO gone").await.unwrap();
+    database.execute("ALTER TABLE subjects RENAME TO gone_too").await.unwrap();
+    let answer = t.get(&format!("/v1/subjects/{subject}/eligibility?resource=restricted.api")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.body["code"], "unavailable");
+    let text = answer.body.to_string();
+    assert!(!text.contains("table") && !text.contains("SELECT"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_older_than_ten_seconds_decides_nothing() {
+    on_both(async |t: TestApp| {
+        t.activate("restricted-us-persons").await;
+        let sources = t.sources().await;
+        let subject = t.eligible_subject(&sources, "ada").await;
+        t.app.poll_feed().await.unwrap();
+        t.clock.advance(10);
+        assert_eq!(t.eligibility(&subject, "restricted.api").await["status"], "eligible");
+        t.clock.advance(1);
+        let answer = t.get(&format!("/v1/subjects/{subject}/eligibility?resource=restricted.api")).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(t.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+        t.app.poll_feed().await.unwrap();
+        assert_eq!(t.get("/readyz").await.status, StatusCode::OK);
+    })
+    .await;
+}
