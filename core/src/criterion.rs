@@ -34,6 +34,7 @@ pub struct Keyed<'e> {
 pub struct Prepared<'e> {
     /// The criterion.
     pub criterion: &'e Criterion,
+    pub(crate) pack: &'e Pack,
     over: Over,
     /// One entry for state frames, one per key for membership frames; never empty.
     pub keys: Vec<Keyed<'e>>,
@@ -53,16 +54,20 @@ pub struct Answer<'p, 'e> {
 }
 
 impl<'e> Prepared<'e> {
-    /// Sorts the frame's evidence to the sides of the criterion. `None` when the criterion's set is missing.
+    /// Sorts the frame's evidence to the sides of the criterion. `None` when it cannot be judged: a set is missing, a list is
+    /// empty or names everything, a threshold is no number.
     #[must_use]
     pub fn new(
         criterion: &'e Criterion,
-        pack: &Pack,
+        pack: &'e Pack,
         weights: &Weights,
         sets: &'e BTreeMap<String, NamedSet>,
         evidence: &'e [Evidence],
     ) -> Option<Self> {
         let test = criterion.test(sets)?;
+        if !criterion.thresholds().sound() || embraces_all_or_nothing(&test, pack) {
+            return None;
+        }
         let keyed = |key: Option<&str>, side_of: &dyn Fn(&Evidence) -> Option<Side>| {
             question(criterion, pack, weights, evidence, key, side_of)
         };
@@ -90,7 +95,7 @@ impl<'e> Prepared<'e> {
                 (Over::Worst, keys)
             }
         };
-        Some(Self { criterion, over, keys })
+        Some(Self { criterion, pack, over, keys })
     }
 
     /// All its questions.
@@ -121,8 +126,20 @@ impl<'e> Prepared<'e> {
                 best = Some(answer);
             }
         }
+        // Something material about any key is something known.
+        if let Some(answer) = &mut best {
+            let doubted = || self.keys.iter().any(|keyed| keyed.question.opinion(t).con >= self.criterion.material);
+            answer.neutral = answer.neutral && !doubted();
+        }
         best
     }
+}
+
+/// Whether the test names nothing, or every state there is: nothing could be judged by it.
+fn embraces_all_or_nothing(test: &Test<'_>, pack: &Pack) -> bool {
+    let (Test::Allow(list) | Test::Deny(list) | Test::AnyOf(list) | Test::NoneOf(list) | Test::NoneOfExcept(list)) =
+        test;
+    list.is_empty() || matches!(&pack.shape, Shape::State { states } if states.is_subset(list))
 }
 
 /// Which way evidence speaks when the allowed states are `list` (or all but `list`).
@@ -185,7 +202,10 @@ fn question<'e>(
         .iter()
         .map(|(e, side, q)| {
             let mut silences = e.silences.clone();
-            silences.extend(sided.iter().filter_map(|(later, ..)| restated(e, later)));
+            if e.organisation {
+                // Also a word that says nothing here, such as a negative without a record, ends the earlier one.
+                silences.extend(evidence.iter().filter_map(|later| restated(e, later)));
+            }
             if *side == Side::Adverse {
                 silences.extend(
                     sided
@@ -247,7 +267,8 @@ fn overtaken(pack: &Pack, adverse: &Evidence, supporting: &Evidence) -> Option<S
         (Says::Key { key: a, yes: x }, Says::Key { key: b, yes: y }) => a == b && x != y,
         _ => false,
     };
-    let applies = lawful && supporting.fact_date.is_some_and(|date| date > began);
+    // A date ahead of the check cannot be right.
+    let applies = lawful && supporting.fact_date.is_some_and(|date| date > began && date <= supporting.counts_from);
     applies.then(|| since(supporting, SilenceCause::Overtaken)).flatten()
 }
 

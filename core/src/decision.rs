@@ -3,8 +3,9 @@
 use crate::criterion::{Answer, Prepared};
 use crate::evidence::{Evidence, interpret};
 use crate::explain::{self, CriterionReport, NextStep};
-use crate::facts::{Attestation, SubjectFacts};
-use crate::fusion::{Cause, Question, Side, Status, first_change};
+use crate::facts::{Attestation, SubjectFacts, merged};
+use crate::fusion::{Cause, Item, Question, Side, Status, first_change};
+use crate::ids::SubjectId;
 use crate::policy::{Criterion, Policy};
 use crate::rules::{Rules, canonical, sha256_hex};
 use crate::second::{DAY, Second};
@@ -90,11 +91,15 @@ struct Case<'p> {
 }
 
 impl<'p> Case<'p> {
-    fn new(rules: &'p Rules, policy: &'p Policy, evidence: &'p BTreeMap<String, Vec<Evidence>>) -> Option<Self> {
+    fn new(rules: &'p Rules, policy: &'p Policy, evidence: &'p BTreeMap<&str, Vec<Evidence>>) -> Option<Self> {
+        // Without criteria everybody would be let in.
+        if policy.criteria.is_empty() || policy.exemptions.iter().any(|exemption| exemption.criteria.is_empty()) {
+            return None;
+        }
         let mut prepared = Vec::new();
         let mut prepare = |criterion: &'p Criterion| -> Option<usize> {
             let pack = rules.body.packs.get(&criterion.frame)?;
-            let found = evidence.get(&criterion.frame)?;
+            let found = evidence.get(criterion.frame.as_str())?;
             prepared.push(Prepared::new(criterion, pack, &rules.body.weights, &rules.body.sets, found)?);
             Some(prepared.len() - 1)
         };
@@ -126,9 +131,12 @@ impl<'p> Case<'p> {
         branch
             .members
             .iter()
-            .filter_map(|index| self.prepared.get(*index)?.answer(t))
-            .filter(|answer| !answer.neutral)
-            .map(|answer| answer.status)
+            .filter_map(|index| match self.prepared.get(*index).and_then(|prepared| prepared.answer(t)) {
+                Some(answer) if answer.neutral => None,
+                Some(answer) => Some(answer.status),
+                // What cannot be asked is not answered with yes.
+                None => Some(Status::Insufficient),
+            })
             .min()
             .unwrap_or(Status::Eligible)
     }
@@ -154,6 +162,16 @@ impl<'p> Case<'p> {
             .collect()
     }
 
+    /// Whether the answer at `t` is another one: another status, or a yes that leaves other criteria to the request.
+    fn changed(&self, (status, index): (Status, usize), t: Second) -> bool {
+        let (then, branch) = self.outcome(t);
+        let asks = |index: usize| {
+            let asked = self.live.get(&index).into_iter().flatten();
+            asked.map(|criterion| criterion.id.as_str()).collect::<BTreeSet<_>>()
+        };
+        then != status || (then == Status::Eligible && branch != index && asks(branch) != asks(index))
+    }
+
     fn questions(&self) -> Vec<&Question> {
         self.prepared.iter().flat_map(Prepared::questions).collect()
     }
@@ -165,55 +183,95 @@ impl<'p> Case<'p> {
 /// followed from it, so every replica gives the same body and id.
 #[must_use]
 pub fn decide(rules: &Rules, facts: &SubjectFacts, at: Second) -> Decision {
-    let facts = facts.known_at(at);
-    let evidence: BTreeMap<String, Vec<Evidence>> = rules
+    let SubjectFacts { subject, attestations } = facts.known_at(at);
+    let Some(attestations) = merged(attestations.clone()) else {
+        let used: Vec<&Attestation> = attestations.iter().collect();
+        let start = newest(rules, &used, at);
+        return closed(rules, &subject, &used, start, Status::Insufficient, "facts.inconsistent");
+    };
+    let evidence: BTreeMap<&str, Vec<Evidence>> = rules
         .body
         .packs
         .iter()
-        .map(|(frame, pack)| (frame.clone(), interpret(pack, &rules.body.weights, &facts.attestations)))
+        .map(|(frame, pack)| (frame.as_str(), interpret(pack, &rules.body.weights, &attestations)))
         .collect();
     let speaking: BTreeSet<&str> =
         evidence.values().flatten().flat_map(|e| e.parts.iter().map(crate::ids::AttestationId::as_str)).collect();
-    let used: Vec<&Attestation> = facts.attestations.iter().filter(|a| speaking.contains(a.id.as_str())).collect();
-    let newest = used
-        .iter()
-        .flat_map(|a| a.marks.iter().map(|mark| mark.at).chain([a.recorded_at]))
-        .filter(|t| *t <= at)
-        .fold(rules.since.min(at), Second::max);
-    let mut instant = newest;
-    // Bounded: every step moves at least a second, and promises reach at least one policy lifetime.
+    let used: Vec<&Attestation> = attestations.iter().filter(|a| speaking.contains(a.id.as_str())).collect();
+    let start = newest(rules, &used, at);
+    if let Some(next) = rules.body.next_change.filter(|next| *next <= at) {
+        // Rules that have been replaced answer nothing.
+        let mut decision = closed(rules, &subject, &used, start.max(next), Status::Insufficient, "rules.superseded");
+        decision.recheck_at = None;
+        return decision;
+    }
+    if !rules.body.frozen_by.is_empty() {
+        return closed(rules, &subject, &used, start, Status::Ineligible, "directive.frozen");
+    }
+    let Some(policy) = &rules.body.policy else {
+        return closed(rules, &subject, &used, start, Status::Ineligible, "resource.ungoverned");
+    };
+    let Some(case) = Case::new(rules, policy, &evidence) else {
+        // A criterion that cannot be judged is not answered with yes.
+        return closed(rules, &subject, &used, start, Status::Insufficient, "rules.incomplete");
+    };
+    let mut instant = start;
+    // Bounded: every step passes an event of the evidence, a crossing between two of them, or all renewals before the next.
     for _ in 0..100_000 {
-        let decision = decide_at(rules, &facts, &evidence, &used, instant);
-        match decision.valid_until() {
-            Some(next) if next <= at && next > instant => instant = next,
-            _ => return decision,
+        let outcome = case.outcome(instant);
+        let (change, cause) = next_change(rules, policy, &case, instant, outcome);
+        match change {
+            Some(next) if next <= at && next > instant => {
+                instant = match cause {
+                    Some(Cause::PolicyMaxTtl) => renewed(policy, &case, next, outcome, at),
+                    _ => next,
+                };
+            }
+            _ => {
+                let frame = closed(rules, &subject, &used, instant, outcome.0, "");
+                return told(rules, &case, frame, outcome, (change, cause));
+            }
         }
     }
-    closed(rules, &facts, &used, at, Status::Insufficient, "engine.unsettled")
+    closed(rules, &subject, &used, at, Status::Insufficient, "engine.unsettled")
 }
 
-fn decide_at(
-    rules: &Rules,
-    facts: &SubjectFacts,
-    evidence: &BTreeMap<String, Vec<Evidence>>,
-    used: &[&Attestation],
-    at: Second,
-) -> Decision {
-    let Some(policy) = &rules.body.policy else {
-        let reason = if rules.body.frozen_by.is_empty() { "resource.ungoverned" } else { "directive.frozen" };
-        return closed(rules, facts, used, at, Status::Ineligible, reason);
-    };
-    if !rules.body.frozen_by.is_empty() {
-        return closed(rules, facts, used, at, Status::Ineligible, "directive.frozen");
+/// The newest change at or before `at`.
+fn newest(rules: &Rules, used: &[&Attestation], at: Second) -> Second {
+    used.iter()
+        .flat_map(|a| a.marks.iter().map(|mark| mark.at).chain([a.recorded_at]))
+        .filter(|t| *t <= at)
+        .fold(rules.since.min(at), Second::max)
+}
+
+/// The last of the renewals that follow one another from `first` on, up to `at`, while nothing but the policy's longest promise ends.
+fn renewed(policy: &Policy, case: &Case<'_>, first: Second, outcome: (Status, usize), at: Second) -> Second {
+    let ttl = max_ttl(policy);
+    let questions = case.questions();
+    let jump = questions.iter().flat_map(|q| q.items.iter()).flat_map(Item::jumps).filter(|t| *t > first).min();
+    let limit = jump.map_or(at.plus(1), |jump| jump.min(at.plus(1)));
+    if first.plus(ttl) >= limit || case.changed(outcome, first) {
+        return first;
     }
-    let Some(case) = Case::new(rules, policy, evidence) else {
-        // A criterion whose pack or set is missing cannot be judged: never yes.
-        return closed(rules, facts, used, at, Status::Insufficient, "rules.incomplete");
-    };
-    let (status, index) = case.outcome(at);
-    let Some(branch) = case.branches.get(index) else {
-        return closed(rules, facts, used, at, Status::Insufficient, "rules.incomplete");
-    };
+    let outcome = case.outcome(first);
+    let end = first_change(&questions, first, limit, |t| case.changed(outcome, t)).map_or(limit, |(t, _)| t);
+    first.plus(end.plus(-1).since(first) / ttl * ttl)
+}
+
+fn max_ttl(policy: &Policy) -> i64 {
+    policy.max_ttl.secs().max(1)
+}
+
+/// Fills a decision with what the case shows at its instant.
+fn told(
+    rules: &Rules,
+    case: &Case<'_>,
+    mut decision: Decision,
+    (status, index): (Status, usize),
+    (change, cause): (Option<Second>, Option<Cause>),
+) -> Decision {
+    let at = decision.at;
+    let Some(branch) = case.branches.get(index) else { return decision };
     let answers = case.answers(branch, at);
     let counted = || answers.iter().filter(|(_, answer)| !answer.neutral);
     let confidence = match status {
@@ -224,13 +282,11 @@ fn decide_at(
             .max_by(f64::total_cmp),
         Status::Review | Status::Insufficient => None,
     };
-    let mut decision = closed(rules, facts, used, at, status, "");
-    decision.reasons = explain::reasons(&answers, branch.exemption.is_some());
+    decision.reasons = explain::reasons(&answers, branch.exemption.is_some(), at);
     decision.confidence = confidence.map(|value| explain::rounded(value, 2));
     decision.exemption = branch.exemption.map(str::to_owned);
     decision.live = case.live.get(&index).into_iter().flatten().map(|criterion| criterion.id.clone()).collect();
     decision.criteria = answers.iter().map(|(prepared, answer)| explain::report(prepared, answer, at)).collect();
-    let (change, cause) = next_change(rules, policy, &case, at, status);
     if status == Status::Eligible {
         decision.expires_at = change;
         decision.expiry_cause = cause;
@@ -249,22 +305,26 @@ fn next_change(
     policy: &Policy,
     case: &Case<'_>,
     at: Second,
-    status: Status,
+    outcome: (Status, usize),
 ) -> (Option<Second>, Option<Cause>) {
-    let eligible = status == Status::Eligible;
+    let eligible = outcome.0 == Status::Eligible;
     let mut limits: Vec<(Second, Cause)> = Vec::new();
     limits.extend(rules.body.next_change.map(|t| (t, Cause::RulesChange)));
     if eligible {
-        limits.push((at.plus(policy.max_ttl.secs()), Cause::PolicyMaxTtl));
-        limits.extend(strict_end(case, at).map(|t| (t, Cause::EvidenceEnd)));
+        limits.push((at.plus(max_ttl(policy)), Cause::PolicyMaxTtl));
+        limits.extend(strict_end(case, outcome.1, at).map(|t| (t, Cause::EvidenceEnd)));
     }
     // At equal instants the earlier in the order of causes is named.
     limits.sort_by_key(|(t, cause)| (*t, *cause as u8));
     let limit = limits.first().copied();
-    let horizon = limit.map_or(at.plus(RECHECK_HORIZON), |(t, _)| t.min(at.plus(RECHECK_HORIZON)));
+    let horizon = match limit {
+        // A yes is followed to its end, however far the policy reaches.
+        Some((t, _)) if eligible => t,
+        Some((t, _)) => t.min(at.plus(RECHECK_HORIZON)),
+        None => at.plus(RECHECK_HORIZON),
+    };
     let questions = case.questions();
-    let changed = |t: Second| case.outcome(t).0 != status;
-    match first_change(&questions, at, horizon, changed) {
+    match first_change(&questions, at, horizon, |t| case.changed(outcome, t)) {
         Some((t, cause)) => (Some(t), Some(cause)),
         None => match limit {
             Some((t, cause)) => (Some(t), Some(cause)),
@@ -274,8 +334,7 @@ fn next_change(
 }
 
 /// Earliest end of a counted document under the strict criteria of the answering branch.
-fn strict_end(case: &Case<'_>, at: Second) -> Option<Second> {
-    let (_, index) = case.outcome(at);
+fn strict_end(case: &Case<'_>, index: usize, at: Second) -> Option<Second> {
     let branch = case.branches.get(index)?;
     case.answers(branch, at)
         .iter()
@@ -286,10 +345,10 @@ fn strict_end(case: &Case<'_>, at: Second) -> Option<Second> {
         .min()
 }
 
-/// A decision without criteria: frozen, ungoverned, or the frame that [`decide_at`] fills.
+/// A decision without criteria: frozen, ungoverned, or the frame that [`told`] fills.
 fn closed(
     rules: &Rules,
-    facts: &SubjectFacts,
+    subject: &SubjectId,
     used: &[&Attestation],
     at: Second,
     status: Status,
@@ -307,13 +366,13 @@ fn closed(
     let mut attestations: Vec<String> = used.iter().map(|a| a.id.to_string()).collect();
     attestations.sort();
     let inputs = canonical(&json!({
-        "subject": facts.subject, "acting_for": null, "resource": rules.body.resource, "rules": rules.digest,
+        "subject": subject, "acting_for": null, "resource": rules.body.resource, "rules": rules.digest,
         "attestations": said, "at": at,
     }));
     let id: String = sha256_hex(&inputs).chars().take(40).collect();
     Decision {
         id: format!("dec_{id}"),
-        subject: facts.subject.to_string(),
+        subject: subject.to_string(),
         acting_for: None,
         resource: rules.body.resource.to_string(),
         status,
@@ -337,27 +396,36 @@ fn closed(
     }
 }
 
-/// Judges the criteria that look at the request. Only an eligible decision is judged further, and only downwards; no evidence means no.
+/// Judges the criteria that look at the request. Only an eligible decision is judged further, and only downwards: no evidence, a
+/// decision of other rules or one that is over means no.
 ///
 /// `live` holds what this request shows, for example one observation of the client's address, made at `at`.
 #[must_use]
 pub fn check_live(rules: &Rules, decision: Decision, live: &[Attestation], at: Second) -> Decision {
-    if decision.live.is_empty() || decision.status != Status::Eligible {
+    if decision.status != Status::Eligible {
         return decision;
     }
-    let mut decision = decision;
-    let Some(policy) = &rules.body.policy else {
-        decision.status = Status::Ineligible;
-        return decision;
+    let policy = match &rules.body.policy {
+        Some(policy) if decision.rules.digest == rules.digest => policy,
+        _ => return refused(decision, Status::Insufficient, Some("rules.superseded")),
     };
-    let asked: BTreeSet<String> = decision.live.iter().cloned().collect();
+    if decision.expires_at.is_none_or(|end| at >= end) {
+        return refused(decision, Status::Insufficient, Some("decision.expired"));
+    }
+    let Some(live) = merged(live.to_vec()) else {
+        return refused(decision, Status::Insufficient, Some("facts.inconsistent"));
+    };
+    let mut decision = decision;
     let mut worst = Status::Eligible;
-    for criterion in policy.all_criteria().filter(|criterion| asked.contains(&criterion.id)) {
-        let Some(pack) = rules.body.packs.get(&criterion.frame) else {
+    let mut disbelief: Option<f64> = None;
+    for id in decision.live.clone() {
+        let criterion = policy.all_criteria().find(|criterion| criterion.id == id);
+        let pack = criterion.and_then(|criterion| rules.body.packs.get(&criterion.frame));
+        let (Some(criterion), Some(pack)) = (criterion, pack) else {
             worst = worst.min(Status::Insufficient);
             continue;
         };
-        let evidence = interpret(pack, &rules.body.weights, live);
+        let evidence = interpret(pack, &rules.body.weights, &live);
         let prepared = Prepared::new(criterion, pack, &rules.body.weights, &rules.body.sets, &evidence);
         let Some((prepared, answer)) = prepared.as_ref().and_then(|prepared| Some((prepared, prepared.answer(at)?)))
         else {
@@ -365,19 +433,39 @@ pub fn check_live(rules: &Rules, decision: Decision, live: &[Attestation], at: S
             continue;
         };
         decision.criteria.push(explain::report(prepared, &answer, at));
-        if !answer.neutral {
-            worst = worst.min(answer.status);
-            if answer.status != Status::Eligible {
-                decision.reasons.extend(explain::reasons(&[(prepared, answer)], false));
+        decision.reasons.extend(explain::reasons(&[(prepared, answer)], false, at));
+        if answer.neutral {
+            continue;
+        }
+        worst = worst.min(answer.status);
+        match answer.status {
+            Status::Eligible => {
+                let belief = explain::rounded(answer.opinion.b, 2);
+                decision.confidence = Some(decision.confidence.map_or(belief, |held| held.min(belief)));
             }
+            Status::Ineligible => {
+                disbelief = Some(disbelief.map_or(answer.opinion.d, |held| held.max(answer.opinion.d)));
+            }
+            Status::Review | Status::Insufficient => {}
         }
     }
-    if worst != Status::Eligible {
-        decision.status = worst;
-        decision.confidence = None;
-        decision.expires_at = None;
-        decision.expiry_cause = None;
-        decision.reasons.retain(|reason| !reason.ends_with(".supported"));
+    if worst == Status::Eligible {
+        return decision;
     }
+    let mut decision = refused(decision, worst, None);
+    if worst == Status::Ineligible {
+        decision.confidence = disbelief.map(|d| explain::rounded(d, 2));
+    }
+    decision
+}
+
+/// A yes that does not hold for this request.
+fn refused(mut decision: Decision, status: Status, reason: Option<&str>) -> Decision {
+    decision.status = status;
+    decision.confidence = None;
+    decision.expires_at = None;
+    decision.expiry_cause = None;
+    decision.reasons.retain(|reason| !reason.ends_with(".supported"));
+    decision.reasons.extend(reason.map(str::to_owned));
     decision
 }

@@ -92,7 +92,9 @@ impl When {
             && among(&self.kind, Some(&facts.kind))
             && among(&self.document_type, facts.document_type.as_ref())
             && among(&self.issuing_country, facts.issuing_country.as_ref())
-            && !facts.issuing_country.as_ref().is_some_and(|c| self.not_issuing_country.contains(c))
+            // A country that is not known is not known to be another one.
+            && (self.not_issuing_country.is_empty()
+                || facts.issuing_country.as_ref().is_some_and(|c| !self.not_issuing_country.contains(c)))
             && among(&self.category, category)
             && among(&self.basis, facts.basis.as_ref())
             && !facts.basis.as_ref().is_some_and(|b| self.not_basis.contains(b))

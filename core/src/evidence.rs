@@ -81,6 +81,8 @@ pub fn interpret(pack: &Pack, weights: &Weights, attestations: &[Attestation]) -
     sorted.sort_by(|a, b| a.id.cmp(&b.id));
     sorted.dedup_by(|a, b| a.id == b.id);
     let mut found = Vec::new();
+    // An adjudication resolves others and proves nothing itself.
+    sorted.retain(|attestation| attestation.facts.kind != Kind::Adjudication);
     for attestation in &sorted {
         for row in pack.single_rows(&attestation.facts) {
             let parts = [(*attestation, false)];
@@ -133,6 +135,18 @@ fn read(
     parts: &[(&Attestation, bool)],
 ) -> Vec<Evidence> {
     let Some(class) = weights.classes.get(&row.class) else { return Vec::new() };
+    // A quality or technical failure is no evidence on either side.
+    let failed =
+        |part: &Attestation| matches!(part.facts.outcome, Outcome::Resubmit | Outcome::Pending | Outcome::Error);
+    if parts.iter().any(|(part, _)| failed(part)) {
+        return Vec::new();
+    }
+    // Any other outcome but approved supports nothing, except the end of a document whose end does not matter.
+    let approved = parts.iter().all(|(part, may_have_ended)| match part.facts.outcome {
+        Outcome::Approved => true,
+        Outcome::DocumentExpired => *may_have_ended,
+        _ => false,
+    });
     let says = says(pack, row, proving);
     if says.is_empty() {
         return Vec::new();
@@ -159,9 +173,8 @@ fn read(
             row: row.id.clone(),
             says,
             kind: proving.facts.kind,
-            grade: parts.iter().map(|(part, _)| grade(weights, part)).min().unwrap_or(Grade::SelfDeclared),
-            // Any outcome but approved supports nothing.
-            supporting_q: if against || proving.facts.outcome != Outcome::Approved { 0.0 } else { supporting_q },
+            grade: parts.iter().map(|(part, _)| grade(pack, weights, part)).min().unwrap_or(Grade::SelfDeclared),
+            supporting_q: if against || !approved { 0.0 } else { supporting_q },
             adverse_q,
             document: document.clone(),
             assessor: assessor.clone(),
@@ -233,12 +246,16 @@ fn is_anonymised(attestation: &Attestation) -> bool {
     matches!(&attestation.facts.statement, Some(Statement::Network { anonymous: true, .. }))
 }
 
-fn grade(weights: &Weights, attestation: &Attestation) -> Grade {
+/// The grade it can have: whoever graded it, a declaration is the subject's own word, and neither a directory nor an
+/// organisation's word about a state is more than fair.
+fn grade(pack: &Pack, weights: &Weights, attestation: &Attestation) -> Grade {
     let facts = &attestation.facts;
-    if facts.source_kind == SourceKind::UnverifiedOrganisation {
-        facts.grade.min(weights.unverified_grade_cap)
-    } else {
-        facts.grade
+    let of_state = matches!(pack.shape, Shape::State { .. } | Shape::OpenState);
+    match facts.source_kind {
+        SourceKind::Subject => Grade::SelfDeclared,
+        SourceKind::UnverifiedOrganisation => facts.grade.min(weights.unverified_grade_cap).min(Grade::Fair),
+        SourceKind::Employer if of_state || facts.kind == Kind::Directory => facts.grade.min(Grade::Fair),
+        _ => facts.grade,
     }
 }
 
@@ -250,12 +267,15 @@ fn strengths(pack: &Pack, weights: &Weights, attestation: &Attestation) -> Optio
     } else {
         weights.trust(facts.source_kind, &pack.id)?
     };
-    let doubt = facts.doubt.filter(|doubt| (0.0..=1.0).contains(doubt)).unwrap_or(if facts.doubt.is_some() {
-        0.0
-    } else {
-        1.0
-    });
-    let plain = discounted(weights.sigma(grade(weights, attestation)) * doubt, trust, weights.cap);
+    let sigma = weights.sigma(grade(pack, weights, attestation));
+    // A doubt that cannot be read takes all support away and leaves the adverse side as it is.
+    let (doubt, adverse_doubt) = match facts.doubt {
+        None => (1.0, 1.0),
+        Some(doubt) if doubt > 0.0 && doubt <= 1.0 => (doubt, doubt),
+        Some(_) => (0.0, 1.0),
+    };
+    let plain = discounted(sigma * doubt, trust, weights.cap);
+    let adverse = discounted(sigma * adverse_doubt, trust, weights.cap);
     if facts.source_kind == SourceKind::Subject {
         let own = discounted(weights.against_interest_sigma, weights.against_interest_trust, weights.cap);
         return Some((plain, own));
@@ -263,7 +283,7 @@ fn strengths(pack: &Pack, weights: &Weights, attestation: &Attestation) -> Optio
     let silent_against = is_organisation(attestation)
         && matches!(pack.shape, Shape::State { .. } | Shape::OpenState)
         && !facts.basis.is_some_and(|basis: Basis| pack.vouches.adverse_basis.contains(&basis));
-    Some((plain, if silent_against { 0.0 } else { plain }))
+    Some((plain, if silent_against { 0.0 } else { adverse }))
 }
 
 /// Document and assessor keys; those nobody verified are all one, and so are those behind anonymisers.

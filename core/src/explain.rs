@@ -132,9 +132,9 @@ fn silence_code(cause: SilenceCause) -> &'static str {
     }
 }
 
-/// Stable reason codes of the answering branch, in criterion order.
+/// Stable reason codes of the answering branch at `at`, in criterion order.
 #[must_use]
-pub fn reasons(answers: &[(&Prepared<'_>, Answer<'_, '_>)], exempt: bool) -> Vec<String> {
+pub fn reasons(answers: &[(&Prepared<'_>, Answer<'_, '_>)], exempt: bool, at: Second) -> Vec<String> {
     let mut codes: Vec<String> = Vec::new();
     if exempt {
         codes.push("exemption.applied".to_owned());
@@ -153,10 +153,10 @@ pub fn reasons(answers: &[(&Prepared<'_>, Answer<'_, '_>)], exempt: bool) -> Vec
         };
         codes.push(format!("{frame}.{word}"));
         let items = &answer.keyed.question.items;
-        if items.iter().any(|item| item.silences.iter().any(|s| s.cause == SilenceCause::Overtaken)) {
+        if items.iter().any(|item| item.silence(at) == Some(SilenceCause::Overtaken)) {
             codes.push(format!("{frame}.overtaken"));
         }
-        if inconsistent(&answer.keyed.evidence, items) {
+        if inconsistent(prepared.pack, &answer.keyed.evidence, items, at) {
             codes.push(format!("{frame}.inconsistent"));
         }
     }
@@ -165,14 +165,23 @@ pub fn reasons(answers: &[(&Prepared<'_>, Answer<'_, '_>)], exempt: bool) -> Vec
     codes
 }
 
-/// Support drawn from two exclusive states, neither of which came after the other: told, never blocking.
-fn inconsistent(evidence: &[&Evidence], items: &[crate::fusion::Item]) -> bool {
-    let supporting: Vec<&Evidence> =
-        evidence.iter().zip(items).filter(|(_, item)| item.side == Side::Supports).map(|(e, _)| *e).collect();
+/// Support drawn from two exclusive states that no lawful change puts in order: told, never blocking.
+fn inconsistent(pack: &Pack, evidence: &[&Evidence], items: &[crate::fusion::Item], at: Second) -> bool {
+    let supporting: Vec<&Evidence> = evidence
+        .iter()
+        .zip(items)
+        .filter(|(_, item)| item.side == Side::Supports && item.units_at(at) > 0.0)
+        .map(|(e, _)| *e)
+        .collect();
     supporting.iter().enumerate().any(|(index, a)| {
         supporting.iter().skip(index + 1).any(|b| match (&a.says, &b.says) {
             (Says::States(x), Says::States(y)) => {
-                x.is_disjoint(y) && (a.fact_date.is_none() || a.fact_date == b.fact_date)
+                let ordered = match (a.fact_date, b.fact_date) {
+                    (Some(first), Some(second)) if first < second => pack.leads(x, y),
+                    (Some(first), Some(second)) if first > second => pack.leads(y, x),
+                    _ => false,
+                };
+                x.is_disjoint(y) && !ordered
             }
             _ => false,
         })

@@ -296,3 +296,28 @@ impl SubjectFacts {
         Self { subject: self.subject.clone(), attestations }
     }
 }
+
+/// Attestations in order of their ids, repetitions merged and marks in order, so that neither order nor number of deliveries
+/// matters. `None` when two differ under one id: neither can be believed.
+#[must_use]
+pub fn merged(mut attestations: Vec<Attestation>) -> Option<Vec<Attestation>> {
+    attestations.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut kept: Vec<Attestation> = Vec::with_capacity(attestations.len());
+    for mut next in attestations {
+        match kept.last_mut() {
+            Some(last) if last.id == next.id => {
+                if last.source != next.source || last.facts != next.facts {
+                    return None;
+                }
+                last.recorded_at = last.recorded_at.min(next.recorded_at);
+                last.marks.append(&mut next.marks);
+            }
+            _ => kept.push(next),
+        }
+    }
+    for attestation in &mut kept {
+        attestation.marks.sort();
+        attestation.marks.dedup();
+    }
+    Some(kept)
+}

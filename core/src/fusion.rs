@@ -60,10 +60,24 @@ pub struct Thresholds {
     pub material: f64,
 }
 
-/// Discounted strength of one statement: `min(sigma * trust, cap)`.
+impl Thresholds {
+    /// Whether the numbers can be used: `0 < material <= ineligible_at < 1` and `0 < eligible_at < 1`.
+    #[must_use]
+    pub fn sound(&self) -> bool {
+        self.material > 0.0
+            && self.material <= self.ineligible_at
+            && self.ineligible_at < 1.0
+            && self.eligible_at > 0.0
+            && self.eligible_at < 1.0
+    }
+}
+
+/// Discounted strength of one statement: `min(sigma * trust, cap)`; a number that is none counts as 0.
 #[must_use]
 pub fn discounted(sigma: f64, trust: f64, cap: f64) -> f64 {
-    (sigma * trust).min(cap).max(0.0)
+    let share = |value: f64| if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
+    // Below 1 whatever the table says, so that no opinion is dogmatic.
+    (share(sigma) * share(trust)).min(share(cap)).min(0.999_999)
 }
 
 /// Evidence units of a discounted strength: `W q / (1 - q)`. `q` must be below 1.
@@ -72,12 +86,15 @@ pub fn units(q: f64) -> f64 {
     PRIOR_WEIGHT * q / (1.0 - q)
 }
 
-/// Share of supporting units left after `age` seconds: 1 during `grace`, halved every `half_life` after it.
+/// Share of supporting units left after `age` seconds: 1 during `grace`, halved every `half_life` after it. Without a half-life nothing is left.
 #[must_use]
 pub fn fade(age: i64, grace: i64, half_life: i64) -> f64 {
     let beyond = age.saturating_sub(grace);
-    if beyond <= 0 || half_life <= 0 {
+    if beyond <= 0 {
         return 1.0;
+    }
+    if half_life <= 0 {
+        return 0.0;
     }
     // One software exp2 on all platforms, so that every replica computes the same second.
     #[expect(clippy::cast_precision_loss, reason = "seconds stay far below 2^53")]

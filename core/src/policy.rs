@@ -58,10 +58,10 @@ impl TryFrom<String> for Span {
             _ => return Err(fail()),
         };
         let count: i64 = digits.parse().map_err(|_| fail())?;
-        if digits.starts_with(['+', '-']) || count > 36_530 * DAY {
+        if digits.starts_with(['+', '-']) {
             return Err(fail());
         }
-        count.checked_mul(factor).map(Self).ok_or_else(fail)
+        count.checked_mul(factor).filter(|seconds| *seconds <= 36_530 * DAY).map(Self).ok_or_else(fail)
     }
 }
 
@@ -426,10 +426,7 @@ fn check_criterion(
     let Some(test) = criterion.test(sets) else {
         return Err("give exactly one of `allow`, `deny`, `any_of`, `none_of`, `none_of_except`".to_owned());
     };
-    let t = criterion.thresholds();
-    if !(t.material > 0.0 && t.material <= t.ineligible_at && t.ineligible_at < 1.0)
-        || !(t.eligible_at > 0.0 && t.eligible_at < 1.0)
-    {
+    if !criterion.thresholds().sound() {
         return Err("thresholds need 0 < material <= ineligible_at < 1 and 0 < eligible_at < 1".to_owned());
     }
     let fits = match (&test, &pack.shape) {

@@ -4,7 +4,7 @@ use crate::definitions::{Pack, Weights};
 use crate::ids::ResourceId;
 use crate::policy::{Members, NamedSet, Policy};
 use crate::second::Second;
-use crate::timeline::{Entry, PolicyKey, state_at};
+use crate::timeline::{Action, Entry, PolicyKey, state_at};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -99,6 +99,14 @@ impl Rules {
         t: Second,
     ) -> Result<Self, RulesError> {
         let fail = |problem: String| RulesError { resource: resource.to_string(), problem };
+        for entry in timeline {
+            // Which resources a missing policy would govern is not known, so none can be answered for.
+            if let Action::Activate { policy, version } = &entry.action
+                && !library.policies.contains_key(&(policy.clone(), *version))
+            {
+                return Err(fail(format!("policy `{policy}` version {version} is missing")));
+            }
+        }
         let state = state_at(timeline, &library.policies, resource, t);
         let mut body = Body {
             resource: resource.clone(),
@@ -130,7 +138,7 @@ impl Rules {
                 ];
                 for members in lists.into_iter().flatten() {
                     if let Members::Set(name) = members {
-                        let key = name.trim_start_matches("set:");
+                        let key = name.strip_prefix("set:").unwrap_or(name);
                         let set = library.sets.get(key).ok_or_else(|| fail(format!("set `{key}` is missing")))?;
                         body.sets.insert(key.to_owned(), set.clone());
                     }

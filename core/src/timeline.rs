@@ -110,46 +110,38 @@ pub fn state_at(
             .is_some_and(|policy| policy.resources.iter().any(|pattern| pattern.covers(resource))),
         Action::Lift { .. } => false,
     };
-    let mut ordered: Vec<&Entry> = entries.iter().collect();
-    ordered.sort_by_key(|entry| (entry.from, entry.seq));
-    let mut standing: Vec<&Entry> = Vec::new();
-    let mut state = ResourceState::default();
-    for entry in ordered {
-        let relevant = match &entry.action {
-            Action::Lift { directive, actions } => {
-                let lifted = |held: &Entry| {
-                    let name = match held.action {
-                        Action::Freeze(_) => ActionName::Freeze,
-                        Action::Activate { .. } | Action::Lift { .. } => ActionName::Activate,
-                    };
-                    held.directive == *directive && (actions.is_empty() || actions.contains(&name))
-                };
-                let before = standing.len();
-                if entry.from <= t {
-                    standing.retain(|held| !lifted(held));
-                    standing.len() != before
-                } else {
-                    standing.iter().any(|held| lifted(held))
-                }
-            }
-            action => {
-                let touched = touches(action);
-                if touched && entry.from <= t {
-                    standing.push(entry);
-                }
-                touched
-            }
+    // An action stands from its own instant until a later-approved (or later-acting) lift of it: one that is lifted before it acts never stands.
+    let end_of = |held: &Entry| {
+        let name = match held.action {
+            Action::Freeze(_) => ActionName::Freeze,
+            Action::Activate { .. } | Action::Lift { .. } => ActionName::Activate,
         };
-        if relevant {
-            if entry.from <= t {
-                state.since = Some(entry.from);
-            } else {
-                state.next_change = Some(entry.from);
-                break;
-            }
+        entries
+            .iter()
+            .filter(|entry| match &entry.action {
+                Action::Lift { directive, actions } => {
+                    *directive == held.directive
+                        && (actions.is_empty() || actions.contains(&name))
+                        && (entry.seq > held.seq || (entry.from, entry.seq) > (held.from, held.seq))
+                }
+                _ => false,
+            })
+            .map(|entry| entry.from)
+            .min()
+    };
+    let mut ordered: Vec<&Entry> = entries.iter().filter(|entry| touches(&entry.action)).collect();
+    ordered.sort_by_key(|entry| (entry.from, entry.seq));
+    let mut state = ResourceState::default();
+    let mut changes: Vec<Second> = Vec::new();
+    for entry in ordered {
+        let end = end_of(entry);
+        if end.is_some_and(|end| end <= entry.from) {
+            continue;
         }
-    }
-    for entry in standing {
+        changes.extend([Some(entry.from), end].into_iter().flatten());
+        if entry.from > t || end.is_some_and(|end| end <= t) {
+            continue;
+        }
         match &entry.action {
             Action::Freeze(_) => state.frozen_by.push(entry.directive.clone()),
             Action::Activate { policy, version } => state.policy = Some((policy.clone(), *version)),
@@ -159,5 +151,7 @@ pub fn state_at(
             state.directives.push(entry.directive.clone());
         }
     }
+    state.since = changes.iter().copied().filter(|change| *change <= t).max();
+    state.next_change = changes.iter().copied().filter(|change| *change > t).min();
     state
 }
