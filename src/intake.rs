@@ -11,6 +11,7 @@ use vouchsafe_core::facts::{Grade, Outcome};
 
 pub mod client_address;
 pub mod signature;
+pub mod vouch;
 
 /// Why something from outside was not accepted. The texts never contain any of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
