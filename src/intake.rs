@@ -10,6 +10,8 @@ use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Grade, Outcome};
 
 pub mod client_address;
+pub mod geoip;
+pub mod onfido;
 pub mod signature;
 pub mod vouch;
 
@@ -84,5 +86,3 @@ pub struct CheckResult {
     /// End of the expiry date.
     pub ends_at: Option<Second>,
 }
-pub mod geoip;
-pub mod onfido;

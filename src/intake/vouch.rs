@@ -139,7 +139,7 @@ pub fn verify(
 
 /// The `vouch` claim. Ours to define, so a member we do not know is refused: it may have been meant to limit.
 #[derive(Deserialize)]
-
+#[serde(deny_unknown_fields)]
 struct Wire {
     frame: String,
     #[serde(default)]

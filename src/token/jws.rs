@@ -135,7 +135,7 @@ impl VerificationKey {
                 if n.first().is_none_or(|byte| *byte == 0) || !(256..=1024).contains(&n.len()) {
                     return Err(JwsError::Key("modulus"));
                 }
-                if e.is_empty() {
+                if e != [1, 0, 1] {
                     return Err(JwsError::Key("exponent"));
                 }
                 Material::Rs256 { n, e }
@@ -432,6 +432,14 @@ pub(crate) mod tests {
         let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, es.jwk().to_string().as_bytes());
         let token = format!("{signed}.{}", b64(aws_lc_rs::hmac::sign(&secret, signed.as_bytes())));
         assert_eq!(verify_jws(&token, &keys, TYPE).unwrap_err(), JwsError::Algorithm);
+    }
+
+    #[test]
+    fn algorithm_names_are_exact() {
+        for name in ["eddsa", "EDDSA", "ed25519", "es256", "Es256", "rs256", "ES256 ", "RSA256", "none", ""] {
+            assert_eq!(Algorithm::parse(name), None, "{name}");
+        }
+        assert_eq!(Algorithm::parse("Ed25519"), Algorithm::parse("EdDSA"));
     }
 
     #[test]
