@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use vouchsafe::storage::{
-    self, AuditEntry, Change, NewAttestation, OutboxRow, Store, StoredSubject, Write,
-};
+use vouchsafe::storage::{self, AuditEntry, Change, NewAttestation, OutboxRow, Store, StoredSubject, Write};
 
 const SUBMITTERS: u64 = 64;
 const SUBJECTS: u64 = 100_000;
@@ -37,10 +35,7 @@ fn new(n: u64, random: u64) -> NewAttestation {
         source: "src_bench".to_owned(),
         checked_at_ms: 1_800_000_000_000,
         recorded_at_ms: 1_800_000_000_500,
-        facts: format!(
-            "{{\"aspect\":\"identity\",\"confidence\":930,\"pad\":\"{}\"}}",
-            "x".repeat(200)
-        ),
+        facts: format!("{{\"aspect\":\"identity\",\"confidence\":930,\"pad\":\"{}\"}}", "x".repeat(200)),
         audit: entry(format!("aud_0192f0a1{n:016x}"), id.clone()),
         outbox: Some(OutboxRow {
             id: format!("out_0192f0a1{n:016x}"),
@@ -70,16 +65,8 @@ async fn preload(store: &Arc<dyn Store>) -> anyhow::Result<()> {
             })
             .collect();
         let audit = vec![entry(format!("aud_{page}"), "subjects".to_owned())];
-        let change = Change {
-            writes,
-            audit,
-            feed: Vec::new(),
-            outbox: Vec::new(),
-        };
-        store
-            .commit(change)
-            .await?
-            .map_err(|conflict| anyhow::anyhow!("{conflict:?}"))?;
+        let change = Change { writes, audit, feed: Vec::new(), outbox: Vec::new() };
+        store.commit(change).await?.map_err(|conflict| anyhow::anyhow!("{conflict:?}"))?;
     }
     Ok(())
 }
@@ -98,9 +85,7 @@ async fn run(path: &std::path::Path) -> anyhow::Result<f64> {
             tokio::spawn(async move {
                 let mut random = seed + 1;
                 while Instant::now() < end {
-                    random = random
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1_442_695_040_888_963_407);
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     let answer = store.record_attestation(new(n, random >> 16)).await?;
                     anyhow::ensure!(answer.is_ok(), "{answer:?}");
@@ -116,10 +101,7 @@ async fn run(path: &std::path::Path) -> anyhow::Result<f64> {
     for submitter in submitters {
         submitter.await??;
     }
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a count of seconds' work is far below 2^52"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "a count of seconds' work is far below 2^52")]
     Ok(acknowledged.load(Ordering::Relaxed) as f64 / MEASURED.as_secs_f64())
 }
 

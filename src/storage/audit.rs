@@ -32,8 +32,7 @@ struct Entry<'a> {
 /// Canonical JSON of an entry.
 fn canonical(pending: &Pending) -> Result<String, serde_json::Error> {
     // A detail that is no JSON is kept as text: one bad entry must not stop the log.
-    let detail =
-        serde_json::from_str(&pending.detail).unwrap_or_else(|_| pending.detail.as_str().into());
+    let detail = serde_json::from_str(&pending.detail).unwrap_or_else(|_| pending.detail.as_str().into());
     serde_json::to_string(&Entry {
         action: &pending.action,
         actor: &pending.actor,
@@ -56,21 +55,13 @@ pub(super) fn continue_chain(
             let entry = canonical(pending)?;
             let hash = audit_hash(&previous, &entry);
             position += 1;
-            Ok(AuditRecord {
-                position,
-                previous: std::mem::replace(&mut previous, hash.clone()),
-                hash,
-                entry,
-            })
+            Ok(AuditRecord { position, previous: std::mem::replace(&mut previous, hash.clone()), hash, entry })
         })
         .collect()
 }
 
 /// The records as one JSON parameter: `[[position, hash, previous, entry], …]`.
 pub(super) fn as_json(records: &[AuditRecord]) -> Result<String, serde_json::Error> {
-    let rows: Vec<_> = records
-        .iter()
-        .map(|row| (row.position, &row.hash, &row.previous, &row.entry))
-        .collect();
+    let rows: Vec<_> = records.iter().map(|row| (row.position, &row.hash, &row.previous, &row.entry)).collect();
     serde_json::to_string(&rows)
 }

@@ -3,9 +3,7 @@
 //! Submitters serialise their own row; the task joins the rows into one JSON parameter and makes one call per
 //! batch. A reply is sent only after the commit.
 
-use super::{
-    AuditEntry, Conflict, Intent, NewAttestation, StoreError, StoredDecision, StoredToken, rows,
-};
+use super::{AuditEntry, Conflict, Intent, NewAttestation, StoreError, StoredDecision, StoredToken, rows};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -95,26 +93,14 @@ impl<T: Send + 'static> Queue<T> {
     /// Starts the batcher on `engine`.
     pub(super) fn start<E: Engine<Task = T>>(engine: E) -> Self {
         let (sender, inbox) = mpsc::channel(QUEUE);
-        tokio::spawn(
-            Batcher {
-                engine,
-                known: HashSet::new(),
-            }
-            .run(inbox),
-        );
+        tokio::spawn(Batcher { engine, known: HashSet::new() }.run(inbox));
         Self { sender }
     }
 
     /// Runs a task in turn; `task` gets the sender of its answer.
-    pub(super) async fn task<A>(
-        &self,
-        task: impl FnOnce(oneshot::Sender<A>) -> T,
-    ) -> Result<A, StoreError> {
+    pub(super) async fn task<A>(&self, task: impl FnOnce(oneshot::Sender<A>) -> T) -> Result<A, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.sender
-            .send(Job::Task(task(reply)))
-            .await
-            .map_err(|_| gone())?;
+        self.sender.send(Job::Task(task(reply))).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 
@@ -147,14 +133,7 @@ impl<T: Send + 'static> Queue<T> {
 
     async fn row(&self, kind: Kind, keys: [u64; 3], element: String, rules: Option<(String, Arc<str>)>) -> Intent<i64> {
         let (reply, answer) = oneshot::channel();
-        let row = Row {
-            kind,
-            keys,
-            element,
-            rules,
-            tries: 0,
-            reply,
-        };
+        let row = Row { kind, keys, element, rules, tries: 0, reply };
         self.sender.send(Job::Row(row)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
@@ -192,9 +171,7 @@ impl<E: Engine> Batcher<E> {
             }
             let (batch, later) = compatible(rows);
             waiting = later;
-            let (attestations, tokens) = batch
-                .into_iter()
-                .partition(|row| row.kind == Kind::Attestation);
+            let (attestations, tokens) = batch.into_iter().partition(|row| row.kind == Kind::Attestation);
             waiting.extend(self.settle(Kind::Attestation, attestations).await);
             waiting.extend(self.settle(Kind::Token, tokens).await);
             for task in tasks {
@@ -240,11 +217,7 @@ impl<E: Engine> Batcher<E> {
         self.attempt_once(kind, rows).await
     }
 
-    async fn attempt_once(
-        &mut self,
-        kind: Kind,
-        rows: &[Row],
-    ) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+    async fn attempt_once(&mut self, kind: Kind, rows: &[Row]) -> Result<Vec<(i64, i64)>, sqlx::Error> {
         let mut digests = Vec::new();
         let json = match kind {
             Kind::Attestation => array(rows),
@@ -255,8 +228,7 @@ impl<E: Engine> Batcher<E> {
                         digests.push(digest.clone());
                     }
                 }
-                let rules = serde_json::to_string(&rules)
-                    .map_err(|error| sqlx::Error::Encode(error.into()))?;
+                let rules = serde_json::to_string(&rules).map_err(|error| sqlx::Error::Encode(error.into()))?;
                 format!("{{\"rules\":{rules},\"rows\":{}}}", array(rows))
             }
         };
@@ -299,9 +271,7 @@ impl<E: Engine> Batcher<E> {
                     row.tries += 1;
                     again.push(row);
                 }
-                None => drop(row.reply.send(Err(StoreError::Unavailable(
-                    "too many lost races".to_owned(),
-                )))),
+                None => drop(row.reply.send(Err(StoreError::Unavailable("too many lost races".to_owned())))),
             }
         }
         again
@@ -325,16 +295,12 @@ impl<E: Engine> Batcher<E> {
 
 fn refuse(rows: Vec<Row>, error: &sqlx::Error) {
     for row in rows {
-        drop(
-            row.reply
-                .send(Err(StoreError::Unavailable(error.to_string()))),
-        );
+        drop(row.reply.send(Err(StoreError::Unavailable(error.to_string()))));
     }
 }
 
 fn array(rows: &[Row]) -> String {
-    let mut json =
-        String::with_capacity(rows.iter().map(|row| row.element.len() + 1).sum::<usize>() + 2);
+    let mut json = String::with_capacity(rows.iter().map(|row| row.element.len() + 1).sum::<usize>() + 2);
     json.push('[');
     for (index, row) in rows.iter().enumerate() {
         if index > 0 {

@@ -4,9 +4,9 @@ use super::batch::Queue;
 use super::reads::implement_store;
 use super::sql::Undo;
 use super::{
-    AuditEntry, AuditRecord, Change, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
-    StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark,
-    StoredSubject, StoredToken, TimelineRow, audit,
+    AuditEntry, AuditRecord, Change, FeedRow, Intent, NewAttestation, Quarantined, Record, Store, StoreError,
+    StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken, TimelineRow,
+    audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;
@@ -56,37 +56,20 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when `url` does not parse or the database does not answer.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url)?.options(SETTINGS);
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(PATIENCE)
-            .connect_with(options)
-            .await?;
-        Ok(Self {
-            queue: Queue::start(PostgresEngine { pool: pool.clone() }),
-            readers: pool,
-        })
+        let pool =
+            PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE).connect_with(options).await?;
+        Ok(Self { queue: Queue::start(PostgresEngine { pool: pool.clone() }), readers: pool })
     }
 
     async fn run_migrations(&self) -> Result<(), StoreError> {
-        MIGRATIONS
-            .run(&self.readers)
-            .await
-            .map_err(|error| StoreError::Migration(error.to_string()))
+        MIGRATIONS.run(&self.readers).await.map_err(|error| StoreError::Migration(error.to_string()))
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
         let read_only: String =
-            sqlx::query_scalar("SELECT current_setting('transaction_read_only')")
-                .fetch_one(&self.readers)
-                .await?;
+            sqlx::query_scalar("SELECT current_setting('transaction_read_only')").fetch_one(&self.readers).await?;
         // A standby and a database set to read-only both say `on`.
-        if read_only == "off" {
-            Ok(())
-        } else {
-            Err(StoreError::Unavailable(
-                "the database is read-only".to_owned(),
-            ))
-        }
+        if read_only == "off" { Ok(()) } else { Err(StoreError::Unavailable("the database is read-only".to_owned())) }
     }
 
     async fn apply(&self, change: Change) -> Intent<()> {
@@ -115,9 +98,7 @@ impl PostgresStore {
     /// next cursor come from one statement, hence from one snapshot.
     async fn read_feed(&self, cursor: &str) -> Result<(Vec<FeedRow>, String), StoreError> {
         if cursor.is_empty() {
-            let now = sqlx::query_scalar("SELECT pg_current_snapshot()::text")
-                .fetch_one(&self.readers)
-                .await?;
+            let now = sqlx::query_scalar("SELECT pg_current_snapshot()::text").fetch_one(&self.readers).await?;
             return Ok((Vec::new(), now));
         }
         let rows: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(
@@ -132,26 +113,12 @@ impl PostgresStore {
         .await
         .map_err(|error| match error {
             sqlx::Error::Database(error) if error.code().is_some_and(|code| code == "22P02") => {
-                StoreError::Unreadable {
-                    table: "feed",
-                    column: "cursor",
-                    row: cursor.to_owned(),
-                }
+                StoreError::Unreadable { table: "feed", column: "cursor", row: cursor.to_owned() }
             }
             other => other.into(),
         })?;
-        let next = rows
-            .first()
-            .map_or_else(|| cursor.to_owned(), |row| row.0.clone());
-        let rows = rows
-            .into_iter()
-            .filter_map(|(_, kind, key)| {
-                Some(FeedRow {
-                    kind: kind?,
-                    key: key?,
-                })
-            })
-            .collect();
+        let next = rows.first().map_or_else(|| cursor.to_owned(), |row| row.0.clone());
+        let rows = rows.into_iter().filter_map(|(_, kind, key)| Some(FeedRow { kind: kind?, key: key? })).collect();
         Ok((rows, next))
     }
 
@@ -159,18 +126,16 @@ impl PostgresStore {
     /// log record make the second one lose.
     async fn sequence(&self, limit: i64) -> Result<usize, StoreError> {
         let mut transaction = self.readers.begin().await?;
-        let ours: bool =
-            sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtext('vouchsafe.audit'))")
-                .fetch_one(&mut *transaction)
-                .await?;
+        let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtext('vouchsafe.audit'))")
+            .fetch_one(&mut *transaction)
+            .await?;
         if !ours {
             transaction.rollback().await?;
             return Ok(0);
         }
-        let head =
-            sqlx::query_as("SELECT position, hash FROM audit_log ORDER BY position DESC LIMIT 1")
-                .fetch_optional(&mut *transaction)
-                .await?;
+        let head = sqlx::query_as("SELECT position, hash FROM audit_log ORDER BY position DESC LIMIT 1")
+            .fetch_optional(&mut *transaction)
+            .await?;
         let pending: Vec<audit::Pending> = sqlx::query_as(
             "SELECT position, id, at_ms, actor, action, target, detail FROM audit_entries ORDER BY position LIMIT $1",
         )
@@ -207,15 +172,9 @@ impl PostgresStore {
 /// A deadlock or serialisation failure: everything was rolled back and the same may succeed now.
 fn is_passing(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| code == "40P01" || code == "40001"),
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "40P01" || code == "40001"),
         _ => false,
     }
 }
 
-implement_store!(
-    PostgresStore,
-    sqlx::Postgres,
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-);
+implement_store!(PostgresStore, sqlx::Postgres, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");

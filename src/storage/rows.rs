@@ -78,12 +78,7 @@ impl<'a> From<&'a AuditEntry> for AuditRow<'a> {
 
 impl<'a> From<&'a OutboxRow> for OutboxColumns<'a> {
     fn from(row: &'a OutboxRow) -> Self {
-        Self {
-            id: &row.id,
-            topic: &row.topic,
-            key: &row.key,
-            body: &row.body,
-        }
+        Self { id: &row.id, topic: &row.topic, key: &row.key, body: &row.body }
     }
 }
 
@@ -120,11 +115,7 @@ pub(super) fn attestation(new: &NewAttestation) -> Result<String, StoreError> {
 }
 
 /// Row of [`super::Store::record_token`]; the rules travel beside it.
-pub(super) fn token(
-    token: &StoredToken,
-    decision: &StoredDecision,
-    audit: &AuditEntry,
-) -> Result<String, StoreError> {
+pub(super) fn token(token: &StoredToken, decision: &StoredDecision, audit: &AuditEntry) -> Result<String, StoreError> {
     element(&TokenRow {
         jti: &token.jti,
         subject: &token.subject,
@@ -141,6 +132,5 @@ pub(super) fn token(
 }
 
 fn element(row: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(row)
-        .map_err(|error| StoreError::Unavailable(format!("row does not serialise: {error}")))
+    serde_json::to_string(row).map_err(|error| StoreError::Unavailable(format!("row does not serialise: {error}")))
 }

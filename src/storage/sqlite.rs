@@ -3,9 +3,8 @@
 use super::batch::Queue;
 use super::reads::implement_store;
 use super::{
-    AuditEntry, AuditRecord, Change, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
-    StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark,
-    StoredSubject, StoredToken, TimelineRow,
+    AuditEntry, AuditRecord, Change, FeedRow, Intent, NewAttestation, Quarantined, Record, Store, StoreError,
+    StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken, TimelineRow,
 };
 use async_trait::async_trait;
 use engine::{SqliteEngine, Task};
@@ -42,15 +41,11 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] when `url` names no file or the file cannot be opened.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         if url.contains(":memory:") || url.contains("mode=memory") {
-            return Err(StoreError::Unavailable(
-                "an in-memory database keeps nothing; name a file".to_owned(),
-            ));
+            return Err(StoreError::Unavailable("an in-memory database keeps nothing; name a file".to_owned()));
         }
         let options = SqliteConnectOptions::from_str(url)?;
         if options.get_filename().as_os_str().is_empty() {
-            return Err(StoreError::Unavailable(
-                "`sqlite:` needs the path of a file".to_owned(),
-            ));
+            return Err(StoreError::Unavailable("`sqlite:` needs the path of a file".to_owned()));
         }
         create_private(options.get_filename())?;
         let options = options
@@ -68,10 +63,7 @@ impl SqliteStore {
             .acquire_timeout(PATIENCE)
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
-        Ok(Self {
-            readers,
-            queue: Queue::start(engine),
-        })
+        Ok(Self { readers, queue: Queue::start(engine) })
     }
 
     async fn run_migrations(&self) -> Result<(), StoreError> {
@@ -83,23 +75,18 @@ impl SqliteStore {
     }
 
     async fn apply(&self, change: Change) -> Intent<()> {
-        self.queue
-            .task(|reply| Task::Change(Box::new(change), reply))
-            .await?
+        self.queue.task(|reply| Task::Change(Box::new(change), reply)).await?
     }
 
     async fn sequence(&self, limit: i64) -> Result<usize, StoreError> {
-        self.queue
-            .task(|reply| Task::Sequence(limit, reply))
-            .await?
+        self.queue.task(|reply| Task::Sequence(limit, reply)).await?
     }
 
     /// One writer means that positions appear in order: the cursor is the last one seen.
     async fn read_feed(&self, cursor: &str) -> Result<(Vec<FeedRow>, String), StoreError> {
         if cursor.is_empty() {
-            let last: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(position), 0) FROM feed")
-                .fetch_one(&self.readers)
-                .await?;
+            let last: i64 =
+                sqlx::query_scalar("SELECT COALESCE(MAX(position), 0) FROM feed").fetch_one(&self.readers).await?;
             return Ok((Vec::new(), last.to_string()));
         }
         let after: i64 = cursor.parse().map_err(|_| StoreError::Unreadable {
@@ -107,35 +94,22 @@ impl SqliteStore {
             column: "cursor",
             row: cursor.to_owned(),
         })?;
-        let rows: Vec<(i64, String, String)> = sqlx::query_as(
-            "SELECT position, kind, key FROM feed WHERE position > $1 ORDER BY position",
-        )
-        .bind(after)
-        .fetch_all(&self.readers)
-        .await?;
+        let rows: Vec<(i64, String, String)> =
+            sqlx::query_as("SELECT position, kind, key FROM feed WHERE position > $1 ORDER BY position")
+                .bind(after)
+                .fetch_all(&self.readers)
+                .await?;
         let last = rows.last().map_or(after, |row| row.0);
-        Ok((
-            rows.into_iter()
-                .map(|(_, kind, key)| FeedRow { kind, key })
-                .collect(),
-            last.to_string(),
-        ))
+        Ok((rows.into_iter().map(|(_, kind, key)| FeedRow { kind, key }).collect(), last.to_string()))
     }
 }
 
 /// SQLite gives its side files the mode of the database file, so it is enough to create that one privately.
 fn create_private(path: &Path) -> Result<(), StoreError> {
-    match std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(StoreError::Unavailable(format!(
-            "cannot create the database file: {error}"
-        ))),
+        Err(error) => Err(StoreError::Unavailable(format!("cannot create the database file: {error}"))),
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) struct TestApp {
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
     pub(crate) admin: String,
+    database_url: String,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -63,7 +64,7 @@ impl TestApp {
         let routes = router(edge).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let mut this = Self { app, clock, url, http, admin: String::new(), server };
+        let mut this = Self { app, clock, url, http, admin: String::new(), database_url: database.url(), server };
         this.admin = this.client("Ada", &vouchsafe::service::admin::SCOPES, &["src_self"], None).await;
         for set in ["annex-a@2026-06-26", "embargoed@2026-11"] {
             let set: NamedSet = toml::from_str(&fixture(&format!("sets/{set}.toml"))).unwrap();
@@ -76,11 +77,28 @@ impl TestApp {
         this
     }
 
+    /// Another process on the same database: own store, own memory, same keys and clock.
+    pub(crate) async fn replica(&self) -> Arc<App> {
+        let store = vouchsafe::storage::open(&self.database_url).await.unwrap();
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        App::open(store, clock, Crypto::new(&[9; 32]), self.url.clone(), GeoIp::empty()).await.unwrap()
+    }
+
     /// The access token of a new client.
-    pub(crate) async fn client(&self, owner: &str, scopes: &[&str], sources: &[&str], organisation: Option<&str>) -> String {
+    pub(crate) async fn client(
+        &self,
+        owner: &str,
+        scopes: &[&str],
+        sources: &[&str],
+        organisation: Option<&str>,
+    ) -> String {
         let set = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
         let organisation = organisation.map(str::to_owned);
-        let created = self.app.create_client(&Actor::system(), "test", owner, set(scopes), set(sources), organisation).await.unwrap();
+        let created = self
+            .app
+            .create_client(&Actor::system(), "test", owner, set(scopes), set(sources), organisation)
+            .await
+            .unwrap();
         self.app.access_token(&created.id, &created.secret, None).await.unwrap().token
     }
 

@@ -38,7 +38,11 @@ fn imports_run_one_way() {
         let text = std::fs::read_to_string(file).unwrap();
         for (layer, refused) in forbidden {
             if module == layer {
-                broken.extend(mentions(&text).filter(|name| refused.contains(name)).map(|name| format!("{}: crate::{name}", relative.display())));
+                broken.extend(
+                    mentions(&text)
+                        .filter(|name| refused.contains(name))
+                        .map(|name| format!("{}: crate::{name}", relative.display())),
+                );
             }
         }
     }
@@ -55,6 +59,10 @@ fn the_core_knows_no_runtime_database_or_network() {
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("core/src"), &mut files);
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(!text.contains("SystemTime") && !text.contains("std::fs") && !text.contains("std::env"), "{}", file.display());
+        assert!(
+            !text.contains("SystemTime") && !text.contains("std::fs") && !text.contains("std::env"),
+            "{}",
+            file.display()
+        );
     }
 }

@@ -18,14 +18,15 @@ async fn every_v1_route_asks_for_a_token_and_its_scope() {
                 continue;
             }
             assert!(operation["security"][0]["client"].is_array(), "{method} {path} names its scope");
-            let concrete = path
-                .replace("{id}", "sub_1")
-                .replace("{namespace}", "n")
-                .replace("{link}", "l");
+            let concrete = path.replace("{id}", "sub_1").replace("{namespace}", "n").replace("{link}", "l");
             let method: Method = method.to_uppercase().parse().unwrap();
             let concrete = format!("{concrete}?resource=a.b");
             let url = format!("{}{concrete}", t.url);
-            assert_eq!(answer(t.http.request(method.clone(), &url)).await.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            assert_eq!(
+                answer(t.http.request(method.clone(), &url)).await.status,
+                StatusCode::UNAUTHORIZED,
+                "{method} {path}"
+            );
             // A body that would be accepted is not needed: what is refused must be refused before it is acted on.
             let refused = t.send(&powerless, method.clone(), &concrete, None).await.status;
             let without_body = matches!(method, Method::POST) && refused == StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -39,8 +40,10 @@ async fn every_v1_route_asks_for_a_token_and_its_scope() {
 #[tokio::test(flavor = "multi_thread")]
 async fn oauth_errors_have_their_own_shape() {
     on_both(async |t: TestApp| {
-        let token = async |form: &[(&str, &str)]| answer(t.http.post(format!("{}/oauth2/token", t.url)).form(form)).await;
-        let unknown = token(&[("grant_type", "client_credentials"), ("client_id", "cli_x"), ("client_secret", "y")]).await;
+        let token =
+            async |form: &[(&str, &str)]| answer(t.http.post(format!("{}/oauth2/token", t.url)).form(form)).await;
+        let unknown =
+            token(&[("grant_type", "client_credentials"), ("client_id", "cli_x"), ("client_secret", "y")]).await;
         assert_eq!((unknown.status, &unknown.body["error"]), (StatusCode::UNAUTHORIZED, &json!("invalid_client")));
         let grant = token(&[("grant_type", "password")]).await;
         assert_eq!((grant.status, &grant.body["error"]), (StatusCode::BAD_REQUEST, &json!("unsupported_grant_type")));
@@ -51,7 +54,13 @@ async fn oauth_errors_have_their_own_shape() {
         let basic = t.http.post(format!("{}/oauth2/token", t.url)).basic_auth(id, Some(secret));
         let good = answer(basic.form(&[("grant_type", "client_credentials")])).await;
         assert_eq!((good.status, &good.body["scope"]), (StatusCode::OK, &json!("subjects:read")));
-        let wide = token(&[("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret), ("scope", "admin")]).await;
+        let wide = token(&[
+            ("grant_type", "client_credentials"),
+            ("client_id", id),
+            ("client_secret", secret),
+            ("scope", "admin"),
+        ])
+        .await;
         assert_eq!((wide.status, &wide.body["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_scope")));
         let listed = t.get("/v1/clients?limit=200").await.body.to_string();
         assert!(!listed.contains("argon2") && !listed.contains(secret), "secrets never leave");

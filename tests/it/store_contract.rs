@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use vouchsafe::storage::{
-    self, AuditEntry, AuditRecord, Change, Conflict, FeedRow, NewAttestation, OutboxRow,
-    Quarantined, Record, Store, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject,
-    StoredToken, Write, audit_hash,
+    self, AuditEntry, AuditRecord, Change, Conflict, FeedRow, NewAttestation, OutboxRow, Quarantined, Record, Store,
+    StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken, Write, audit_hash,
 };
 
 /// Runs every function on both databases.
@@ -99,12 +98,7 @@ fn entry(id: &str) -> AuditEntry {
 }
 
 fn outbox(id: &str) -> OutboxRow {
-    OutboxRow {
-        id: format!("out_{id}"),
-        topic: "t".to_owned(),
-        key: "k".to_owned(),
-        body: "{}".to_owned(),
-    }
+    OutboxRow { id: format!("out_{id}"), topic: "t".to_owned(), key: "k".to_owned(), body: "{}".to_owned() }
 }
 
 /// Recorded one second after the check.
@@ -124,12 +118,7 @@ fn attestation(id: &str, subject: &str, lineage: &str, checked_at_ms: i64) -> Ne
 }
 
 fn change(name: &str, writes: Vec<Write>) -> Change {
-    Change {
-        writes,
-        audit: vec![entry(name)],
-        feed: Vec::new(),
-        outbox: Vec::new(),
-    }
+    Change { writes, audit: vec![entry(name)], feed: Vec::new(), outbox: Vec::new() }
 }
 
 fn decision(id: &str, subject: &str) -> StoredDecision {
@@ -172,29 +161,13 @@ fn mark(attestation: &str, kind: &str, at_ms: i64) -> StoredMark {
 }
 
 async fn add_subject(store: &Arc<dyn Store>, id: &str) {
-    assert_eq!(
-        store
-            .commit(change(id, vec![Write::Subject(subject(id))]))
-            .await
-            .unwrap(),
-        Ok(())
-    );
+    assert_eq!(store.commit(change(id, vec![Write::Subject(subject(id))])).await.unwrap(), Ok(()));
 }
 
 async fn erase(store: &Arc<dyn Store>, id: &str, version: i64) {
-    let erased = StoredSubject {
-        state: "erased".to_owned(),
-        identifiers: Vec::new(),
-        ..subject(id)
-    };
-    let write = Write::ReplaceSubject {
-        subject: erased,
-        expected: version,
-    };
-    assert_eq!(
-        store.commit(change("erase", vec![write])).await.unwrap(),
-        Ok(())
-    );
+    let erased = StoredSubject { state: "erased".to_owned(), identifiers: Vec::new(), ..subject(id) };
+    let write = Write::ReplaceSubject { subject: erased, expected: version };
+    assert_eq!(store.commit(change("erase", vec![write])).await.unwrap(), Ok(()));
 }
 
 async fn version(store: &Arc<dyn Store>, id: &str) -> i64 {
@@ -202,9 +175,7 @@ async fn version(store: &Arc<dyn Store>, id: &str) -> i64 {
 }
 
 fn duplicate_of(attestation: &str) -> Result<i64, Conflict> {
-    Err(Conflict::DuplicateEvent {
-        attestation: attestation.to_owned(),
-    })
+    Err(Conflict::DuplicateEvent { attestation: attestation.to_owned() })
 }
 
 /// What one submitter was told about one delivery: event, the id it offered, the answer.
@@ -224,106 +195,54 @@ async fn submit_all(stores: &[Arc<dyn Store>], all: Vec<NewAttestation>) -> Vec<
 }
 
 async fn migrations_run_twice_and_from_two_processes(database: &Database) {
-    let (one, two) = (
-        storage::open(&database.url()).await.unwrap(),
-        storage::open(&database.url()).await.unwrap(),
-    );
+    let (one, two) = (storage::open(&database.url()).await.unwrap(), storage::open(&database.url()).await.unwrap());
     let (first, second) = tokio::join!(one.migrate(), two.migrate());
     first.unwrap();
     second.unwrap();
     one.migrate().await.unwrap();
     one.ping().await.unwrap();
     one.ping().await.unwrap();
-    assert_eq!(
-        database.count("spent_jtis").await,
-        0,
-        "a ping leaves no trace"
-    );
+    assert_eq!(database.count("spent_jtis").await, 0, "a ping leaves no trace");
 }
 
 async fn attestation_is_kept_whole_and_raises_the_version(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
     let (_, cursor) = store.feed("").await.unwrap();
-    let new = NewAttestation {
-        outbox: Some(outbox("1")),
-        ..attestation("1", "sub_1", "lin", 100)
-    };
+    let new = NewAttestation { outbox: Some(outbox("1")), ..attestation("1", "sub_1", "lin", 100) };
     assert_eq!(store.record_attestation(new.clone()).await.unwrap(), Ok(2));
 
     let (row, attestations) = store.load_subject("sub_1").await.unwrap().unwrap();
-    assert_eq!(
-        row,
-        StoredSubject {
-            version: 2,
-            ..subject("sub_1")
-        }
-    );
+    assert_eq!(row, StoredSubject { version: 2, ..subject("sub_1") });
     assert_eq!(attestations.len(), 1);
     let stored = &attestations[0];
     assert_eq!(
-        (
-            &stored.id,
-            &stored.subject,
-            &stored.source,
-            &stored.event,
-            &stored.lineage,
-            &stored.facts
-        ),
-        (
-            &new.id,
-            &new.subject,
-            &new.source,
-            &new.event,
-            &new.lineage,
-            &new.facts
-        )
+        (&stored.id, &stored.subject, &stored.source, &stored.event, &stored.lineage, &stored.facts),
+        (&new.id, &new.subject, &new.source, &new.event, &new.lineage, &new.facts)
     );
     assert_eq!(stored.recorded_at_ms, 1_100);
     assert_eq!(stored.marks, []);
-    assert_eq!(
-        store.attestation("att_1").await.unwrap().as_ref(),
-        Some(stored)
-    );
+    assert_eq!(store.attestation("att_1").await.unwrap().as_ref(), Some(stored));
     assert_eq!(store.attestation("att_2").await.unwrap(), None);
     assert_eq!(store.load_subject("sub_2").await.unwrap(), None);
 
     let (rows, _) = store.feed(&cursor).await.unwrap();
-    assert_eq!(
-        rows,
-        [FeedRow {
-            kind: "subject".to_owned(),
-            key: "sub_1".to_owned()
-        }]
-    );
-    assert_eq!(
-        store.audit_backlog().await.unwrap(),
-        2,
-        "one for the subject, one for the attestation"
-    );
+    assert_eq!(rows, [FeedRow { kind: "subject".to_owned(), key: "sub_1".to_owned() }]);
+    assert_eq!(store.audit_backlog().await.unwrap(), 2, "one for the subject, one for the attestation");
     assert_eq!(database.count("outbox").await, 1);
 }
 
 async fn repeated_event_names_the_first_attestation_and_leaves_nothing(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
-    assert_eq!(
-        store
-            .record_attestation(attestation("1", "sub_1", "lin", 100))
-            .await
-            .unwrap(),
-        Ok(2)
-    );
+    assert_eq!(store.record_attestation(attestation("1", "sub_1", "lin", 100)).await.unwrap(), Ok(2));
     let (_, cursor) = store.feed("").await.unwrap();
     let again = NewAttestation {
         event: "evt_1".to_owned(),
         outbox: Some(outbox("2")),
         ..attestation("2", "sub_1", "other", 200)
     };
-    assert_eq!(
-        store.record_attestation(again.clone()).await.unwrap(),
-        duplicate_of("att_1")
-    );
+    assert_eq!(store.record_attestation(again.clone()).await.unwrap(), duplicate_of("att_1"));
     assert_eq!(version(&store, "sub_1").await, 2);
     assert_eq!(store.attestation("att_2").await.unwrap(), None);
     assert_eq!(store.audit_backlog().await.unwrap(), 2);
@@ -331,39 +250,20 @@ async fn repeated_event_names_the_first_attestation_and_leaves_nothing(database:
     assert_eq!(store.feed(&cursor).await.unwrap().0, []);
 
     erase(&store, "sub_1", 2).await;
-    assert_eq!(
-        store.record_attestation(again.clone()).await.unwrap(),
-        duplicate_of("att_1")
-    );
-    let other_source = NewAttestation {
-        source: "src_b".to_owned(),
-        ..again
-    };
-    assert_eq!(
-        store.record_attestation(other_source).await.unwrap(),
-        Err(Conflict::NoSuchSubject)
-    );
+    assert_eq!(store.record_attestation(again.clone()).await.unwrap(), duplicate_of("att_1"));
+    let other_source = NewAttestation { source: "src_b".to_owned(), ..again };
+    assert_eq!(store.record_attestation(other_source).await.unwrap(), Err(Conflict::NoSuchSubject));
 }
 
 async fn attestation_about_a_missing_or_erased_subject_is_refused(database: &Database) {
     let store = database.store().await;
-    let answer = store
-        .record_attestation(attestation("1", "sub_1", "lin", 100))
-        .await
-        .unwrap();
+    let answer = store.record_attestation(attestation("1", "sub_1", "lin", 100)).await.unwrap();
     assert_eq!(answer, Err(Conflict::NoSuchSubject));
     add_subject(&store, "sub_1").await;
     erase(&store, "sub_1", 1).await;
-    let answer = store
-        .record_attestation(attestation("1", "sub_1", "lin", 100))
-        .await
-        .unwrap();
+    let answer = store.record_attestation(attestation("1", "sub_1", "lin", 100)).await.unwrap();
     assert_eq!(answer, Err(Conflict::NoSuchSubject));
-    assert_eq!(
-        version(&store, "sub_1").await,
-        2,
-        "1 at creation, 1 for the erasure"
-    );
+    assert_eq!(version(&store, "sub_1").await, 2, "1 at creation, 1 for the erasure");
     assert_eq!(database.count("attestations").await, 0);
     assert_eq!(store.audit_backlog().await.unwrap(), 2);
 }
@@ -373,13 +273,7 @@ async fn newer_statement_supersedes_the_one_that_stood(database: &Database) {
     add_subject(&store, "sub_1").await;
     for (id, at) in [("1", 100), ("2", 200), ("3", 300)] {
         let expected = at / 100 + 1;
-        assert_eq!(
-            store
-                .record_attestation(attestation(id, "sub_1", "lin", at))
-                .await
-                .unwrap(),
-            Ok(expected)
-        );
+        assert_eq!(store.record_attestation(attestation(id, "sub_1", "lin", at)).await.unwrap(), Ok(expected));
     }
     let superseded = |id: &str, by: &str, at_ms| StoredMark {
         attestation: id.to_owned(),
@@ -390,17 +284,10 @@ async fn newer_statement_supersedes_the_one_that_stood(database: &Database) {
         reason: "superseded".to_owned(),
     };
     let (_, attestations) = store.load_subject("sub_1").await.unwrap().unwrap();
-    let marks: Vec<_> = attestations
-        .into_iter()
-        .map(|attestation| attestation.marks)
-        .collect();
+    let marks: Vec<_> = attestations.into_iter().map(|attestation| attestation.marks).collect();
     assert_eq!(
         marks,
-        [
-            vec![superseded("att_1", "att_2", 1_200)],
-            vec![superseded("att_2", "att_3", 1_300)],
-            Vec::new()
-        ]
+        [vec![superseded("att_1", "att_2", 1_200)], vec![superseded("att_2", "att_3", 1_300)], Vec::new()]
     );
 }
 
@@ -408,71 +295,28 @@ async fn older_or_equal_statement_is_overtaken(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
     add_subject(&store, "sub_2").await;
-    assert_eq!(
-        store
-            .record_attestation(attestation("1", "sub_1", "lin", 100))
-            .await
-            .unwrap(),
-        Ok(2)
-    );
+    assert_eq!(store.record_attestation(attestation("1", "sub_1", "lin", 100)).await.unwrap(), Ok(2));
     for (id, about, at) in [("2", "sub_1", 99), ("3", "sub_1", 100), ("4", "sub_2", 100)] {
-        let answer = store
-            .record_attestation(attestation(id, about, "lin", at))
-            .await
-            .unwrap();
+        let answer = store.record_attestation(attestation(id, about, "lin", at)).await.unwrap();
         assert_eq!(answer, Err(Conflict::Overtaken), "attestation {id}");
     }
     assert_eq!(version(&store, "sub_1").await, 2);
     assert_eq!(version(&store, "sub_2").await, 1);
     assert_eq!(store.audit_backlog().await.unwrap(), 3);
-    assert_eq!(
-        store
-            .record_attestation(attestation("5", "sub_2", "lin", 101))
-            .await
-            .unwrap(),
-        Ok(2)
-    );
+    assert_eq!(store.record_attestation(attestation("5", "sub_2", "lin", 101)).await.unwrap(), Ok(2));
     let other = store.attestation("att_1").await.unwrap().unwrap();
-    assert_eq!(
-        other.marks,
-        [],
-        "a statement about another subject supersedes nothing"
-    );
+    assert_eq!(other.marks, [], "a statement about another subject supersedes nothing");
 }
 
 async fn lineages_of_two_sources_do_not_meet(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
-    assert_eq!(
-        store
-            .record_attestation(attestation("1", "sub_1", "lin", 100))
-            .await
-            .unwrap(),
-        Ok(2)
-    );
-    let other = |id, at| NewAttestation {
-        source: "src_b".to_owned(),
-        ..attestation(id, "sub_1", "lin", at)
-    };
-    assert_eq!(
-        store.record_attestation(other("2", 50)).await.unwrap(),
-        Ok(3)
-    );
-    assert_eq!(
-        store.record_attestation(other("3", 150)).await.unwrap(),
-        Ok(4)
-    );
+    assert_eq!(store.record_attestation(attestation("1", "sub_1", "lin", 100)).await.unwrap(), Ok(2));
+    let other = |id, at| NewAttestation { source: "src_b".to_owned(), ..attestation(id, "sub_1", "lin", at) };
+    assert_eq!(store.record_attestation(other("2", 50)).await.unwrap(), Ok(3));
+    assert_eq!(store.record_attestation(other("3", 150)).await.unwrap(), Ok(4));
     assert_eq!(store.attestation("att_1").await.unwrap().unwrap().marks, []);
-    assert_eq!(
-        store
-            .attestation("att_2")
-            .await
-            .unwrap()
-            .unwrap()
-            .marks
-            .len(),
-        1
-    );
+    assert_eq!(store.attestation("att_2").await.unwrap().unwrap().marks.len(), 1);
 }
 
 async fn taken_id_does_not_spoil_the_others_of_its_batch(database: &Database) {
@@ -480,34 +324,13 @@ async fn taken_id_does_not_spoil_the_others_of_its_batch(database: &Database) {
     let mut all = Vec::new();
     for n in 0..20 {
         add_subject(&store, &format!("sub_{n}")).await;
-        all.push(attestation(
-            &n.to_string(),
-            &format!("sub_{n}"),
-            &format!("lin_{n}"),
-            100,
-        ));
+        all.push(attestation(&n.to_string(), &format!("sub_{n}"), &format!("lin_{n}"), 100));
     }
     add_subject(&store, "sub_x").await;
-    assert_eq!(
-        store
-            .record_attestation(attestation("x", "sub_x", "lin_x", 100))
-            .await
-            .unwrap(),
-        Ok(2)
-    );
-    all.insert(
-        10,
-        NewAttestation {
-            id: "att_x".to_owned(),
-            ..attestation("y", "sub_x", "lin_y", 100)
-        },
-    );
+    assert_eq!(store.record_attestation(attestation("x", "sub_x", "lin_x", 100)).await.unwrap(), Ok(2));
+    all.insert(10, NewAttestation { id: "att_x".to_owned(), ..attestation("y", "sub_x", "lin_y", 100) });
     for (event, _, answer) in submit_all(std::slice::from_ref(&store), all).await {
-        let expected = if event == "evt_y" {
-            Err(Conflict::Exists("attestations"))
-        } else {
-            Ok(2)
-        };
+        let expected = if event == "evt_y" { Err(Conflict::Exists("attestations")) } else { Ok(2) };
         assert_eq!(answer, expected, "{event}");
     }
     assert_eq!(database.count("attestations").await, 21);
@@ -517,16 +340,9 @@ async fn taken_id_does_not_spoil_the_others_of_its_batch(database: &Database) {
 fn repeated_deliveries() -> Vec<NewAttestation> {
     let delivery = |event: i64, copy: i64| NewAttestation {
         event: format!("evt_{event}"),
-        ..attestation(
-            &format!("{event}_{copy}"),
-            &format!("sub_{}", event % 16),
-            &format!("lin_{event}"),
-            100,
-        )
+        ..attestation(&format!("{event}_{copy}"), &format!("sub_{}", event % 16), &format!("lin_{event}"), 100)
     };
-    (0..8)
-        .flat_map(|copy| (0..32).map(move |event| delivery(event, copy)))
-        .collect()
+    (0..8).flat_map(|copy| (0..32).map(move |event| delivery(event, copy))).collect()
 }
 
 fn assert_one_winner_per_event(answers: &[Answer]) {
@@ -548,19 +364,12 @@ async fn every_event_of_64_submitters_has_exactly_one_winner(database: &Database
         add_subject(&store, &format!("sub_{n}")).await;
     }
     let mut tasks = JoinSet::new();
-    for part in repeated_deliveries()
-        .chunks(4)
-        .map(<[NewAttestation]>::to_vec)
-    {
+    for part in repeated_deliveries().chunks(4).map(<[NewAttestation]>::to_vec) {
         let store = store.clone();
         tasks.spawn(async move {
             let mut answers = Vec::new();
             for new in part {
-                answers.push((
-                    new.event.clone(),
-                    new.id.clone(),
-                    store.record_attestation(new).await.unwrap(),
-                ));
+                answers.push((new.event.clone(), new.id.clone(), store.record_attestation(new).await.unwrap()));
             }
             answers
         });
@@ -571,25 +380,16 @@ async fn every_event_of_64_submitters_has_exactly_one_winner(database: &Database
     assert_one_winner_per_event(&answers);
     assert_eq!(store.audit_backlog().await.unwrap(), 16 + 32);
     for n in 0..16 {
-        assert_eq!(
-            version(&store, &format!("sub_{n}")).await,
-            3,
-            "two events per subject"
-        );
+        assert_eq!(version(&store, &format!("sub_{n}")).await, 3, "two events per subject");
     }
 }
 
 async fn statements_of_one_subject_get_consecutive_versions(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
-    let all = (0..64)
-        .map(|n| attestation(&n.to_string(), "sub_1", &format!("lin_{n}"), 100))
-        .collect();
-    let versions: BTreeSet<i64> = submit_all(std::slice::from_ref(&store), all)
-        .await
-        .into_iter()
-        .map(|(_, _, answer)| answer.unwrap())
-        .collect();
+    let all = (0..64).map(|n| attestation(&n.to_string(), "sub_1", &format!("lin_{n}"), 100)).collect();
+    let versions: BTreeSet<i64> =
+        submit_all(std::slice::from_ref(&store), all).await.into_iter().map(|(_, _, answer)| answer.unwrap()).collect();
     assert_eq!(versions, (2..=65).collect());
     assert_eq!(version(&store, "sub_1").await, 65);
 }
@@ -622,41 +422,21 @@ async fn conflict_undoes_the_whole_change(database: &Database) {
         sealed: None,
         updated_at_ms: 1,
     };
-    let spend = Write::Spend {
-        issuer: "i".to_owned(),
-        jti: "j".to_owned(),
-        expires_at_ms: 9,
-    };
+    let spend = Write::Spend { issuer: "i".to_owned(), jti: "j".to_owned(), expires_at_ms: 9 };
     let doomed = Change {
         writes: vec![
-            Write::Record {
-                record,
-                expected: 0,
-            },
-            Write::Timeline {
-                directive: "d".to_owned(),
-                from_ms: 1,
-                action: "{}".to_owned(),
-            },
+            Write::Record { record, expected: 0 },
+            Write::Timeline { directive: "d".to_owned(), from_ms: 1, action: "{}".to_owned() },
             spend.clone(),
             Write::Attestation(attestation("1", "sub_1", "lin", 100)),
             Write::Mark(mark("att_1", "revoked", 5)),
-            Write::Unlink {
-                namespace: "n".to_owned(),
-                digest: "absent".to_owned(),
-            },
+            Write::Unlink { namespace: "n".to_owned(), digest: "absent".to_owned() },
         ],
         audit: vec![entry("doomed")],
-        feed: vec![FeedRow {
-            kind: "record".to_owned(),
-            key: "source/s".to_owned(),
-        }],
+        feed: vec![FeedRow { kind: "record".to_owned(), key: "source/s".to_owned() }],
         outbox: vec![outbox("doomed")],
     };
-    assert_eq!(
-        store.commit(doomed).await.unwrap(),
-        Err(Conflict::Stale("links"))
-    );
+    assert_eq!(store.commit(doomed).await.unwrap(), Err(Conflict::Stale("links")));
     assert_eq!(store.record("source", "s").await.unwrap(), None);
     assert_eq!(store.timeline().await.unwrap(), []);
     assert_eq!(store.attestation("att_1").await.unwrap(), None);
@@ -665,11 +445,7 @@ async fn conflict_undoes_the_whole_change(database: &Database) {
     assert_eq!(database.count("outbox").await, 0);
     assert_eq!(database.count("marks").await, 0);
     assert_eq!(store.feed(&cursor).await.unwrap().0, []);
-    assert_eq!(
-        store.commit(change("spend", vec![spend])).await.unwrap(),
-        Ok(()),
-        "the spent id came back"
-    );
+    assert_eq!(store.commit(change("spend", vec![spend])).await.unwrap(), Ok(()), "the spent id came back");
 }
 
 async fn change_writes_in_order_and_with_its_entries(database: &Database) {
@@ -682,18 +458,9 @@ async fn change_writes_in_order_and_with_its_entries(database: &Database) {
         sealed: vec![9],
         created_at_ms: 3,
     };
-    let backwards = change(
-        "backwards",
-        vec![Write::Link(link.clone()), Write::Subject(subject("sub_1"))],
-    );
-    assert_eq!(
-        store.commit(backwards).await.unwrap(),
-        Err(Conflict::NoSuchSubject)
-    );
-    let row = FeedRow {
-        kind: "subject".to_owned(),
-        key: "sub_1".to_owned(),
-    };
+    let backwards = change("backwards", vec![Write::Link(link.clone()), Write::Subject(subject("sub_1"))]);
+    assert_eq!(store.commit(backwards).await.unwrap(), Err(Conflict::NoSuchSubject));
+    let row = FeedRow { kind: "subject".to_owned(), key: "sub_1".to_owned() };
     let forwards = Change {
         writes: vec![Write::Subject(subject("sub_1")), Write::Link(link)],
         audit: vec![entry("a"), entry("b")],
@@ -710,59 +477,26 @@ async fn attestation_in_a_change_keeps_every_promise(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
     let attest = |new| change("c", vec![Write::Attestation(new)]);
-    let first = NewAttestation {
-        outbox: Some(outbox("1")),
-        ..attestation("1", "sub_1", "lin", 100)
-    };
+    let first = NewAttestation { outbox: Some(outbox("1")), ..attestation("1", "sub_1", "lin", 100) };
     let (_, cursor) = store.feed("").await.unwrap();
     assert_eq!(store.commit(attest(first.clone())).await.unwrap(), Ok(()));
     assert_eq!(store.feed(&cursor).await.unwrap().0.len(), 1);
     assert_eq!(database.count("outbox").await, 1);
-    assert_eq!(
-        store.audit_backlog().await.unwrap(),
-        3,
-        "the subject, the change, the attestation"
-    );
+    assert_eq!(store.audit_backlog().await.unwrap(), 3, "the subject, the change, the attestation");
     assert_eq!(
         store.commit(attest(first)).await.unwrap(),
-        Err(Conflict::DuplicateEvent {
-            attestation: "att_1".to_owned()
-        })
+        Err(Conflict::DuplicateEvent { attestation: "att_1".to_owned() })
     );
     let equal = attestation("2", "sub_1", "lin", 100);
-    assert_eq!(
-        store.commit(attest(equal)).await.unwrap(),
-        Err(Conflict::Overtaken)
-    );
+    assert_eq!(store.commit(attest(equal)).await.unwrap(), Err(Conflict::Overtaken));
     let elsewhere = attestation("3", "sub_9", "lin", 200);
-    assert_eq!(
-        store.commit(attest(elsewhere)).await.unwrap(),
-        Err(Conflict::NoSuchSubject)
-    );
-    assert_eq!(
-        store
-            .commit(attest(attestation("4", "sub_1", "lin", 200)))
-            .await
-            .unwrap(),
-        Ok(())
-    );
+    assert_eq!(store.commit(attest(elsewhere)).await.unwrap(), Err(Conflict::NoSuchSubject));
+    assert_eq!(store.commit(attest(attestation("4", "sub_1", "lin", 200))).await.unwrap(), Ok(()));
     let old = store.attestation("att_1").await.unwrap().unwrap();
-    assert_eq!(
-        old.marks
-            .iter()
-            .map(|mark| (mark.by.as_str(), mark.at_ms))
-            .collect::<Vec<_>>(),
-        [("att_4", 1_200)]
-    );
+    assert_eq!(old.marks.iter().map(|mark| (mark.by.as_str(), mark.at_ms)).collect::<Vec<_>>(), [("att_4", 1_200)]);
     assert_eq!(version(&store, "sub_1").await, 3);
-    let taken = NewAttestation {
-        id: "att_4".to_owned(),
-        ..attestation("5", "sub_1", "lin", 300)
-    };
-    assert_eq!(
-        store.commit(attest(taken)).await.unwrap(),
-        Err(Conflict::Exists("attestations"))
-    );
+    let taken = NewAttestation { id: "att_4".to_owned(), ..attestation("5", "sub_1", "lin", 300) };
+    assert_eq!(store.commit(attest(taken)).await.unwrap(), Err(Conflict::Exists("attestations")));
 }
 
 async fn single_use_id_is_spent_once_by_64_tasks(database: &Database) {
@@ -770,38 +504,15 @@ async fn single_use_id_is_spent_once_by_64_tasks(database: &Database) {
     let mut tasks = JoinSet::new();
     for n in 0..64 {
         let store = store.clone();
-        let spend = Write::Spend {
-            issuer: "i".to_owned(),
-            jti: "j".to_owned(),
-            expires_at_ms: 9,
-        };
-        tasks.spawn(async move {
-            store
-                .commit(change(&n.to_string(), vec![spend]))
-                .await
-                .unwrap()
-        });
+        let spend = Write::Spend { issuer: "i".to_owned(), jti: "j".to_owned(), expires_at_ms: 9 };
+        tasks.spawn(async move { store.commit(change(&n.to_string(), vec![spend])).await.unwrap() });
     }
     let answers = tasks.join_all().await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|answer| **answer == Err(Conflict::Spent))
-            .count(),
-        63
-    );
+    assert_eq!(answers.iter().filter(|answer| **answer == Err(Conflict::Spent)).count(), 63);
     assert_eq!(store.audit_backlog().await.unwrap(), 1);
-    let other = Write::Spend {
-        issuer: "other".to_owned(),
-        jti: "j".to_owned(),
-        expires_at_ms: 9,
-    };
-    assert_eq!(
-        store.commit(change("other", vec![other])).await.unwrap(),
-        Ok(()),
-        "ids belong to their issuer"
-    );
+    let other = Write::Spend { issuer: "other".to_owned(), jti: "j".to_owned(), expires_at_ms: 9 };
+    assert_eq!(store.commit(change("other", vec![other])).await.unwrap(), Ok(()), "ids belong to their issuer");
 }
 
 async fn subject_is_replaced_only_at_the_version_read(database: &Database) {
@@ -815,67 +526,26 @@ async fn subject_is_replaced_only_at_the_version_read(database: &Database) {
         version: 77,
         ..subject("sub_1")
     };
-    let replace = |expected| {
-        change(
-            "r",
-            vec![Write::ReplaceSubject {
-                subject: wanted.clone(),
-                expected,
-            }],
-        )
-    };
-    assert_eq!(
-        store.commit(replace(2)).await.unwrap(),
-        Err(Conflict::Stale("subjects"))
-    );
+    let replace = |expected| change("r", vec![Write::ReplaceSubject { subject: wanted.clone(), expected }]);
+    assert_eq!(store.commit(replace(2)).await.unwrap(), Err(Conflict::Stale("subjects")));
     assert_eq!(store.commit(replace(1)).await.unwrap(), Ok(()));
-    assert_eq!(
-        store.commit(replace(1)).await.unwrap(),
-        Err(Conflict::Stale("subjects"))
-    );
-    let expected = StoredSubject {
-        version: 2,
-        ..wanted
-    };
-    assert_eq!(
-        store.subject("sub_1").await.unwrap(),
-        Some(expected.clone())
-    );
-    assert_eq!(
-        store.subject_by_external("ext").await.unwrap(),
-        Some(expected)
-    );
+    assert_eq!(store.commit(replace(1)).await.unwrap(), Err(Conflict::Stale("subjects")));
+    let expected = StoredSubject { version: 2, ..wanted };
+    assert_eq!(store.subject("sub_1").await.unwrap(), Some(expected.clone()));
+    assert_eq!(store.subject_by_external("ext").await.unwrap(), Some(expected));
 }
 
 async fn external_digest_belongs_to_one_subject(database: &Database) {
     let store = database.store().await;
-    let with = |id: &str, digest: &str| StoredSubject {
-        external_digest: Some(digest.to_owned()),
-        ..subject(id)
-    };
+    let with = |id: &str, digest: &str| StoredSubject { external_digest: Some(digest.to_owned()), ..subject(id) };
     let add = |id, digest| change("a", vec![Write::Subject(with(id, digest))]);
     assert_eq!(store.commit(add("sub_1", "x")).await.unwrap(), Ok(()));
-    assert_eq!(
-        store.commit(add("sub_2", "x")).await.unwrap(),
-        Err(Conflict::Exists("subjects"))
-    );
-    assert_eq!(
-        store.commit(add("sub_1", "y")).await.unwrap(),
-        Err(Conflict::Exists("subjects"))
-    );
+    assert_eq!(store.commit(add("sub_2", "x")).await.unwrap(), Err(Conflict::Exists("subjects")));
+    assert_eq!(store.commit(add("sub_1", "y")).await.unwrap(), Err(Conflict::Exists("subjects")));
     assert_eq!(store.commit(add("sub_2", "y")).await.unwrap(), Ok(()));
-    let steal = Write::ReplaceSubject {
-        subject: with("sub_2", "x"),
-        expected: 1,
-    };
-    assert_eq!(
-        store.commit(change("s", vec![steal])).await.unwrap(),
-        Err(Conflict::Exists("subjects"))
-    );
-    assert_eq!(
-        store.subject_by_external("x").await.unwrap().unwrap().id,
-        "sub_1"
-    );
+    let steal = Write::ReplaceSubject { subject: with("sub_2", "x"), expected: 1 };
+    assert_eq!(store.commit(change("s", vec![steal])).await.unwrap(), Err(Conflict::Exists("subjects")));
+    assert_eq!(store.subject_by_external("x").await.unwrap().unwrap().id, "sub_1");
     assert_eq!(store.subject_by_external("z").await.unwrap(), None);
 }
 
@@ -907,47 +577,21 @@ async fn links_are_unique_and_raise_the_version(database: &Database) {
         created_at_ms: 4,
     };
     let add = |subject, digest| change("l", vec![Write::Link(link(subject, digest))]);
-    let remove = || {
-        change(
-            "u",
-            vec![Write::Unlink {
-                namespace: "api-key".to_owned(),
-                digest: "d1".to_owned(),
-            }],
-        )
-    };
+    let remove = || change("u", vec![Write::Unlink { namespace: "api-key".to_owned(), digest: "d1".to_owned() }]);
     assert_eq!(store.commit(add("sub_1", "d1")).await.unwrap(), Ok(()));
     assert_eq!(store.commit(add("sub_1", "d2")).await.unwrap(), Ok(()));
-    assert_eq!(
-        store.commit(add("sub_2", "d1")).await.unwrap(),
-        Err(Conflict::Exists("links"))
-    );
-    assert_eq!(
-        store.commit(add("sub_9", "d9")).await.unwrap(),
-        Err(Conflict::NoSuchSubject)
-    );
-    assert_eq!(
-        store.link("api-key", "d1").await.unwrap(),
-        Some(link("sub_1", "d1"))
-    );
+    assert_eq!(store.commit(add("sub_2", "d1")).await.unwrap(), Err(Conflict::Exists("links")));
+    assert_eq!(store.commit(add("sub_9", "d9")).await.unwrap(), Err(Conflict::NoSuchSubject));
+    assert_eq!(store.link("api-key", "d1").await.unwrap(), Some(link("sub_1", "d1")));
     assert_eq!(store.link("other", "d1").await.unwrap(), None);
-    assert_eq!(
-        store.links("sub_1").await.unwrap(),
-        [link("sub_1", "d1"), link("sub_1", "d2")]
-    );
+    assert_eq!(store.links("sub_1").await.unwrap(), [link("sub_1", "d1"), link("sub_1", "d2")]);
     assert_eq!(version(&store, "sub_1").await, 3);
     assert_eq!(version(&store, "sub_2").await, 1);
     assert_eq!(store.commit(remove()).await.unwrap(), Ok(()));
-    assert_eq!(
-        store.commit(remove()).await.unwrap(),
-        Err(Conflict::Stale("links"))
-    );
+    assert_eq!(store.commit(remove()).await.unwrap(), Err(Conflict::Stale("links")));
     assert_eq!(version(&store, "sub_1").await, 4);
     erase(&store, "sub_2", 1).await;
-    assert_eq!(
-        store.commit(add("sub_2", "d3")).await.unwrap(),
-        Err(Conflict::NoSuchSubject)
-    );
+    assert_eq!(store.commit(add("sub_2", "d3")).await.unwrap(), Err(Conflict::NoSuchSubject));
 }
 
 async fn session_stays_with_its_first_subject(database: &Database) {
@@ -964,20 +608,11 @@ async fn session_stays_with_its_first_subject(database: &Database) {
         change("b", vec![write])
     };
     assert_eq!(store.session_subject("src", "s").await.unwrap(), None);
-    assert_eq!(
-        store.commit(bind("sub_9")).await.unwrap(),
-        Err(Conflict::NoSuchSubject)
-    );
+    assert_eq!(store.commit(bind("sub_9")).await.unwrap(), Err(Conflict::NoSuchSubject));
     assert_eq!(store.commit(bind("sub_1")).await.unwrap(), Ok(()));
     assert_eq!(store.commit(bind("sub_1")).await.unwrap(), Ok(()));
-    assert_eq!(
-        store.commit(bind("sub_2")).await.unwrap(),
-        Err(Conflict::Exists("sessions"))
-    );
-    assert_eq!(
-        store.session_subject("src", "s").await.unwrap().as_deref(),
-        Some("sub_1")
-    );
+    assert_eq!(store.commit(bind("sub_2")).await.unwrap(), Err(Conflict::Exists("sessions")));
+    assert_eq!(store.session_subject("src", "s").await.unwrap().as_deref(), Some("sub_1"));
 }
 
 async fn quarantined_event_is_held_once_until_released(database: &Database) {
@@ -992,38 +627,18 @@ async fn quarantined_event_is_held_once_until_released(database: &Database) {
         received_at_ms,
     };
     let hold = |id, event, at| change("q", vec![Write::Quarantine(held(id, event, at))]);
-    let duplicate = |id: &str| {
-        Err(Conflict::DuplicateEvent {
-            attestation: id.to_owned(),
-        })
-    };
+    let duplicate = |id: &str| Err(Conflict::DuplicateEvent { attestation: id.to_owned() });
     assert_eq!(store.commit(hold("1", "evt_1", 20)).await.unwrap(), Ok(()));
     assert_eq!(store.commit(hold("2", "evt_2", 10)).await.unwrap(), Ok(()));
-    assert_eq!(
-        store.commit(hold("3", "evt_1", 30)).await.unwrap(),
-        duplicate("qua_1")
-    );
+    assert_eq!(store.commit(hold("3", "evt_1", 30)).await.unwrap(), duplicate("qua_1"));
     let listed = store.quarantined("src_a", "ses").await.unwrap();
-    assert_eq!(
-        listed,
-        [held("2", "evt_2", 10), held("1", "evt_1", 20)],
-        "oldest first"
-    );
+    assert_eq!(listed, [held("2", "evt_2", 10), held("1", "evt_1", 20)], "oldest first");
 
     let release = || Write::Release("qua_1".to_owned());
-    let attach = vec![
-        release(),
-        Write::Attestation(attestation("1", "sub_1", "lin", 100)),
-    ];
+    let attach = vec![release(), Write::Attestation(attestation("1", "sub_1", "lin", 100))];
     assert_eq!(store.commit(change("r", attach)).await.unwrap(), Ok(()));
-    assert_eq!(
-        store.commit(change("r", vec![release()])).await.unwrap(),
-        Err(Conflict::Stale("quarantine"))
-    );
-    assert_eq!(
-        store.commit(hold("4", "evt_1", 40)).await.unwrap(),
-        duplicate("att_1")
-    );
+    assert_eq!(store.commit(change("r", vec![release()])).await.unwrap(), Err(Conflict::Stale("quarantine")));
+    assert_eq!(store.commit(hold("4", "evt_1", 40)).await.unwrap(), duplicate("att_1"));
     assert_eq!(store.quarantined("src_a", "ses").await.unwrap().len(), 1);
 }
 
@@ -1037,77 +652,35 @@ async fn record_is_replaced_only_at_its_version(database: &Database) {
         sealed: Some(vec![4]),
         updated_at_ms: 6,
     };
-    let put = |body: &str, expected| {
-        change(
-            "p",
-            vec![Write::Record {
-                record: record(body, 99),
-                expected,
-            }],
-        )
-    };
-    assert_eq!(
-        store.commit(put("a", 1)).await.unwrap(),
-        Err(Conflict::Stale("records"))
-    );
+    let put = |body: &str, expected| change("p", vec![Write::Record { record: record(body, 99), expected }]);
+    assert_eq!(store.commit(put("a", 1)).await.unwrap(), Err(Conflict::Stale("records")));
     assert_eq!(store.commit(put("a", 0)).await.unwrap(), Ok(()));
-    assert_eq!(
-        store.commit(put("b", 0)).await.unwrap(),
-        Err(Conflict::Exists("records"))
-    );
-    assert_eq!(
-        store.record("policy", "p@1").await.unwrap(),
-        Some(record("a", 1))
-    );
+    assert_eq!(store.commit(put("b", 0)).await.unwrap(), Err(Conflict::Exists("records")));
+    assert_eq!(store.record("policy", "p@1").await.unwrap(), Some(record("a", 1)));
     let mut tasks = JoinSet::new();
     for n in 0..16 {
         let (store, change) = (store.clone(), put(&format!("body {n}"), 1));
         tasks.spawn(async move { (n, store.commit(change).await.unwrap()) });
     }
     let answers = tasks.join_all().await;
-    let winners: Vec<_> = answers
-        .iter()
-        .filter(|(_, answer)| answer.is_ok())
-        .collect();
+    let winners: Vec<_> = answers.iter().filter(|(_, answer)| answer.is_ok()).collect();
     assert_eq!(winners.len(), 1);
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|(_, answer)| *answer == Err(Conflict::Stale("records")))
-            .count(),
-        15
-    );
+    assert_eq!(answers.iter().filter(|(_, answer)| *answer == Err(Conflict::Stale("records"))).count(), 15);
     let body = format!("body {}", winners[0].0);
-    assert_eq!(
-        store.records("policy", "", 10).await.unwrap(),
-        [record(&body, 2)]
-    );
+    assert_eq!(store.records("policy", "", 10).await.unwrap(), [record(&body, 2)]);
     assert_eq!(store.records("policy", "p@1", 10).await.unwrap(), []);
     assert_eq!(store.records("source", "", 10).await.unwrap(), []);
 }
 
 async fn timeline_is_in_order_of_approval(database: &Database) {
     let store = database.store().await;
-    let append = |directive: String| {
-        change(
-            "t",
-            vec![Write::Timeline {
-                directive,
-                from_ms: 1,
-                action: "{}".to_owned(),
-            }],
-        )
-    };
+    let append =
+        |directive: String| change("t", vec![Write::Timeline { directive, from_ms: 1, action: "{}".to_owned() }]);
     for n in 0..5 {
         assert_eq!(store.commit(append(n.to_string())).await.unwrap(), Ok(()));
     }
     let rows = store.timeline().await.unwrap();
-    assert_eq!(
-        rows.iter()
-            .map(|row| row.directive.as_str())
-            .collect::<Vec<_>>(),
-        ["0", "1", "2", "3", "4"]
-    );
+    assert_eq!(rows.iter().map(|row| row.directive.as_str()).collect::<Vec<_>>(), ["0", "1", "2", "3", "4"]);
 
     // Whoever has read the timeline never sees a row appear before one it knows.
     let mut tasks = JoinSet::new();
@@ -1128,101 +701,30 @@ async fn timeline_is_in_order_of_approval(database: &Database) {
 async fn mark_is_added_once_and_raises_the_version(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
-    assert_eq!(
-        store
-            .record_attestation(attestation("1", "sub_1", "lin", 100))
-            .await
-            .unwrap(),
-        Ok(2)
-    );
+    assert_eq!(store.record_attestation(attestation("1", "sub_1", "lin", 100)).await.unwrap(), Ok(2));
     let add = |mark| change("m", vec![Write::Mark(mark)]);
-    assert_eq!(
-        store
-            .commit(add(mark("att_9", "revoked", 5)))
-            .await
-            .unwrap(),
-        Err(Conflict::Stale("attestations"))
-    );
-    assert_eq!(
-        store
-            .commit(add(mark("att_1", "revoked", 7)))
-            .await
-            .unwrap(),
-        Ok(())
-    );
-    assert_eq!(
-        store
-            .commit(add(mark("att_1", "revoked", 9)))
-            .await
-            .unwrap(),
-        Ok(())
-    );
-    assert_eq!(
-        version(&store, "sub_1").await,
-        3,
-        "the repetition changes nothing"
-    );
-    assert_eq!(
-        store
-            .commit(add(mark("att_1", "superseded", 6)))
-            .await
-            .unwrap(),
-        Ok(())
-    );
-    assert_eq!(
-        store
-            .commit(add(mark("att_1", "resolved", 7)))
-            .await
-            .unwrap(),
-        Ok(())
-    );
+    assert_eq!(store.commit(add(mark("att_9", "revoked", 5))).await.unwrap(), Err(Conflict::Stale("attestations")));
+    assert_eq!(store.commit(add(mark("att_1", "revoked", 7))).await.unwrap(), Ok(()));
+    assert_eq!(store.commit(add(mark("att_1", "revoked", 9))).await.unwrap(), Ok(()));
+    assert_eq!(version(&store, "sub_1").await, 3, "the repetition changes nothing");
+    assert_eq!(store.commit(add(mark("att_1", "superseded", 6))).await.unwrap(), Ok(()));
+    assert_eq!(store.commit(add(mark("att_1", "resolved", 7))).await.unwrap(), Ok(()));
     assert_eq!(version(&store, "sub_1").await, 5);
-    let expected = [
-        mark("att_1", "superseded", 6),
-        mark("att_1", "resolved", 7),
-        mark("att_1", "revoked", 7),
-    ];
-    assert_eq!(
-        store.attestation("att_1").await.unwrap().unwrap().marks,
-        expected
-    );
-    assert_eq!(
-        store.load_subject("sub_1").await.unwrap().unwrap().1[0].marks,
-        expected
-    );
+    let expected = [mark("att_1", "superseded", 6), mark("att_1", "resolved", 7), mark("att_1", "revoked", 7)];
+    assert_eq!(store.attestation("att_1").await.unwrap().unwrap().marks, expected);
+    assert_eq!(store.load_subject("sub_1").await.unwrap().unwrap().1[0].marks, expected);
 }
 
 async fn decision_recorded_again_changes_nothing(database: &Database) {
     let store = database.store().await;
     let write = |status: &str, rules: &str| {
-        let decision = StoredDecision {
-            status: status.to_owned(),
-            ..decision("dec_1", "sub_1")
-        };
-        change(
-            "d",
-            vec![Write::Decision {
-                decision,
-                rules: rules.to_owned(),
-            }],
-        )
+        let decision = StoredDecision { status: status.to_owned(), ..decision("dec_1", "sub_1") };
+        change("d", vec![Write::Decision { decision, rules: rules.to_owned() }])
     };
-    assert_eq!(
-        store.commit(write("eligible", "first")).await.unwrap(),
-        Ok(())
-    );
-    assert_eq!(
-        store.commit(write("ineligible", "second")).await.unwrap(),
-        Ok(())
-    );
-    assert_eq!(
-        store.decision("dec_1").await.unwrap(),
-        Some(decision("dec_1", "sub_1"))
-    );
-    assert_eq!(
-        store.rules("digest").await.unwrap().as_deref(),
-        Some("first")
-    );
+    assert_eq!(store.commit(write("eligible", "first")).await.unwrap(), Ok(()));
+    assert_eq!(store.commit(write("ineligible", "second")).await.unwrap(), Ok(()));
+    assert_eq!(store.decision("dec_1").await.unwrap(), Some(decision("dec_1", "sub_1")));
+    assert_eq!(store.rules("digest").await.unwrap().as_deref(), Some("first"));
     assert_eq!(store.decision("dec_2").await.unwrap(), None);
     assert_eq!(store.rules("other").await.unwrap(), None);
 }
@@ -1240,56 +742,23 @@ async fn token_is_recorded_once_with_decision_and_rules(database: &Database) {
             let subject = format!("sub_{}", n % 4);
             let token = token(&format!("jti_{}", n % 32), &subject);
             let decision = decision(&token.decision, &subject);
-            store
-                .record_token(token, decision, "rules".into(), entry(&n.to_string()))
-                .await
-                .unwrap()
+            store.record_token(token, decision, "rules".into(), entry(&n.to_string())).await.unwrap()
         });
     }
     let answers = tasks.join_all().await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 32);
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|answer| **answer == Err(Conflict::Exists("tokens")))
-            .count(),
-        32
-    );
+    assert_eq!(answers.iter().filter(|answer| **answer == Err(Conflict::Exists("tokens"))).count(), 32);
     assert_eq!(store.audit_backlog().await.unwrap(), 4 + 32);
-    assert_eq!(
-        store.token("jti_6").await.unwrap(),
-        Some(token("jti_6", "sub_2"))
-    );
+    assert_eq!(store.token("jti_6").await.unwrap(), Some(token("jti_6", "sub_2")));
     assert_eq!(store.token("jti_32").await.unwrap(), None);
-    assert_eq!(
-        store.decision("dec_sub_2").await.unwrap(),
-        Some(decision("dec_sub_2", "sub_2"))
-    );
-    assert_eq!(
-        store.rules("digest").await.unwrap().as_deref(),
-        Some("rules")
-    );
+    assert_eq!(store.decision("dec_sub_2").await.unwrap(), Some(decision("dec_sub_2", "sub_2")));
+    assert_eq!(store.rules("digest").await.unwrap().as_deref(), Some("rules"));
     assert_eq!(database.count("decisions").await, 4);
 
-    let other = StoredDecision {
-        rules_digest: "new".to_owned(),
-        ..decision("dec_new", "sub_1")
-    };
-    let late = StoredToken {
-        decision: "dec_new".to_owned(),
-        ..token("jti_late", "sub_1")
-    };
-    assert_eq!(
-        store
-            .record_token(late, other, "new rules".into(), entry("late"))
-            .await
-            .unwrap(),
-        Ok(())
-    );
-    assert_eq!(
-        store.rules("new").await.unwrap().as_deref(),
-        Some("new rules")
-    );
+    let other = StoredDecision { rules_digest: "new".to_owned(), ..decision("dec_new", "sub_1") };
+    let late = StoredToken { decision: "dec_new".to_owned(), ..token("jti_late", "sub_1") };
+    assert_eq!(store.record_token(late, other, "new rules".into(), entry("late")).await.unwrap(), Ok(()));
+    assert_eq!(store.rules("new").await.unwrap().as_deref(), Some("new rules"));
 }
 
 async fn token_for_an_erased_subject_is_refused(database: &Database) {
@@ -1315,41 +784,17 @@ async fn revocation_keeps_its_first_instant(database: &Database) {
     for jti in ["a", "b", "c"] {
         let token = token(jti, "sub_1");
         let decision = decision(&token.decision, "sub_1");
-        assert_eq!(
-            store
-                .record_token(token, decision, "rules".into(), entry(jti))
-                .await
-                .unwrap(),
-            Ok(())
-        );
+        assert_eq!(store.record_token(token, decision, "rules".into(), entry(jti)).await.unwrap(), Ok(()));
     }
-    let revoke = |jti: &str, at_ms| {
-        change(
-            "r",
-            vec![Write::RevokeToken {
-                jti: jti.to_owned(),
-                at_ms,
-            }],
-        )
-    };
-    assert_eq!(
-        store.commit(revoke("absent", 12)).await.unwrap(),
-        Err(Conflict::Stale("tokens"))
-    );
+    let revoke = |jti: &str, at_ms| change("r", vec![Write::RevokeToken { jti: jti.to_owned(), at_ms }]);
+    assert_eq!(store.commit(revoke("absent", 12)).await.unwrap(), Err(Conflict::Stale("tokens")));
     assert_eq!(store.commit(revoke("b", 12)).await.unwrap(), Ok(()));
     assert_eq!(store.commit(revoke("b", 13)).await.unwrap(), Ok(()));
     assert_eq!(store.commit(revoke("a", 14)).await.unwrap(), Ok(()));
-    assert_eq!(
-        store.token("b").await.unwrap().unwrap().revoked_at_ms,
-        Some(12)
-    );
+    assert_eq!(store.token("b").await.unwrap().unwrap().revoked_at_ms, Some(12));
     assert_eq!(store.token("c").await.unwrap().unwrap().revoked_at_ms, None);
     assert_eq!(store.revoked_tokens(19).await.unwrap(), ["a", "b"]);
-    assert_eq!(
-        store.revoked_tokens(20).await.unwrap(),
-        [] as [&str; 0],
-        "they end at 20"
-    );
+    assert_eq!(store.revoked_tokens(20).await.unwrap(), [] as [&str; 0], "they end at 20");
 }
 
 async fn keys_are_unique_and_newest_first(database: &Database) {
@@ -1365,21 +810,14 @@ async fn keys_are_unique_and_newest_first(database: &Database) {
     let add = |kid, at| change("k", vec![Write::Key(key(kid, at))]);
     assert_eq!(store.commit(add("k1", 1)).await.unwrap(), Ok(()));
     assert_eq!(store.commit(add("k2", 2)).await.unwrap(), Ok(()));
-    assert_eq!(
-        store.commit(add("k1", 3)).await.unwrap(),
-        Err(Conflict::Exists("keys"))
-    );
+    assert_eq!(store.commit(add("k1", 3)).await.unwrap(), Err(Conflict::Exists("keys")));
     assert_eq!(store.keys().await.unwrap(), [key("k2", 2), key("k1", 1)]);
 }
 
 async fn feed_from_now_is_empty(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
-    store
-        .record_attestation(attestation("1", "sub_1", "lin", 100))
-        .await
-        .unwrap()
-        .unwrap();
+    store.record_attestation(attestation("1", "sub_1", "lin", 100)).await.unwrap().unwrap();
     let (rows, cursor) = store.feed("").await.unwrap();
     assert_eq!(rows, []);
     assert_eq!(store.feed(&cursor).await.unwrap().0, []);
@@ -1412,18 +850,9 @@ async fn feed_loses_nothing_under_concurrent_writers(database: &Database) {
         writers.spawn(async move {
             for n in 0..25 {
                 let key = format!("{writer}/{n}");
-                let mut change = change(
-                    &key,
-                    vec![Write::Timeline {
-                        directive: key.clone(),
-                        from_ms: 0,
-                        action: "{}".to_owned(),
-                    }],
-                );
-                change.feed = vec![FeedRow {
-                    kind: "timeline".to_owned(),
-                    key,
-                }];
+                let mut change =
+                    change(&key, vec![Write::Timeline { directive: key.clone(), from_ms: 0, action: "{}".to_owned() }]);
+                change.feed = vec![FeedRow { kind: "timeline".to_owned(), key }];
                 if n % 5 == 0 {
                     change.writes.push(Write::Release("absent".to_owned()));
                 }
@@ -1435,13 +864,8 @@ async fn feed_loses_nothing_under_concurrent_writers(database: &Database) {
     done.store(true, Ordering::SeqCst);
     let mut seen = follower.await.unwrap();
     seen.sort();
-    let mut expected: Vec<String> = (0..16)
-        .flat_map(|writer| {
-            (0..25)
-                .filter(|n| n % 5 != 0)
-                .map(move |n| format!("{writer}/{n}"))
-        })
-        .collect();
+    let mut expected: Vec<String> =
+        (0..16).flat_map(|writer| (0..25).filter(|n| n % 5 != 0).map(move |n| format!("{writer}/{n}"))).collect();
     expected.sort();
     assert_eq!(seen.len(), 320);
     assert_eq!(seen, expected);
@@ -1510,21 +934,10 @@ async fn tampered_audit_record_breaks_the_chain(database: &Database) {
     }
     store.sequence_audit(100).await.unwrap();
     assert!(chain_holds(&store.audit_log(0, 100).await.unwrap()));
-    let tamper =
-        "UPDATE audit_log SET entry = replace(entry, 'system', 'nobody') WHERE position = 3";
-    assert!(
-        database.execute(tamper).await.is_err(),
-        "the log is append-only"
-    );
-    let table = if database.is_sqlite() {
-        ""
-    } else {
-        " ON audit_log"
-    };
-    database
-        .execute(&format!("DROP TRIGGER audit_log_no_update{table}"))
-        .await
-        .unwrap();
+    let tamper = "UPDATE audit_log SET entry = replace(entry, 'system', 'nobody') WHERE position = 3";
+    assert!(database.execute(tamper).await.is_err(), "the log is append-only");
+    let table = if database.is_sqlite() { "" } else { " ON audit_log" };
+    database.execute(&format!("DROP TRIGGER audit_log_no_update{table}")).await.unwrap();
     database.execute(tamper).await.unwrap();
     assert!(!chain_holds(&store.audit_log(0, 100).await.unwrap()));
 }
@@ -1532,41 +945,17 @@ async fn tampered_audit_record_breaks_the_chain(database: &Database) {
 async fn append_only_tables_refuse_update_and_delete(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
-    store
-        .record_attestation(attestation("1", "sub_1", "lin", 100))
-        .await
-        .unwrap()
-        .unwrap();
-    store
-        .commit(change("m", vec![Write::Mark(mark("att_1", "revoked", 5))]))
-        .await
-        .unwrap()
-        .unwrap();
-    let write = Write::Decision {
-        decision: decision("dec_1", "sub_1"),
-        rules: "r".to_owned(),
-    };
-    store
-        .commit(change("d", vec![write]))
-        .await
-        .unwrap()
-        .unwrap();
+    store.record_attestation(attestation("1", "sub_1", "lin", 100)).await.unwrap().unwrap();
+    store.commit(change("m", vec![Write::Mark(mark("att_1", "revoked", 5))])).await.unwrap().unwrap();
+    let write = Write::Decision { decision: decision("dec_1", "sub_1"), rules: "r".to_owned() };
+    store.commit(change("d", vec![write])).await.unwrap().unwrap();
     store.sequence_audit(100).await.unwrap();
-    for (table, column) in [
-        ("attestations", "facts"),
-        ("marks", "reason"),
-        ("decisions", "status"),
-        ("audit_log", "entry"),
-    ] {
-        for sql in [
-            format!("UPDATE {table} SET {column} = 'x'"),
-            format!("DELETE FROM {table}"),
-        ] {
+    for (table, column) in
+        [("attestations", "facts"), ("marks", "reason"), ("decisions", "status"), ("audit_log", "entry")]
+    {
+        for sql in [format!("UPDATE {table} SET {column} = 'x'"), format!("DELETE FROM {table}")] {
             let error = database.execute(&sql).await.unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("{table} is append-only")),
-                "{sql}: {error}"
-            );
+            assert!(error.contains(&format!("{table} is append-only")), "{sql}: {error}");
         }
     }
 }
@@ -1576,16 +965,8 @@ async fn acknowledged_changes_survive_a_restart(database: &Database) {
     for n in 0..8 {
         add_subject(&store, &format!("sub_{n}")).await;
     }
-    let all: Vec<_> = (0..64)
-        .map(|n| {
-            attestation(
-                &n.to_string(),
-                &format!("sub_{}", n % 8),
-                &format!("lin_{n}"),
-                100,
-            )
-        })
-        .collect();
+    let all: Vec<_> =
+        (0..64).map(|n| attestation(&n.to_string(), &format!("sub_{}", n % 8), &format!("lin_{n}"), 100)).collect();
     let answers = submit_all(std::slice::from_ref(&store), all).await;
     assert!(answers.iter().all(|(_, _, answer)| answer.is_ok()));
     let (_, cursor) = store.feed("").await.unwrap();
@@ -1596,18 +977,10 @@ async fn acknowledged_changes_survive_a_restart(database: &Database) {
         assert_eq!(&store.attestation(id).await.unwrap().unwrap().event, event);
     }
     for n in 0..8 {
-        assert_eq!(
-            version(&store, &format!("sub_{n}")).await,
-            9,
-            "1 and 8 attestations"
-        );
+        assert_eq!(version(&store, &format!("sub_{n}")).await, 9, "1 and 8 attestations");
     }
     assert_eq!(store.audit_backlog().await.unwrap(), 72);
-    assert_eq!(
-        store.feed(&cursor).await.unwrap().0,
-        [],
-        "a cursor outlives the process"
-    );
+    assert_eq!(store.feed(&cursor).await.unwrap().0, [], "a cursor outlives the process");
 }
 
 /// What a crash would leave behind: the files as they are while the store is still open.
@@ -1617,15 +990,9 @@ async fn sqlite_files_copied_while_open_hold_everything_acknowledged() {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
     for n in 0..50 {
-        store
-            .record_attestation(attestation(&n.to_string(), "sub_1", &format!("l{n}"), 1))
-            .await
-            .unwrap()
-            .unwrap();
+        store.record_attestation(attestation(&n.to_string(), "sub_1", &format!("l{n}"), 1)).await.unwrap().unwrap();
     }
-    let Database::Sqlite { dir } = &database else {
-        unreachable!()
-    };
+    let Database::Sqlite { dir } = &database else { unreachable!() };
     let copy = TempDir::new();
     for name in ["store.db", "store.db-wal"] {
         std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
@@ -1641,59 +1008,35 @@ async fn sqlite_writer_finishes_its_queue_and_ends_with_the_store() {
     add_subject(&store, "sub_1").await;
     // The callers give up at once; what they queued is written all the same.
     for n in 0..20 {
-        let queued =
-            store.record_attestation(attestation(&n.to_string(), "sub_1", &format!("l{n}"), 1));
+        let queued = store.record_attestation(attestation(&n.to_string(), "sub_1", &format!("l{n}"), 1));
         let _ = tokio::time::timeout(Duration::ZERO, queued).await;
     }
     drop(store);
     // SQLite removes the write-ahead log when the last connection closes.
-    let Database::Sqlite { dir } = &database else {
-        unreachable!()
-    };
+    let Database::Sqlite { dir } = &database else { unreachable!() };
     let wal = dir.path().join("store.db-wal");
     let ended = async {
         while wal.exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), ended)
-        .await
-        .expect("the writer ended");
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the writer ended");
     let store = database.store().await;
     assert_eq!(version(&store, "sub_1").await, 21);
 }
 
 #[tokio::test]
 async fn sqlite_database_is_a_private_file() {
-    for url in [
-        "sqlite::memory:",
-        "sqlite://:memory:",
-        "sqlite:x.db?mode=memory",
-        "sqlite:",
-        "mysql://x",
-    ] {
+    for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite:x.db?mode=memory", "sqlite:", "mysql://x"] {
         assert!(storage::open(url).await.is_err(), "{url}");
     }
     let database = Database::sqlite();
     let _store = database.store().await;
-    let Database::Sqlite { dir } = &database else {
-        unreachable!()
-    };
-    let names: Vec<_> = std::fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert!(
-        names.len() >= 2,
-        "the database and its write-ahead log: {names:?}"
-    );
+    let Database::Sqlite { dir } = &database else { unreachable!() };
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(names.len() >= 2, "the database and its write-ahead log: {names:?}");
     for name in names {
-        assert_eq!(
-            name.metadata().unwrap().permissions().mode() & 0o777,
-            0o600,
-            "{}",
-            name.display()
-        );
+        assert_eq!(name.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", name.display());
     }
 }
 
@@ -1707,22 +1050,11 @@ async fn postgres_feed_delivers_late_commits_and_no_rollbacks() {
     let (_, cursor) = store.feed("").await.unwrap();
     let insert = |key| format!("BEGIN; INSERT INTO feed (kind, key) VALUES ('record', '{key}')");
     let mut late = PgConnection::connect(&database.url()).await.unwrap();
-    late.execute(sqlx::AssertSqlSafe(insert("late")))
-        .await
-        .unwrap();
+    late.execute(sqlx::AssertSqlSafe(insert("late"))).await.unwrap();
     let mut undone = PgConnection::connect(&database.url()).await.unwrap();
-    undone
-        .execute(sqlx::AssertSqlSafe(insert("undone")))
-        .await
-        .unwrap();
-    let early = FeedRow {
-        kind: "record".to_owned(),
-        key: "early".to_owned(),
-    };
-    let committed = Change {
-        feed: vec![early.clone()],
-        ..change("early", Vec::new())
-    };
+    undone.execute(sqlx::AssertSqlSafe(insert("undone"))).await.unwrap();
+    let early = FeedRow { kind: "record".to_owned(), key: "early".to_owned() };
+    let committed = Change { feed: vec![early.clone()], ..change("early", Vec::new()) };
     assert_eq!(store.commit(committed).await.unwrap(), Ok(()));
 
     let (rows, cursor) = store.feed(&cursor).await.unwrap();
@@ -1730,13 +1062,7 @@ async fn postgres_feed_delivers_late_commits_and_no_rollbacks() {
     late.execute("COMMIT").await.unwrap();
     undone.execute("ROLLBACK").await.unwrap();
     let (rows, cursor) = store.feed(&cursor).await.unwrap();
-    assert_eq!(
-        rows,
-        [FeedRow {
-            kind: "record".to_owned(),
-            key: "late".to_owned()
-        }]
-    );
+    assert_eq!(rows, [FeedRow { kind: "record".to_owned(), key: "late".to_owned() }]);
     assert_eq!(store.feed(&cursor).await.unwrap().0, []);
 }
 
@@ -1744,10 +1070,7 @@ async fn postgres_feed_delivers_late_commits_and_no_rollbacks() {
 fn both_databases_have_the_same_migrations() {
     let names = |database: &str| -> BTreeSet<_> {
         let folder = format!("{}/migrations/{database}", env!("CARGO_MANIFEST_DIR"));
-        std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect()
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
     };
     assert_eq!(names("sqlite"), names("postgres"));
     assert!(!names("sqlite").is_empty());

@@ -11,11 +11,7 @@ use vouchsafe::storage::{self, Store};
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 fn unique(prefix: &str) -> String {
-    format!(
-        "{prefix}_{}_{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("{prefix}_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A directory that goes away with the test.
@@ -47,9 +43,7 @@ pub(crate) enum Database {
 
 impl Database {
     pub(crate) fn sqlite() -> Self {
-        Self::Sqlite {
-            dir: TempDir::new(),
-        }
+        Self::Sqlite { dir: TempDir::new() }
     }
 
     /// `None` (loudly) when this machine has no PostgreSQL.
@@ -60,16 +54,9 @@ impl Database {
         };
         let name = unique("vouchsafe");
         let mut admin = PgConnection::connect(server).await.unwrap();
-        admin
-            .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
-            .await
-            .unwrap();
-        let (before, after) = server
-            .split_once("/postgres?")
-            .expect("the URL names the database `postgres`");
-        Some(Self::Postgres {
-            url: format!("{before}/{name}?{after}"),
-        })
+        admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        let (before, after) = server.split_once("/postgres?").expect("the URL names the database `postgres`");
+        Some(Self::Postgres { url: format!("{before}/{name}?{after}") })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -95,8 +82,7 @@ impl Database {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match self {
             Self::Sqlite { .. } => {
-                sql.execute(&mut SqliteConnection::connect(&self.url()).await?)
-                    .await?;
+                sql.execute(&mut SqliteConnection::connect(&self.url()).await?).await?;
             }
             Self::Postgres { url } => {
                 sql.execute(&mut PgConnection::connect(url).await?).await?;
@@ -149,13 +135,7 @@ fn start_server() -> Option<(String, Option<Child>)> {
         .spawn()
         .ok()?;
     let mut url = String::new();
-    BufReader::new(child.stdout.take()?)
-        .read_line(&mut url)
-        .ok()?;
+    BufReader::new(child.stdout.take()?).read_line(&mut url).ok()?;
     let url = url.trim().to_owned();
-    if url.is_empty() {
-        None
-    } else {
-        Some((url, Some(child)))
-    }
+    if url.is_empty() { None } else { Some((url, Some(child))) }
 }

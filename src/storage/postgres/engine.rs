@@ -130,48 +130,24 @@ impl Engine for PostgresEngine {
         match kind {
             Kind::Attestation => {
                 let mut transaction = self.pool.begin().await?;
-                sqlx::query(LOCK_SUBJECTS)
-                    .bind(json)
-                    .execute(&mut *transaction)
-                    .await?;
-                let won = sqlx::query_as(WRITE_ATTESTATIONS)
-                    .bind(json)
-                    .fetch_all(&mut *transaction)
-                    .await?;
+                sqlx::query(LOCK_SUBJECTS).bind(json).execute(&mut *transaction).await?;
+                let won = sqlx::query_as(WRITE_ATTESTATIONS).bind(json).fetch_all(&mut *transaction).await?;
                 transaction.commit().await?;
                 Ok(won)
             }
-            Kind::Token => {
-                sqlx::query_as(WRITE_TOKENS)
-                    .bind(json)
-                    .fetch_all(&self.pool)
-                    .await
-            }
+            Kind::Token => sqlx::query_as(WRITE_TOKENS).bind(json).fetch_all(&self.pool).await,
         }
     }
 
-    async fn explain(
-        &mut self,
-        kind: Kind,
-        json: &str,
-    ) -> Result<Vec<(i64, Option<Conflict>)>, sqlx::Error> {
+    async fn explain(&mut self, kind: Kind, json: &str) -> Result<Vec<(i64, Option<Conflict>)>, sqlx::Error> {
         let (sql, read): (_, Verdict) = match kind {
             Kind::Attestation => (EXPLAIN_ATTESTATIONS, |row| {
-                Ok(Conflict::of_attestation(
-                    row.try_get(1)?,
-                    row.try_get(2)?,
-                    row.try_get(3)?,
-                    row.try_get(4)?,
-                ))
+                Ok(Conflict::of_attestation(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))
             }),
-            Kind::Token => (EXPLAIN_TOKENS, |row| {
-                Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?))
-            }),
+            Kind::Token => (EXPLAIN_TOKENS, |row| Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?))),
         };
         let rows = sqlx::query(sql).bind(json).fetch_all(&self.pool).await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get(0)?, read(row)?)))
-            .collect()
+        rows.iter().map(|row| Ok((row.try_get(0)?, read(row)?))).collect()
     }
 
     fn fault(error: &sqlx::Error) -> Fault {
@@ -181,9 +157,7 @@ impl Engine for PostgresEngine {
         match error {
             // Classes 22 (data exception: a NUL in a text) and 23 (integrity constraint).
             sqlx::Error::Database(error)
-                if error
-                    .code()
-                    .is_some_and(|code| code.starts_with("22") || code.starts_with("23")) =>
+                if error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23")) =>
             {
                 Fault::Intent
             }

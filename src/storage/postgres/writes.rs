@@ -2,8 +2,8 @@
 
 use crate::storage::sql::{Undo, implement_writes, table};
 use crate::storage::{
-    AuditEntry, Change, Conflict, NewAttestation, OutboxRow, Quarantined, Record, StoredDecision,
-    StoredKey, StoredLink, StoredMark, StoredSubject, Write,
+    AuditEntry, Change, Conflict, NewAttestation, OutboxRow, Quarantined, Record, StoredDecision, StoredKey,
+    StoredLink, StoredMark, StoredSubject, Write,
 };
 use sqlx::PgConnection;
 

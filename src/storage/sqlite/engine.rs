@@ -134,10 +134,7 @@ pub(super) struct SqliteEngine {
 
 impl SqliteEngine {
     pub(super) async fn open(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
-        let options = options
-            .pragma("temp_store", "MEMORY")
-            .pragma("cache_size", "-65536")
-            .row_buffer_size(BATCH);
+        let options = options.pragma("temp_store", "MEMORY").pragma("cache_size", "-65536").row_buffer_size(BATCH);
         let conn = Self::connect(&options).await?;
         Ok(Self { options, conn })
     }
@@ -153,8 +150,7 @@ impl SqliteEngine {
         match sqlx::query("ROLLBACK").execute(&mut self.conn).await {
             Ok(_) => {}
             // The call failed before it began, or SQLite rolled back by itself.
-            Err(sqlx::Error::Database(error))
-                if error.message().contains("no transaction is active") => {}
+            Err(sqlx::Error::Database(error)) if error.message().contains("no transaction is active") => {}
             Err(error) => {
                 tracing::error!(%error, "writer cannot roll back, opening a new connection");
                 match Self::connect(&self.options).await {
@@ -165,15 +161,8 @@ impl SqliteEngine {
         }
     }
 
-    async fn batch(
-        &mut self,
-        sql: &'static str,
-        json: &str,
-    ) -> Result<Vec<(i64, i64)>, sqlx::Error> {
-        let outcome = sqlx::query_as(sql)
-            .bind(json.to_owned())
-            .fetch_all(&mut self.conn)
-            .await;
+    async fn batch(&mut self, sql: &'static str, json: &str) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+        let outcome = sqlx::query_as(sql).bind(json.to_owned()).fetch_all(&mut self.conn).await;
         if outcome.is_err() {
             self.undo().await;
         }
@@ -182,9 +171,7 @@ impl SqliteEngine {
 
     async fn change(&mut self, change: &Change) -> Intent<()> {
         let outcome = async {
-            sqlx::query("BEGIN IMMEDIATE")
-                .execute(&mut self.conn)
-                .await?;
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut self.conn).await?;
             apply_change(&mut self.conn, change).await?;
             sqlx::query("COMMIT").execute(&mut self.conn).await?;
             Ok::<(), Undo>(())
@@ -210,10 +197,9 @@ impl SqliteEngine {
     async fn sequence_open(&mut self, limit: i64) -> Result<usize, sqlx::Error> {
         let conn = &mut self.conn;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
-        let head =
-            sqlx::query_as("SELECT position, hash FROM audit_log ORDER BY position DESC LIMIT 1")
-                .fetch_optional(&mut *conn)
-                .await?;
+        let head = sqlx::query_as("SELECT position, hash FROM audit_log ORDER BY position DESC LIMIT 1")
+            .fetch_optional(&mut *conn)
+            .await?;
         let pending: Vec<audit::Pending> = sqlx::query_as(
             "SELECT position, id, at_ms, actor, action, target, detail FROM audit_entries ORDER BY position LIMIT $1",
         )
@@ -241,15 +227,8 @@ impl SqliteEngine {
     async fn migrate(&mut self) -> Result<(), StoreError> {
         let failed = |error: &dyn std::fmt::Display| StoreError::Migration(error.to_string());
         // The lock keeps a second process out: sqlx itself takes none on SQLite.
-        let mut transaction = self
-            .conn
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(|error| failed(&error))?;
-        MIGRATIONS
-            .run_direct(None, &mut *transaction, false)
-            .await
-            .map_err(|error| failed(&error))?;
+        let mut transaction = self.conn.begin_with("BEGIN IMMEDIATE").await.map_err(|error| failed(&error))?;
+        MIGRATIONS.run_direct(None, &mut *transaction, false).await.map_err(|error| failed(&error))?;
         transaction.commit().await.map_err(|error| failed(&error))
     }
 
@@ -277,31 +256,15 @@ impl Engine for SqliteEngine {
         }
     }
 
-    async fn explain(
-        &mut self,
-        kind: Kind,
-        json: &str,
-    ) -> Result<Vec<(i64, Option<Conflict>)>, sqlx::Error> {
+    async fn explain(&mut self, kind: Kind, json: &str) -> Result<Vec<(i64, Option<Conflict>)>, sqlx::Error> {
         let (sql, read): (_, Verdict) = match kind {
             Kind::Attestation => (EXPLAIN_ATTESTATIONS, |row| {
-                Ok(Conflict::of_attestation(
-                    row.try_get(1)?,
-                    row.try_get(2)?,
-                    row.try_get(3)?,
-                    row.try_get(4)?,
-                ))
+                Ok(Conflict::of_attestation(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))
             }),
-            Kind::Token => (EXPLAIN_TOKENS, |row| {
-                Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?))
-            }),
+            Kind::Token => (EXPLAIN_TOKENS, |row| Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?))),
         };
-        let rows = sqlx::query(sql)
-            .bind(json.to_owned())
-            .fetch_all(&mut self.conn)
-            .await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get(0)?, read(row)?)))
-            .collect()
+        let rows = sqlx::query(sql).bind(json.to_owned()).fetch_all(&mut self.conn).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, read(row)?))).collect()
     }
 
     fn fault(error: &sqlx::Error) -> Fault {
