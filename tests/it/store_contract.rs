@@ -46,6 +46,7 @@ contract!(
     every_event_of_64_submitters_has_exactly_one_winner,
     statements_of_one_subject_get_consecutive_versions,
     two_replicas_record_an_event_once,
+    one_statement_of_a_lineage_stands_after_a_race_of_two_replicas,
     conflict_undoes_the_whole_change,
     change_writes_in_order_and_with_its_entries,
     attestation_in_a_change_keeps_every_promise,
@@ -408,6 +409,33 @@ async fn two_replicas_record_an_event_once(database: &Database) {
         assert_eq!(version(&one, &format!("sub_{n}")).await, 3);
     }
     assert_eq!(database.count("feed").await, 32);
+}
+
+async fn one_statement_of_a_lineage_stands_after_a_race_of_two_replicas(database: &Database) {
+    let (one, two) = (database.store().await, database.store().await);
+    add_subject(&one, "sub_1").await;
+    // 37 is prime to 64: every instant from 0 to 63 once, out of order.
+    let all = (0..64).map(|n| attestation(&n.to_string(), "sub_1", "lin", n * 37 % 64)).collect();
+    let answers = submit_all(&[one.clone(), two], all).await;
+    let accepted: BTreeMap<i64, String> = answers
+        .into_iter()
+        .filter_map(|(_, id, answer)| match answer {
+            Ok(version) => Some((version, id)),
+            Err(conflict) => {
+                assert_eq!(conflict, Conflict::Overtaken);
+                None
+            }
+        })
+        .collect();
+    let (row, attestations) = one.load_subject("sub_1").await.unwrap().unwrap();
+    assert_eq!(row.version, 1 + i64::try_from(attestations.len()).unwrap());
+    assert_eq!(accepted.len(), attestations.len(), "a version of its own each");
+    let instants: Vec<i64> =
+        accepted.values().map(|id| attestations.iter().find(|row| row.id == *id).unwrap().recorded_at_ms).collect();
+    assert!(instants.is_sorted(), "accepted in the order of their instants: {instants:?}");
+    assert_eq!(instants.last(), Some(&1_063), "the newest stands");
+    let standing = attestations.iter().filter(|row| row.marks.is_empty()).count();
+    assert_eq!(standing, 1);
 }
 
 async fn conflict_undoes_the_whole_change(database: &Database) {
@@ -1064,6 +1092,41 @@ async fn postgres_feed_delivers_late_commits_and_no_rollbacks() {
     let (rows, cursor) = store.feed(&cursor).await.unwrap();
     assert_eq!(rows, [FeedRow { kind: "record".to_owned(), key: "late".to_owned() }]);
     assert_eq!(store.feed(&cursor).await.unwrap().0, []);
+}
+
+/// An erasure that commits first wins, even over an intent that began before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_erasure_in_flight_is_awaited() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let store = database.store().await;
+    let blocked = async || {
+        let waiting = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while database.count(waiting).await == 0 {}
+    };
+    for kind in ["attestation", "token"] {
+        let id = format!("sub_{kind}");
+        add_subject(&store, &id).await;
+        let mut eraser = PgConnection::connect(&database.url()).await.unwrap();
+        let erase = format!("BEGIN; UPDATE subjects SET state = 'erased' WHERE id = '{id}'");
+        eraser.execute(sqlx::AssertSqlSafe(erase)).await.unwrap();
+        let intent = tokio::spawn({
+            let store = store.clone();
+            async move {
+                if kind == "attestation" {
+                    return store.record_attestation(attestation("1", &id, "lin", 100)).await.unwrap().map(|_| ());
+                }
+                let token = token("jti", &id);
+                let decision = decision(&token.decision, &id);
+                store.record_token(token, decision, "rules".into(), entry("t")).await.unwrap()
+            }
+        });
+        blocked().await;
+        eraser.execute("COMMIT").await.unwrap();
+        assert_eq!(intent.await.unwrap(), Err(Conflict::NoSuchSubject), "{kind}");
+    }
+    assert_eq!(database.count("attestations").await + database.count("tokens").await, 0);
 }
 
 #[test]

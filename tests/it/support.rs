@@ -10,8 +10,11 @@ use vouchsafe::storage::{self, Store};
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+/// Process ids come round again while a test server stays up, so the instant is part of the name.
 fn unique(prefix: &str) -> String {
-    format!("{prefix}_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{prefix}_{}_{now}_{next}", std::process::id())
 }
 
 /// A directory that goes away with the test.
