@@ -106,7 +106,6 @@ fn public() -> OpenApiRouter<Edge> {
 }
 
 /// The public listener.
-#[must_use]
 pub fn router(edge: Edge) -> Router {
     let (router, openapi) =
         OpenApiRouter::with_openapi(Description::openapi()).merge(guarded()).merge(public()).split_for_parts();
@@ -129,7 +128,6 @@ pub fn router(edge: Edge) -> Router {
 }
 
 /// The admin listener: health and metrics.
-#[must_use]
 pub fn admin_router(edge: Edge) -> Router {
     Router::new()
         .route("/livez", axum::routing::get(ops::livez))

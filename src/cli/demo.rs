@@ -408,7 +408,7 @@ async fn introduce(app: &App, seeded: &Seeded, url: &str) -> anyhow::Result<()> 
     let json = "-H 'Content-Type: application/json'";
     say(&format!("Vouchsafe demo on {url}. Everything is made for this run; nothing is kept."));
     say("\nCredentials:");
-    if let Some(clients) = seeded.json["clients"].as_object() {
+    if let Some(clients) = seeded.json.get("clients").and_then(Value::as_object) {
         for (name, client) in clients {
             say(&format!(
                 "  {name}: {} {}",
@@ -419,7 +419,7 @@ async fn introduce(app: &App, seeded: &Seeded, url: &str) -> anyhow::Result<()> 
     }
     say(&format!("  gateway key: {key}"));
     say("\nSubjects (ask for any of them as in the first line):");
-    if let Some(subjects) = seeded.json["subjects"].as_object() {
+    if let Some(subjects) = seeded.json.get("subjects").and_then(Value::as_object) {
         for (name, subject) in subjects {
             say(&format!("  {name}: {}", subject["id"].as_str().unwrap_or("")));
         }

@@ -23,7 +23,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let admin = TcpListener::bind(config.admin_listen)
         .await
         .with_context(|| format!("listening on {}", config.admin_listen))?;
-    tracing::info!(listen = %config.listen, admin = %config.admin_listen, "ready");
+    tracing::info!(listen = %public.local_addr()?, admin = %admin.local_addr()?, "ready");
     serve(app, config.trusted_proxies.into(), public, admin, signalled()).await
 }
 

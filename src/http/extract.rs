@@ -144,7 +144,6 @@ impl Page {
 }
 
 /// A page of items with the cursor of the next.
-#[must_use]
 pub fn page_body<T: serde::Serialize>(items: &[T], limit: i64, last: Option<String>) -> axum::Json<serde_json::Value> {
     let full = i64::try_from(items.len()).is_ok_and(|count| count == limit);
     axum::Json(serde_json::json!({ "items": items, "next_cursor": if full { last } else { None } }))

@@ -2,7 +2,9 @@
 
 mod app;
 mod architecture;
+mod binary;
 mod edge;
 mod store_contract;
 mod stories;
 mod support;
+mod vouches;
