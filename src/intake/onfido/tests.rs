@@ -23,6 +23,9 @@ fn fixture(name: &str) -> Value {
     serde_json::from_slice(&bytes(name)).unwrap()
 }
 
+/// Pointers and what to put there.
+type Changes<'a> = &'a [(&'a str, Value)];
+
 /// A fixture with the value at each pointer replaced.
 fn changed(name: &str, changes: &[(&str, Value)]) -> Value {
     let mut value = fixture(name);
@@ -233,12 +236,11 @@ mod notices {
         {
             assert_eq!(with(&[("/payload/object/id", json!(id))]), Err(IntakeError::Malformed("vendor id")), "{id}");
         }
-        for (action, member) in [("workflow_task.completed", "/payload/object/workflow_run_id")] {
-            let base = [("/payload/resource_type", json!("workflow_task")), ("/payload/action", json!(action))];
-            assert_eq!(with(&base), Err(IntakeError::Malformed("workflow_run_id")));
-            let changes: Vec<_> = base.into_iter().chain([(member, json!("../x"))]).collect();
-            assert_eq!(with(&changes), Err(IntakeError::Malformed("vendor id")));
-        }
+        let task =
+            [("/payload/resource_type", json!("workflow_task")), ("/payload/action", json!("workflow_task.completed"))];
+        assert_eq!(with(&task), Err(IntakeError::Malformed("workflow_run_id")));
+        let elsewhere: Vec<_> = task.into_iter().chain([("/payload/object/workflow_run_id", json!("../x"))]).collect();
+        assert_eq!(with(&elsewhere), Err(IntakeError::Malformed("vendor id")));
     }
 
     #[test]
@@ -587,6 +589,30 @@ mod results {
     }
 
     #[tokio::test]
+    async fn a_document_ends_at_the_first_second_after_its_last_day() {
+        let reports =
+            changed("reports-us-passport-clear", &[("/reports/0/properties/date_of_expiry", json!("2026-09-01"))]);
+        for (decided_at, outcome) in [
+            ("2026-09-01T23:59:59Z", Outcome::Approved),
+            ("2026-09-02T00:00:00Z", Outcome::DocumentExpired),
+            ("2026-09-02T00:00:01Z", Outcome::DocumentExpired),
+        ] {
+            let check = changed("check-clear", &[("/created_at", json!(decided_at))]);
+            assert_eq!(one(&check, &reports).await.outcome, outcome, "{decided_at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pass_with_a_reservation_is_no_pass() {
+        for sub_result in ["caution", "suspected", "rejected", "unheard_of"] {
+            let (outcome, found) = verdict(&[("/reports/0/sub_result", json!(sub_result))]).await;
+            assert_eq!((outcome, found), (Outcome::Resubmit, codes(&["face_match"])), "{sub_result}");
+        }
+        let suspected = [("/reports/0/result", json!("consider")), ("/reports/0/sub_result", json!("suspected"))];
+        assert_eq!(verdict(&suspected).await, (Outcome::Declined, codes(&["face_match", "suspected"])));
+    }
+
+    #[tokio::test]
     async fn another_face_declines_the_document() {
         let check = changed("check-clear", &[("/result", json!("consider"))]);
         let result = one(&check, &fixture("reports-us-passport-other-face")).await;
@@ -598,7 +624,7 @@ mod results {
     async fn a_face_proves_only_what_was_compared() {
         let spoof = "/reports/1/breakdown/visual_authenticity/breakdown/spoofing_detection/result";
         let blurred = "/reports/1/breakdown/image_integrity/breakdown/source_integrity/result";
-        let table: [(&[(&str, Value)], Outcome, &str); 8] = [
+        let table: [(Changes<'_>, Outcome, &str); 8] = [
             (&[("/reports/1/result", json!("consider"))], Outcome::Declined, "face_mismatch"),
             (
                 &[("/reports/1/result", json!("consider")), (spoof, json!("consider"))],
