@@ -10,6 +10,7 @@ use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Grade, Outcome};
 
 pub mod client_address;
+pub mod countries;
 pub mod geoip;
 pub mod onfido;
 pub mod signature;

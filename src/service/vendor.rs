@@ -115,21 +115,23 @@ impl App {
             production: vendor.production,
         };
         onfido::verify(&config, signature, body)?;
-        match onfido::interpret_notice(body)? {
-            Notice::Fetch(target) => {
-                let results = onfido::fetch(&self.outgoing, &config, &target).await?;
-                let mut deliveries = Vec::new();
-                for result in results {
-                    deliveries.push(self.deliver(&speaker, result).await?);
-                }
-                Ok(if deliveries.is_empty() { vec![Delivery::Ignored] } else { deliveries })
-            }
-            Notice::Reopened { session, lineage_prefix, .. } => {
-                self.reopen(&speaker, &session, &lineage_prefix).await?;
-                Ok(vec![Delivery::Ignored])
-            }
-            _ => Ok(vec![Delivery::Ignored]),
+        let (target, reopened) = match onfido::interpret_notice(body)? {
+            Notice::Fetch(target) => (target, None),
+            Notice::Reopened { lineage_prefix, target, .. } => (target, Some(lineage_prefix)),
+            Notice::Ignored { .. } => return Ok(vec![Delivery::Ignored]),
+        };
+        let results = onfido::fetch(&self.outgoing, &config, &target).await?;
+        // SECURITY: a notice's signature covers no time, so an old "reopened" can come again. Only a check that is open now takes
+        // its earlier results back.
+        if let (Some(prefix), Some(open)) = (reopened, results.iter().find(|r| r.outcome == Outcome::Pending)) {
+            self.reopen(&speaker, &open.session, &prefix).await?;
+            return Ok(vec![Delivery::Ignored]);
         }
+        let mut deliveries = Vec::new();
+        for result in results {
+            deliveries.push(self.deliver(&speaker, result).await?);
+        }
+        Ok(if deliveries.is_empty() { vec![Delivery::Ignored] } else { deliveries })
     }
 
     async fn deliver(&self, speaker: &Speaker, result: CheckResult) -> ServiceResult<Delivery> {

@@ -288,7 +288,6 @@ fn kid_is_valid(kid: &str) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::signature::{
         ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
@@ -388,7 +387,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn rfc_8037_appendix_a_reads_and_fails_only_for_want_of_a_kid() {
+    fn rfc_8037_appendix_a_signature_verifies() {
         let jwk = json!({"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
         let key = VerificationKey::from_jwk("k1", &jwk).unwrap();
         let signed = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
@@ -611,9 +610,8 @@ pub(crate) mod tests {
         refused(json!(null));
         assert!(VerificationKey::from_jwk("", &es.jwk()).is_err());
         assert!(VerificationKey::from_jwk("a b", &es.jwk()).is_err());
-        for change in [json!({"alg": "ES256", "use": "sig", "kid": "k1", "key_ops": ["verify"], "x5t": "ignored"})] {
-            assert!(VerificationKey::from_jwk("k1", &changed(&es, change)).is_ok());
-        }
+        let complete = json!({"alg": "ES256", "use": "sig", "kid": "k1", "key_ops": ["verify"], "x5t": "ignored"});
+        assert!(VerificationKey::from_jwk("k1", &changed(&es, complete)).is_ok());
     }
 
     #[test]
@@ -626,9 +624,6 @@ pub(crate) mod tests {
         for wrong in [&raw[..63], &[&raw[..], &[0]].concat(), &[&[0x30, 0x44, 2, 0x20][..], &raw].concat(), &[0; 64]] {
             assert_eq!(key.verify(signed.as_bytes(), wrong), Err(JwsError::Signature));
         }
-        let Signer::Es256(pair) = &signer else { unreachable!() };
-        let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-        assert!(!der.as_ref().is_empty());
     }
 
     proptest::proptest! {
