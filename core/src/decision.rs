@@ -184,8 +184,10 @@ impl<'p> Case<'p> {
 #[must_use]
 pub fn decide(rules: &Rules, facts: &SubjectFacts, at: Second) -> Decision {
     let SubjectFacts { subject, attestations } = facts.known_at(at);
-    let Some(attestations) = merged(attestations.clone()) else {
-        let used: Vec<&Attestation> = attestations.iter().collect();
+    let Some(attestations) = merged(attestations) else {
+        let known = facts.known_at(at).attestations;
+        let mut used: Vec<&Attestation> = known.iter().collect();
+        used.sort_by(|a, b| (&a.id, a.recorded_at).cmp(&(&b.id, b.recorded_at)));
         let start = newest(rules, &used, at);
         return closed(rules, &subject, &used, start, Status::Insufficient, "facts.inconsistent");
     };

@@ -7,7 +7,6 @@
 
 use crate::second::Second;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Non-informative prior weight of the Beta map.
 pub const PRIOR_WEIGHT: f64 = 2.0;
@@ -105,31 +104,23 @@ pub fn fade(age: i64, grace: i64, half_life: i64) -> f64 {
 /// by rho". Symmetric, idempotent, monotone in each unit; summed in key order so equal sets give equal bits.
 #[must_use]
 pub fn combine_side<'a>(items: impl IntoIterator<Item = (&'a str, &'a str, f64)>, rho: f64) -> f64 {
-    let mut best: BTreeMap<(&str, &str), f64> = BTreeMap::new();
-    for (document, assessor, e) in items {
-        if e > 0.0 {
-            let slot = best.entry((document, assessor)).or_insert(0.0);
-            *slot = slot.max(e);
-        }
+    let mut best: Vec<(&str, &str, f64)> = items.into_iter().filter(|(_, _, e)| *e > 0.0).collect();
+    // Largest first within a (document, assessor), of which only the first is kept.
+    best.sort_unstable_by(|(d1, a1, e1), (d2, a2, e2)| (d1, a1).cmp(&(d2, a2)).then(e2.total_cmp(e1)));
+    best.dedup_by(|later, kept| (later.0, later.1) == (kept.0, kept.1));
+    if let [] | [_] = best.as_slice() {
+        return best.first().map_or(0.0, |(_, _, e)| *e);
     }
-    match best.len() {
-        0 => return 0.0,
-        1 => return best.into_values().sum(),
-        _ => {}
+    let mut per_document = 0.0;
+    for of_one in best.chunk_by(|x, y| x.0 == y.0) {
+        per_document += of_one.iter().map(|(_, _, e)| *e).fold(0.0, f64::max);
     }
-    let mut by_document: BTreeMap<&str, f64> = BTreeMap::new();
-    let mut by_assessor: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for ((document, assessor), e) in best {
-        let slot = by_document.entry(document).or_insert(0.0);
-        *slot = slot.max(e);
-        by_assessor.entry(assessor).or_default().push(e);
-    }
-    let per_document: f64 = by_document.values().sum();
+    best.sort_unstable_by(|(_, a1, e1), (_, a2, e2)| a1.cmp(a2).then(e2.total_cmp(e1)));
+    let rho = if rho.is_finite() { rho.clamp(0.0, 1.0) } else { 0.0 };
     let mut per_assessor = 0.0;
-    for list in by_assessor.values_mut() {
-        list.sort_by(|a, b| b.total_cmp(a));
+    for of_one in best.chunk_by(|x, y| x.1 == y.1) {
         let mut factor = 1.0;
-        for e in list.iter() {
+        for (_, _, e) in of_one {
             per_assessor += factor * e;
             factor *= rho;
         }

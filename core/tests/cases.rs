@@ -1,5 +1,10 @@
 //! The corpus of cases in `fixtures/cases`: people, evidence, and the decision that arithmetic says they must get.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a case that cannot be read fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a case that cannot be read fails the test"
+)]
 
 mod support;
 

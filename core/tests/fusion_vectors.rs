@@ -1,4 +1,10 @@
 //! Reference vectors of the evidence model. `FUSION_VECTORS` names another file in the same shape.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails where a production path must not"
+)]
 
 use serde_json::Value;
 use std::collections::BTreeSet;
