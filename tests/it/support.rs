@@ -110,6 +110,40 @@ impl Database {
     }
 }
 
+impl Drop for Database {
+    /// A server that outlives the tests must not fill up; a private one goes away as a whole.
+    fn drop(&mut self) {
+        let Self::Postgres { url } = self else { return };
+        let Ok(server) = std::env::var("VOUCHSAFE_TEST_POSTGRES") else {
+            return;
+        };
+        let Some(name) = url
+            .split('?')
+            .next()
+            .and_then(|path| path.rsplit('/').next())
+        else {
+            return;
+        };
+        let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+        // A thread of its own: a runtime cannot be entered from within the test's.
+        let dropped = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(async {
+                    PgConnection::connect(&server)
+                        .await?
+                        .execute(AssertSqlSafe(sql))
+                        .await
+                })
+        });
+        if !matches!(dropped.join(), Ok(Ok(_))) {
+            eprintln!("a test database was left behind");
+        }
+    }
+}
+
 /// URL of the server that the environment names or of one started for this process.
 fn server() -> Option<&'static str> {
     static SERVER: OnceLock<Option<(String, Option<Child>)>> = OnceLock::new();
