@@ -1,5 +1,14 @@
 //! Integration tests, one binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that fails shall panic where it does, and its harness reads the environment"
+)]
+
 mod app;
 mod architecture;
 mod binary;

@@ -117,11 +117,7 @@ impl Drop for Database {
         let Ok(server) = std::env::var("VOUCHSAFE_TEST_POSTGRES") else {
             return;
         };
-        let Some(name) = url
-            .split('?')
-            .next()
-            .and_then(|path| path.rsplit('/').next())
-        else {
+        let Some(name) = url.split('?').next().and_then(|path| path.rsplit('/').next()) else {
             return;
         };
         let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
@@ -131,12 +127,7 @@ impl Drop for Database {
                 .enable_all()
                 .build()
                 .unwrap()
-                .block_on(async {
-                    PgConnection::connect(&server)
-                        .await?
-                        .execute(AssertSqlSafe(sql))
-                        .await
-                })
+                .block_on(async { PgConnection::connect(&server).await?.execute(AssertSqlSafe(sql)).await })
         });
         if !matches!(dropped.join(), Ok(Ok(_))) {
             eprintln!("a test database was left behind");
