@@ -521,11 +521,11 @@ impl World {
         words.flat_map(|w| [w.from, w.support_end, w.adverse_end, w.first_mark, w.fades + w.grace]).collect()
     }
 
-    /// First second after `t` with another status, before `limit`, by looking every five days and at every event.
+    /// First second after `t` with another status, before `limit`, by looking every ten days and at every event.
     fn change(&self, t: i64, limit: i64) -> Option<i64> {
         let status = self.outcome(t).0;
         let mut points: Vec<i64> = self.events();
-        points.extend((0..800).map(|n| t + n * 5 * DAY));
+        points.extend((0..400).map(|n| t + n * 10 * DAY));
         points.push(limit - 1);
         points.retain(|p| *p > t && *p < limit);
         points.sort_unstable();
@@ -608,7 +608,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(300))]
+    #![proptest_config(config(250))]
 
     #[test]
     fn a_naive_model_agrees(policy in policy(), all in evidence(), at in instant(), ahead in prop::option::weighted(0.3, 1i64..200)) {
