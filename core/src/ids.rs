@@ -173,7 +173,6 @@ impl From<ResourcePattern> for String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails where a production path must not")]
 mod tests {
     use super::*;
 

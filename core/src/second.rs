@@ -107,7 +107,6 @@ impl From<Second> for String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails where a production path must not")]
 mod tests {
     use super::*;
 

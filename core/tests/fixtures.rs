@@ -1,10 +1,5 @@
 //! The packs, sets and policies that ship with the project can be read and pass the checks.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails where a production path must not"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails where a production path must not")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
