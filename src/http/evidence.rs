@@ -109,6 +109,7 @@ fn delivered(delivery: Delivery) -> Result<(StatusCode, Json<Value>), Problem> {
         Delivery::Recorded(id) => Ok((StatusCode::CREATED, Json(json!({ "id": id, "result": "recorded" })))),
         Delivery::Duplicate(id) => Ok((StatusCode::OK, Json(json!({ "id": id, "result": "duplicate" })))),
         Delivery::Quarantined => Ok((StatusCode::ACCEPTED, Json(json!({ "result": "quarantined" })))),
+        Delivery::Reopened => Ok((StatusCode::ACCEPTED, Json(json!({ "result": "reopened" })))),
         Delivery::Ignored => Ok((StatusCode::ACCEPTED, Json(json!({ "result": "ignored" })))),
         Delivery::Overtaken => {
             Err(Problem::new(StatusCode::CONFLICT, "overtaken", "a newer result of the same check stands"))
@@ -321,6 +322,7 @@ pub async fn webhook(
             Delivery::Duplicate(id) => json!({ "result": "duplicate", "id": id }),
             Delivery::Quarantined => json!({ "result": "quarantined" }),
             Delivery::Overtaken => json!({ "result": "overtaken" }),
+            Delivery::Reopened => json!({ "result": "reopened" }),
             Delivery::Ignored => json!({ "result": "ignored" }),
         })
         .collect();

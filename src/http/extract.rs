@@ -65,7 +65,10 @@ impl<T: DeserializeOwned + Validate> FromRequest<Edge> for Checked<T> {
 
 /// The answer to a body that could not be read.
 pub fn too_large(rejection: &BytesRejection) -> Problem {
-    Problem::new(rejection.status(), "body_unreadable", "the body is too large or broke off")
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is over 1 MiB");
+    }
+    Problem::new(rejection.status(), "body_unreadable", "the body broke off")
 }
 
 /// Reads JSON, refusing duplicate members anywhere; the message names the place, never the content.

@@ -153,7 +153,7 @@ pub struct NewSession {
     #[validate(length(min = 1, max = 80))]
     #[schema(min_length = 1, max_length = 80)]
     source: String,
-    /// The vendor's session id: for Onfido the check id or workflow run id.
+    /// The vendor's session id: for Onfido the applicant's.
     #[validate(length(min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
     session: String,

@@ -64,6 +64,8 @@ pub enum Delivery {
     Quarantined,
     /// A newer result of the same check stands.
     Overtaken,
+    /// The vendor reopened the check: its earlier results no longer count.
+    Reopened,
     /// Nothing in it for us.
     Ignored,
 }

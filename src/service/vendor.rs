@@ -124,8 +124,11 @@ impl App {
         // SECURITY: a notice's signature covers no time, so an old "reopened" can come again. Only a check that is open now takes
         // its earlier results back.
         if let (Some(prefix), Some(open)) = (reopened, results.iter().find(|r| r.outcome == Outcome::Pending)) {
-            self.reopen(&speaker, &open.session, &prefix).await?;
-            return Ok(vec![Delivery::Ignored]);
+            // While nobody is bound to the session, the open result waits behind the earlier ones and supersedes them.
+            if let Some(subject) = self.store.session_subject(source, &open.session).await? {
+                self.reopen(&speaker, subject, &prefix).await?;
+                return Ok(vec![Delivery::Reopened]);
+            }
         }
         let mut deliveries = Vec::new();
         for result in results {
@@ -155,10 +158,18 @@ impl App {
         };
         let actor = Actor::source(&speaker.source);
         let audit = self.audit(&actor, "delivery.quarantined", &id, &json!({ "source": speaker.source }))?;
+        let session = quarantined.session.clone();
         match self.commit(vec![Write::Quarantine(quarantined)], audit, Vec::new()).await? {
-            Ok(()) | Err(Conflict::DuplicateEvent { .. }) => Ok(Delivery::Quarantined),
-            Err(_) => Err(ServiceError::Conflict("delivery")),
+            Ok(()) | Err(Conflict::DuplicateEvent { .. }) => {}
+            Err(_) => return Err(ServiceError::Conflict("delivery")),
         }
+        // Binding commits first and then looks for what waits; this side commits first and then looks for a binding.
+        // Whatever the order, one of the two sees the other.
+        if let Some(subject) = self.store.session_subject(&speaker.source, &session).await? {
+            let subject = SubjectId::parse(&subject).map_err(|_| ServiceError::Unreadable("session".to_owned()))?;
+            self.release_quarantine(&speaker.source, &session, &subject).await?;
+        }
+        Ok(Delivery::Quarantined)
     }
 
     /// Attaches what waited for a session that has now been linked.
@@ -189,8 +200,7 @@ impl App {
     }
 
     /// The vendor reopened a check: what it said no longer counts, from the beginning.
-    async fn reopen(&self, speaker: &Speaker, session: &str, lineage_prefix: &str) -> ServiceResult<()> {
-        let Some(subject) = self.store.session_subject(&speaker.source, session).await? else { return Ok(()) };
+    async fn reopen(&self, speaker: &Speaker, subject: String, lineage_prefix: &str) -> ServiceResult<()> {
         let Some((_, attestations)) = self.store.load_subject(&subject).await? else { return Ok(()) };
         let actor = Actor::source(&speaker.source);
         let affected: Vec<_> = attestations

@@ -12,6 +12,7 @@ mod app;
 mod architecture;
 mod binary;
 mod edge;
+mod onfido;
 mod store_contract;
 mod stories;
 mod support;
