@@ -66,7 +66,7 @@ impl<T: DeserializeOwned + Validate> FromRequest<Edge> for Checked<T> {
 /// The answer to a body that could not be read.
 pub fn too_large(rejection: &BytesRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is over 1 MiB");
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is over 256 KiB");
     }
     Problem::new(rejection.status(), "body_unreadable", "the body broke off")
 }
