@@ -54,10 +54,18 @@ CREATE TABLE attestations (
     lineage TEXT NOT NULL,
     checked_at_ms BIGINT NOT NULL,
     recorded_at_ms BIGINT NOT NULL,
+    -- The subject's version that this statement made; unique, so that no two change one subject at once.
+    version BIGINT NOT NULL,
     facts TEXT NOT NULL,
-    UNIQUE (source, event)
+    UNIQUE (source, event),
+    UNIQUE (subject, version)
 );
-CREATE INDEX attestations_by_subject ON attestations (subject);
+-- A subject's own version counts what is no attestation; both together are its version.
+CREATE VIEW subjects_now AS
+SELECT id, kind,
+    GREATEST(version, COALESCE((SELECT MAX(a.version) FROM attestations AS a WHERE a.subject = subjects.id), 0)) AS version,
+    state, external_digest, identifiers, wrapped_key, created_at_ms
+FROM subjects;
 -- Unique, so that two statements of one instant can never both stand, whatever subject they name.
 CREATE UNIQUE INDEX attestations_by_lineage ON attestations (source, lineage, checked_at_ms);
 

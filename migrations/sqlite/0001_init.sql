@@ -1,4 +1,5 @@
 -- Instants are epoch milliseconds; JSON is TEXT; sealed columns are opaque ciphertext.
+-- References are judged at the commit: a statement that cannot fail half-way needs no journal of its own.
 
 CREATE TABLE subjects (
     id TEXT NOT NULL PRIMARY KEY,
@@ -14,7 +15,7 @@ CREATE TABLE subjects (
 CREATE TABLE links (
     namespace TEXT NOT NULL,
     digest TEXT NOT NULL,
-    subject TEXT NOT NULL REFERENCES subjects (id),
+    subject TEXT NOT NULL REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
     sealed BLOB NOT NULL,
     created_at_ms BIGINT NOT NULL,
     PRIMARY KEY (namespace, digest)
@@ -24,7 +25,7 @@ CREATE INDEX links_by_subject ON links (subject);
 CREATE TABLE sessions (
     source TEXT NOT NULL,
     session TEXT NOT NULL,
-    subject TEXT NOT NULL REFERENCES subjects (id),
+    subject TEXT NOT NULL REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
     created_at_ms BIGINT NOT NULL,
     PRIMARY KEY (source, session)
 );
@@ -48,21 +49,29 @@ CREATE TABLE timeline (
 
 CREATE TABLE attestations (
     id TEXT NOT NULL PRIMARY KEY,
-    subject TEXT NOT NULL REFERENCES subjects (id),
+    subject TEXT NOT NULL REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
     source TEXT NOT NULL,
     event TEXT NOT NULL,
     lineage TEXT NOT NULL,
     checked_at_ms BIGINT NOT NULL,
     recorded_at_ms BIGINT NOT NULL,
+    -- The subject's version that this statement made; unique, so that no two change one subject at once.
+    version BIGINT NOT NULL,
     facts TEXT NOT NULL,
-    UNIQUE (source, event)
+    UNIQUE (source, event),
+    UNIQUE (subject, version)
 );
-CREATE INDEX attestations_by_subject ON attestations (subject);
+-- A subject's own version counts what is no attestation; both together are its version.
+CREATE VIEW subjects_now AS
+SELECT id, kind,
+    MAX(version, COALESCE((SELECT MAX(a.version) FROM attestations AS a WHERE a.subject = subjects.id), 0)) AS version,
+    state, external_digest, identifiers, wrapped_key, created_at_ms
+FROM subjects;
 -- Unique, so that two statements of one instant can never both stand, whatever subject they name.
 CREATE UNIQUE INDEX attestations_by_lineage ON attestations (source, lineage, checked_at_ms);
 
 CREATE TABLE marks (
-    attestation TEXT NOT NULL REFERENCES attestations (id),
+    attestation TEXT NOT NULL REFERENCES attestations (id) DEFERRABLE INITIALLY DEFERRED,
     kind TEXT NOT NULL,
     said_by TEXT NOT NULL,
     at_ms BIGINT NOT NULL,
@@ -95,17 +104,17 @@ CREATE TABLE decisions (
     at_ms BIGINT NOT NULL,
     status TEXT NOT NULL,
     expires_at_ms BIGINT,
-    rules_digest TEXT NOT NULL REFERENCES rules (digest),
+    rules_digest TEXT NOT NULL REFERENCES rules (digest) DEFERRABLE INITIALLY DEFERRED,
     attestations TEXT NOT NULL
 );
 CREATE INDEX decisions_by_subject ON decisions (subject);
 
 CREATE TABLE tokens (
     jti TEXT NOT NULL PRIMARY KEY,
-    subject TEXT NOT NULL REFERENCES subjects (id),
+    subject TEXT NOT NULL REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
     audience TEXT NOT NULL,
     resource TEXT NOT NULL,
-    decision TEXT NOT NULL REFERENCES decisions (id),
+    decision TEXT NOT NULL REFERENCES decisions (id) DEFERRABLE INITIALLY DEFERRED,
     client TEXT NOT NULL,
     issued_at_ms BIGINT NOT NULL,
     expires_at_ms BIGINT NOT NULL,

@@ -35,7 +35,7 @@ macro_rules! implement_store {
             async fn subject(&self, id: &str) -> Result<Option<StoredSubject>, StoreError> {
                 let row = sqlx::query_as::<$database, StoredSubject>(
                     "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
-                     FROM subjects WHERE id = $1",
+                     FROM subjects_now WHERE id = $1",
                 )
                 .bind(id)
                 .fetch_optional(&self.readers)
@@ -46,7 +46,7 @@ macro_rules! implement_store {
             async fn subject_by_external(&self, digest: &str) -> Result<Option<StoredSubject>, StoreError> {
                 let row = sqlx::query_as::<$database, StoredSubject>(
                     "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
-                     FROM subjects WHERE external_digest = $1",
+                     FROM subjects_now WHERE external_digest = $1",
                 )
                 .bind(digest)
                 .fetch_optional(&self.readers)
@@ -80,7 +80,7 @@ macro_rules! implement_store {
             async fn subjects(&self, after: &str, limit: i64) -> Result<Vec<StoredSubject>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredSubject>(
                     "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
-                     FROM subjects WHERE id > $1 ORDER BY id LIMIT $2",
+                     FROM subjects_now WHERE id > $1 ORDER BY id LIMIT $2",
                 )
                 .bind(after)
                 .bind(limit.max(0))
@@ -119,7 +119,7 @@ macro_rules! implement_store {
                 let mut snapshot = self.readers.begin_with($snapshot).await?;
                 let subject = sqlx::query_as::<$database, StoredSubject>(
                     "SELECT id, kind, version, state, external_digest, identifiers, wrapped_key, created_at_ms
-                     FROM subjects WHERE id = $1",
+                     FROM subjects_now WHERE id = $1",
                 )
                 .bind(id)
                 .fetch_optional(&mut *snapshot)

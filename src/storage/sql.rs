@@ -70,7 +70,7 @@ pub(super) fn table(write: &Write) -> &'static str {
 
 /// Single writes, each run inside a transaction that the caller opened and will roll back on `Err`.
 macro_rules! implement_writes {
-    ($connection:ty) => {
+    ($connection:ty, $lock:literal) => {
         /// All writes of a change in order, then its audit entries, feed rows and outbox rows.
         pub(super) async fn apply_change(conn: &mut $connection, change: &Change) -> Result<(), Undo> {
             for write in &change.writes {
@@ -169,15 +169,34 @@ macro_rules! implement_writes {
             Ok(())
         }
 
-        /// Raises an active subject's version. The row stays locked until the commit, so whatever is read after it
-        /// about this subject cannot change underneath.
-        async fn touch_active(conn: &mut $connection, subject: &str) -> Result<(), Undo> {
-            let done =
-                sqlx::query("UPDATE subjects SET version = version + 1 WHERE id = $1 AND state = 'active'")
-                    .bind(subject)
-                    .execute(conn)
-                    .await?;
-            or_conflict(done.rows_affected(), Conflict::NoSuchSubject)
+        /// The version of a subject and whether it is active. The row stays locked until the commit, so whatever is
+        /// read about this subject after it cannot change underneath; hence two statements.
+        async fn lock(conn: &mut $connection, subject: &str) -> Result<Option<(i64, bool)>, sqlx::Error> {
+            sqlx::query(concat!("SELECT id FROM subjects WHERE id = $1", $lock))
+                .bind(subject)
+                .execute(&mut *conn)
+                .await?;
+            sqlx::query_as("SELECT version, state = 'active' FROM subjects_now WHERE id = $1")
+                .bind(subject)
+                .fetch_optional(conn)
+                .await
+        }
+
+        /// Raises a subject's version.
+        async fn raise(conn: &mut $connection, subject: &str) -> Result<(), sqlx::Error> {
+            if let Some((version, _)) = lock(conn, subject).await? {
+                set_version(conn, subject, version + 1).await?;
+            }
+            Ok(())
+        }
+
+        async fn set_version(conn: &mut $connection, subject: &str, version: i64) -> Result<(), sqlx::Error> {
+            sqlx::query("UPDATE subjects SET version = $2 WHERE id = $1")
+                .bind(subject)
+                .bind(version)
+                .execute(conn)
+                .await?;
+            Ok(())
         }
 
         async fn add_subject(conn: &mut $connection, subject: &StoredSubject) -> Result<(), Undo> {
@@ -204,10 +223,13 @@ macro_rules! implement_writes {
             subject: &StoredSubject,
             expected: i64,
         ) -> Result<(), Undo> {
-            let done = sqlx::query(
+            if lock(conn, &subject.id).await?.is_none_or(|(version, _)| version != expected) {
+                return Err(Conflict::Stale("subjects").into());
+            }
+            sqlx::query(
                 "UPDATE subjects SET external_digest = $3, identifiers = $4, wrapped_key = $5, state = $6,
-                     version = version + 1
-                 WHERE id = $1 AND version = $2",
+                     version = $2 + 1
+                 WHERE id = $1",
             )
             .bind(&subject.id)
             .bind(expected)
@@ -217,11 +239,14 @@ macro_rules! implement_writes {
             .bind(&subject.state)
             .execute(conn)
             .await?;
-            or_conflict(done.rows_affected(), Conflict::Stale("subjects"))
+            Ok(())
         }
 
         async fn add_link(conn: &mut $connection, link: &StoredLink) -> Result<(), Undo> {
-            touch_active(conn, &link.subject).await?;
+            match lock(conn, &link.subject).await? {
+                Some((version, true)) => set_version(conn, &link.subject, version + 1).await?,
+                _ => return Err(Conflict::NoSuchSubject.into()),
+            }
             let done = sqlx::query(
                 "INSERT INTO links (namespace, digest, subject, sealed, created_at_ms)
                  VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -244,10 +269,7 @@ macro_rules! implement_writes {
                     .fetch_optional(&mut *conn)
                     .await?;
             let subject = subject.ok_or(Conflict::Stale("links"))?;
-            sqlx::query("UPDATE subjects SET version = version + 1 WHERE id = $1")
-                .bind(subject)
-                .execute(conn)
-                .await?;
+            raise(conn, &subject).await?;
             Ok(())
         }
 
@@ -330,10 +352,7 @@ macro_rules! implement_writes {
             .execute(&mut *conn)
             .await?;
             if done.rows_affected() > 0 {
-                sqlx::query("UPDATE subjects SET version = version + 1 WHERE id = $1")
-                    .bind(subject)
-                    .execute(conn)
-                    .await?;
+                raise(conn, &subject).await?;
             }
             Ok(())
         }
@@ -439,12 +458,12 @@ macro_rules! implement_writes {
         }
 
         async fn attest(conn: &mut $connection, new: &NewAttestation) -> Result<(), Undo> {
-            let touched = touch_active(conn, &new.subject).await;
+            let subject = lock(conn, &new.subject).await?;
             // A repeated event is answered as such even if its subject is gone by now.
             if let Some(attestation) = recorded_as(conn, &new.source, &new.event).await? {
                 return Err(Conflict::DuplicateEvent { attestation }.into());
             }
-            touched?;
+            let Some((version, true)) = subject else { return Err(Conflict::NoSuchSubject.into()) };
             let newer: Option<i64> = sqlx::query_scalar(
                 "SELECT checked_at_ms FROM attestations
                  WHERE source = $1 AND lineage = $2 AND checked_at_ms >= $3 LIMIT 1",
@@ -459,8 +478,8 @@ macro_rules! implement_writes {
             }
             sqlx::query(
                 "INSERT INTO attestations
-                     (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, facts)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                     (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, version, facts)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             )
             .bind(&new.id)
             .bind(&new.subject)
@@ -469,6 +488,7 @@ macro_rules! implement_writes {
             .bind(&new.lineage)
             .bind(new.checked_at_ms)
             .bind(new.recorded_at_ms)
+            .bind(version + 1)
             .bind(&new.facts)
             .execute(&mut *conn)
             .await?;

@@ -20,14 +20,14 @@ WITH input AS (
         i.e -> 'outbox' AS outbox
     FROM json_array_elements($1::json) WITH ORDINALITY AS i (e, ordinal)
 ), fit AS (
-    SELECT input.* FROM input
-    JOIN subjects AS s ON s.id = input.subject AND s.state = 'active'
+    SELECT input.*, s.version + 1 AS version FROM input
+    JOIN subjects_now AS s ON s.id = input.subject AND s.state = 'active'
     WHERE NOT EXISTS (
         SELECT 1 FROM attestations AS a
         WHERE a.source = input.source AND a.lineage = input.lineage AND a.checked_at_ms >= input.checked)
 ), written AS (
-    INSERT INTO attestations (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, facts)
-    SELECT id, subject, source, event, lineage, checked, recorded, facts FROM fit ORDER BY ordinal
+    INSERT INTO attestations (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, version, facts)
+    SELECT id, subject, source, event, lineage, checked, recorded, version, facts FROM fit ORDER BY ordinal
     ON CONFLICT DO NOTHING
     RETURNING id
 ), won AS (
@@ -39,9 +39,6 @@ WITH input AS (
     JOIN attestations AS old ON old.source = won.source AND old.lineage = won.lineage
         AND old.subject = won.subject AND old.checked_at_ms < won.checked
     WHERE NOT EXISTS (SELECT 1 FROM marks AS m WHERE m.attestation = old.id AND m.kind = 'superseded')
-), raised AS (
-    UPDATE subjects AS s SET version = s.version + 1 FROM won WHERE s.id = won.subject
-    RETURNING s.id, s.version
 ), fed AS (
     INSERT INTO feed (kind, key) SELECT 'subject', subject FROM won ORDER BY ordinal
 ), audited AS (
@@ -54,7 +51,7 @@ WITH input AS (
     SELECT outbox ->> 'id', outbox ->> 'topic', outbox ->> 'key', outbox ->> 'body'
     FROM won WHERE outbox ->> 'id' IS NOT NULL ORDER BY ordinal
 )
-SELECT won.ordinal, raised.version FROM won JOIN raised ON raised.id = won.subject";
+SELECT ordinal, version FROM won";
 
 const EXPLAIN_ATTESTATIONS: &str = "
 SELECT i.ordinal - 1,

@@ -7,4 +7,4 @@ use crate::storage::{
 };
 use sqlx::PgConnection;
 
-implement_writes!(PgConnection);
+implement_writes!(PgConnection, " FOR UPDATE");

@@ -27,18 +27,20 @@ CREATE TEMP TABLE staged_tokens (
     audit_id TEXT, audit_at INTEGER, actor TEXT, action TEXT, target TEXT, detail TEXT
 )";
 
-/// One call per batch. Every statement may use `?1` only: sqlx binds the one argument to each of them.
+/// One call per batch. Every statement may use `?1` only: sqlx binds the one argument to each of them. What was
+/// written comes back as one row: each row that sqlx hands over wakes a task. `OR ROLLBACK` spares SQLite the journal
+/// it would keep per statement to undo a part of it.
 const WRITE_ATTESTATIONS: &str = "
 BEGIN IMMEDIATE;
 DELETE FROM temp.staged;
-INSERT INTO temp.staged
+INSERT OR ROLLBACK INTO temp.staged
 SELECT e.key, s.version + 1, e.value ->> 'id', s.id, e.value ->> 'source', e.value ->> 'event',
     e.value ->> 'lineage', e.value ->> 'checked', e.value ->> 'recorded', e.value ->> 'facts',
     e.value ->> '$.audit.id', e.value ->> '$.audit.at', e.value ->> '$.audit.actor', e.value ->> '$.audit.action',
     e.value ->> '$.audit.target', e.value ->> '$.audit.detail',
     e.value ->> '$.outbox.id', e.value ->> '$.outbox.topic', e.value ->> '$.outbox.key', e.value ->> '$.outbox.body'
 FROM jsonb_each(?1) AS e
-CROSS JOIN main.subjects AS s
+CROSS JOIN main.subjects_now AS s
 WHERE s.id = e.value ->> 'subject' AND s.state = 'active'
     AND NOT EXISTS (
         SELECT 1 FROM main.attestations AS a
@@ -46,11 +48,11 @@ WHERE s.id = e.value ->> 'subject' AND s.state = 'active'
     AND NOT EXISTS (
         SELECT 1 FROM main.attestations AS a
         WHERE a.source = e.value ->> 'source' AND a.lineage = e.value ->> 'lineage'
-            AND a.checked_at_ms >= e.value ->> 'checked')
-RETURNING ordinal, version;
-INSERT INTO main.attestations (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, facts)
-SELECT id, subject, source, event, lineage, checked, recorded, facts FROM temp.staged;
-INSERT INTO main.marks (attestation, kind, at_ms, from_start, said_by, reason)
+            AND a.checked_at_ms >= e.value ->> 'checked');
+INSERT OR ROLLBACK INTO main.attestations
+    (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, version, facts)
+SELECT id, subject, source, event, lineage, checked, recorded, version, facts FROM temp.staged;
+INSERT OR ROLLBACK INTO main.marks (attestation, kind, at_ms, from_start, said_by, reason)
 SELECT old.id, 'superseded', b.recorded, FALSE, b.id, 'superseded'
 FROM temp.staged AS b
 CROSS JOIN main.attestations AS old
@@ -58,12 +60,12 @@ WHERE old.source = b.source AND old.lineage = b.lineage AND old.checked_at_ms < 
     AND old.subject = b.subject
     AND NOT EXISTS (
         SELECT 1 FROM main.marks AS m WHERE m.attestation = old.id AND m.kind = 'superseded');
-UPDATE main.subjects SET version = b.version FROM temp.staged AS b WHERE subjects.id = b.subject;
-INSERT INTO main.feed (kind, key) SELECT 'subject', subject FROM temp.staged;
-INSERT INTO main.audit_entries (id, at_ms, actor, action, target, detail)
+INSERT OR ROLLBACK INTO main.feed (kind, key) SELECT 'subject', subject FROM temp.staged;
+INSERT OR ROLLBACK INTO main.audit_entries (id, at_ms, actor, action, target, detail)
 SELECT audit_id, audit_at, actor, action, target, detail FROM temp.staged;
-INSERT INTO main.outbox (id, topic, key, body)
+INSERT OR ROLLBACK INTO main.outbox (id, topic, key, body)
 SELECT outbox_id, topic, outbox_key, outbox_body FROM temp.staged WHERE outbox_id IS NOT NULL;
+SELECT json_group_array(json_array(ordinal, version)) FROM temp.staged;
 COMMIT";
 
 const EXPLAIN_ATTESTATIONS: &str = "
@@ -80,7 +82,7 @@ FROM jsonb_each(?1) AS e";
 const WRITE_TOKENS: &str = "
 BEGIN IMMEDIATE;
 DELETE FROM temp.staged_tokens;
-INSERT INTO temp.staged_tokens
+INSERT OR ROLLBACK INTO temp.staged_tokens
 SELECT e.key, e.value ->> 'jti', s.id, e.value ->> 'audience', e.value ->> 'resource', e.value ->> 'decision',
     e.value ->> 'client', e.value ->> 'issued', e.value ->> 'expires', e.value ->> 'revoked',
     e.value ->> '$.d.id', e.value ->> '$.d.subject', e.value ->> '$.d.acting_for', e.value ->> '$.d.resource',
@@ -91,8 +93,7 @@ SELECT e.key, e.value ->> 'jti', s.id, e.value ->> 'audience', e.value ->> 'reso
 FROM jsonb_each(?1, '$.rows') AS e
 CROSS JOIN main.subjects AS s
 WHERE s.id = e.value ->> 'subject' AND s.state = 'active'
-    AND NOT EXISTS (SELECT 1 FROM main.tokens AS t WHERE t.jti = e.value ->> 'jti')
-RETURNING ordinal, 0;
+    AND NOT EXISTS (SELECT 1 FROM main.tokens AS t WHERE t.jti = e.value ->> 'jti');
 INSERT INTO main.rules (digest, body)
 SELECT e.key, e.value FROM json_each(?1, '$.rules') AS e
 WHERE e.key IN (SELECT d_rules FROM temp.staged_tokens)
@@ -102,11 +103,12 @@ INSERT INTO main.decisions
 SELECT d_id, d_subject, d_acting_for, d_resource, d_at, d_status, d_expires, d_rules, d_attestations
 FROM temp.staged_tokens WHERE TRUE
 ON CONFLICT DO NOTHING;
-INSERT INTO main.tokens
+INSERT OR ROLLBACK INTO main.tokens
     (jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms, revoked_at_ms)
 SELECT jti, subject, audience, resource, decision, client, issued, expires, revoked FROM temp.staged_tokens;
-INSERT INTO main.audit_entries (id, at_ms, actor, action, target, detail)
+INSERT OR ROLLBACK INTO main.audit_entries (id, at_ms, actor, action, target, detail)
 SELECT audit_id, audit_at, actor, action, target, detail FROM temp.staged_tokens;
+SELECT json_group_array(json_array(ordinal, 0)) FROM temp.staged_tokens;
 COMMIT";
 
 const EXPLAIN_TOKENS: &str = "
@@ -162,11 +164,18 @@ impl SqliteEngine {
     }
 
     async fn batch(&mut self, sql: &'static str, json: &str) -> Result<Vec<(i64, i64)>, sqlx::Error> {
-        let outcome = sqlx::query_as(sql).bind(json.to_owned()).fetch_all(&mut self.conn).await;
-        if outcome.is_err() {
-            self.undo().await;
+        // To its end: only then has the commit succeeded.
+        let outcome = sqlx::query_scalar::<_, String>(sql).bind(json.to_owned()).fetch_all(&mut self.conn).await;
+        match outcome {
+            Ok(written) => {
+                let written = written.first().map_or("[]", String::as_str);
+                serde_json::from_str(written).map_err(|error| sqlx::Error::Decode(error.into()))
+            }
+            Err(error) => {
+                self.undo().await;
+                Err(error)
+            }
         }
-        outcome
     }
 
     async fn change(&mut self, change: &Change) -> Intent<()> {

@@ -7,4 +7,5 @@ use crate::storage::{
 };
 use sqlx::SqliteConnection;
 
-implement_writes!(SqliteConnection);
+// One connection writes: nothing to lock.
+implement_writes!(SqliteConnection, "");
