@@ -11,16 +11,21 @@ pub mod problem;
 pub mod rules;
 pub mod subjects;
 
+use crate::crypto::hex;
 use crate::service::App;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use std::sync::Arc;
+use metrics::{Counter, Histogram};
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ClientCredentials, Flow, OAuth2, Scopes, SecurityScheme};
@@ -119,11 +124,11 @@ pub fn router(edge: Edge) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(from_fn(count))
+        .layer(from_fn_with_state(Arc::new(Meters::default()), count))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(15)))
         .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
         .with_state(edge)
 }
 
@@ -136,15 +141,51 @@ pub fn admin_router(edge: Edge) -> Router {
         .with_state(edge)
 }
 
+/// Ids of requests that came without one: the process's start and a number.
+#[derive(Clone)]
+struct RequestIds {
+    start: u64,
+    next: Arc<AtomicU64>,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self { start: RandomState::new().hash_one(0), next: Arc::default() }
+    }
+}
+
+impl MakeRequestId for RequestIds {
+    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = hex(&[self.start.to_be_bytes(), next.to_be_bytes()].concat());
+        id.parse().ok().map(RequestId::new)
+    }
+}
+
+/// Meters by status and route: finding one by its labels costs more than counting.
+type Meters = RwLock<HashMap<u16, HashMap<String, (Counter, Histogram)>>>;
+
 /// Counts and times requests by route, never by path: paths hold subject ids.
-async fn count(request: Request, next: Next) -> Response {
+async fn count(State(meters): State<Arc<Meters>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let begun = Instant::now();
     let response = next.run(request).await;
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let status = response.status().as_u16().to_string();
-    metrics::counter!("vouchsafe_http_requests_total", "route" => route.clone(), "status" => status).increment(1);
-    metrics::histogram!("vouchsafe_http_request_duration_seconds", "route" => route)
-        .record(begun.elapsed().as_secs_f64());
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let status = response.status().as_u16();
+    let elapsed = begun.elapsed().as_secs_f64();
+    if let Some((counter, histogram)) =
+        meters.read().unwrap_or_else(PoisonError::into_inner).get(&status).and_then(|routes| routes.get(route))
+    {
+        counter.increment(1);
+        histogram.record(elapsed);
+        return response;
+    }
+    let counter =
+        metrics::counter!("vouchsafe_http_requests_total", "route" => route.to_owned(), "status" => status.to_string());
+    let histogram = metrics::histogram!("vouchsafe_http_request_duration_seconds", "route" => route.to_owned());
+    counter.increment(1);
+    histogram.record(elapsed);
+    let mut meters = meters.write().unwrap_or_else(PoisonError::into_inner);
+    meters.entry(status).or_default().insert(route.to_owned(), (counter, histogram));
     response
 }

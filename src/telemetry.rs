@@ -13,8 +13,12 @@ pub fn install_logs(format: LogFormat, filter: &str) {
     };
 }
 
-/// Installs the metrics recorder and gives the handle that renders it. `None` when one is installed already.
+/// Upper bounds of the durations that are counted, in seconds.
+const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Installs the metrics recorder and gives the handle that renders it; somebody must call its `run_upkeep` now and
+/// then, or samples pile up. `None` when a recorder is installed already.
 #[must_use]
 pub fn install_metrics() -> Option<metrics_exporter_prometheus::PrometheusHandle> {
-    metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().ok()
+    metrics_exporter_prometheus::PrometheusBuilder::new().set_buckets(&BUCKETS).ok()?.install_recorder().ok()
 }

@@ -4,6 +4,7 @@ use super::{ConfigArgs, load, logs, open};
 use crate::http::{Edge, admin_router, router};
 use crate::service::App;
 use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(crate) async fn serve(
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
     let metrics = crate::telemetry::install_metrics();
-    let edge = Edge { app: Arc::clone(&app), trusted_proxies, metrics };
+    let edge = Edge { app: Arc::clone(&app), trusted_proxies, metrics: metrics.clone() };
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let mut jobs = tokio::task::JoinSet::new();
@@ -50,6 +51,9 @@ pub(crate) async fn serve(
     }
     jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(link(app, stop.clone())));
+    if let Some(metrics) = metrics {
+        jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
+    }
     tasks.close();
     let mut code = ExitCode::SUCCESS;
     tokio::select! {
@@ -75,6 +79,9 @@ pub(crate) async fn serve(
 /// How often the feed is read and audit entries are linked.
 const PERIOD: Duration = Duration::from_millis(500);
 
+/// How often waiting samples of metrics are counted.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
         if let Err(error) = app.poll_feed().await {
@@ -89,6 +96,14 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
         link_audit(&app).await;
     }
     link_audit(&app).await;
+    Ok(())
+}
+
+/// Samples of durations wait in memory until they are counted.
+async fn tidy(metrics: PrometheusHandle, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+        metrics.run_upkeep();
+    }
     Ok(())
 }
 

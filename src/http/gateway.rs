@@ -62,7 +62,7 @@ pub async fn check(
     headers: HeaderMap,
 ) -> Response {
     let Some(key) = single(&headers, "x-gateway-key") else { return challenge("") };
-    let Ok((_, gateway)) = edge.app.gateway(key) else { return challenge("") };
+    let Ok(gateway) = edge.app.gateway(key) else { return challenge("") };
     let refused = StatusCode::from_u16(gateway.deny_status).unwrap_or(StatusCode::FORBIDDEN);
     let Ok(resource) = ResourceId::parse(&resource) else {
         return answer(refused, &[(REASON, "resource.ungoverned")]);

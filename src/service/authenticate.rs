@@ -148,13 +148,13 @@ impl App {
     ///
     /// # Errors
     /// `Unauthenticated`.
-    pub fn gateway(&self, key: &str) -> ServiceResult<(String, super::world::Gateway)> {
+    pub fn gateway(&self, key: &str) -> ServiceResult<Arc<super::world::Gateway>> {
         let (id, secret) = key.split_once('.').ok_or(ServiceError::Unauthenticated)?;
         let world = self.world.load();
         let gateway = world.gateways.get(id).ok_or(ServiceError::Unauthenticated)?;
         let found = sha256_hex(secret.as_bytes());
         aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), gateway.key_sha256.as_bytes())
             .map_err(|_| ServiceError::Unauthenticated)?;
-        Ok((id.to_owned(), gateway.clone()))
+        Ok(Arc::clone(gateway))
     }
 }

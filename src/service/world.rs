@@ -178,7 +178,7 @@ pub struct World {
     /// API clients by id.
     pub clients: HashMap<String, Client>,
     /// Gateways by id.
-    pub gateways: HashMap<String, Gateway>,
+    pub gateways: HashMap<String, Arc<Gateway>>,
     /// Audiences by id.
     pub audiences: HashMap<String, Audience>,
     /// Sources by id, with the secrets of native vendors still sealed.
@@ -284,7 +284,7 @@ impl App {
             .collect::<ServiceResult<Vec<Entry>>>()?;
         let world = World {
             clients: all(self, "client").await?.into_iter().collect(),
-            gateways: all(self, "gateway").await?.into_iter().collect(),
+            gateways: all(self, "gateway").await?.into_iter().map(|(id, gateway)| (id, Arc::new(gateway))).collect(),
             audiences: all(self, "audience").await?.into_iter().collect(),
             sources,
             organisations: all(self, "organisation").await?.into_iter().collect(),
