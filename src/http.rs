@@ -14,7 +14,7 @@ pub mod subjects;
 use crate::crypto::hex;
 use crate::service::App;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -42,9 +42,6 @@ pub struct Edge {
     /// Renders the metrics, where a recorder is installed.
     pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
 }
-
-/// Largest body we read, except for vendors' deliveries.
-const BODY_LIMIT: usize = 256 * 1024;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -123,7 +120,6 @@ pub fn router(edge: Edge) -> Router {
         .route("/openapi.json", axum::routing::get(describe))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn_with_state(Arc::new(Meters::default()), count))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(15)))

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod index;
 pub mod ingest;
 pub mod issue;
+pub mod packed;
 pub mod subjects;
 pub mod vendor;
 pub mod vouch;
@@ -116,6 +117,9 @@ pub const SELF_SOURCE: &str = "src_self";
 /// Source id of network observations.
 pub const NETWORK_SOURCE: &str = "src_network";
 
+/// Memory for packed facts and links, in bytes: about 600,000 subjects with four attestations each.
+const INDEX_BYTES: u64 = 256 * 1024 * 1024;
+
 /// The service: everything a use case needs, without globals.
 pub struct App {
     /// The store.
@@ -183,7 +187,7 @@ impl App {
             issuer,
             keys: ArcSwap::default(),
             world: ArcSwap::default(),
-            index: Index::new(1_000_000),
+            index: Index::new(INDEX_BYTES),
             geoip: ArcSwap::from_pointee(geoip),
             outgoing,
             hashing: tokio::sync::Semaphore::new(2),

@@ -1,14 +1,13 @@
 //! Evidence in: attestations, vouches, observations, vendors' webhooks.
 
 use super::Edge;
-use super::extract::{Auth, Checked, too_large};
+use super::extract::{Auth, Checked, Raw};
 use super::problem::Problem;
 use super::subjects::subject_id;
 use crate::service::ingest::{Delivery, Submission};
 use crate::service::vouch::PlainVouch;
 use crate::service::{Actor, ServiceError};
 use axum::Json;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -304,9 +303,8 @@ pub async fn webhook(
     State(edge): State<Edge>,
     Path(source): Path<String>,
     headers: HeaderMap,
-    body: Result<axum::body::Bytes, BytesRejection>,
+    Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let body = body.map_err(|rejection| too_large(&rejection))?;
     let mut signatures = headers.get_all("x-sha2-signature").iter();
     let signature = match (signatures.next(), signatures.next()) {
         (Some(value), None) => value.to_str().ok(),

@@ -3,10 +3,11 @@
 use super::Edge;
 use super::problem::Problem;
 use crate::service::authenticate::Caller;
-use axum::extract::rejection::BytesRejection;
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
@@ -52,7 +53,7 @@ impl<T: DeserializeOwned + Validate> FromRequest<Edge> for Checked<T> {
                 "send `application/json`",
             ));
         }
-        let bytes = axum::body::Bytes::from_request(request, edge).await.map_err(|rejection| too_large(&rejection))?;
+        let Raw(bytes) = Raw::from_request(request, edge).await?;
         let value: T = parse(&bytes)?;
         if let Err(errors) = value.validate() {
             let mut problem = Problem::invalid();
@@ -63,12 +64,37 @@ impl<T: DeserializeOwned + Validate> FromRequest<Edge> for Checked<T> {
     }
 }
 
-/// The answer to a body that could not be read.
-pub fn too_large(rejection: &BytesRejection) -> Problem {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is over 256 KiB");
+/// Largest body we use.
+const BODY_LIMIT: usize = 256 * 1024;
+
+/// Largest body we read to its end: who sends while we close the connection would never see the answer.
+const READ_LIMIT: usize = 8 * 1024 * 1024;
+
+/// The bytes of a body within the limit, as they came.
+#[derive(Debug)]
+pub struct Raw(pub Bytes);
+
+impl FromRequest<Edge> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Edge) -> Result<Self, Problem> {
+        let mut body = request.into_body();
+        let (mut bytes, mut read) = (Vec::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let broken = |_| Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", "the body broke off");
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            read += data.len();
+            if read <= BODY_LIMIT {
+                bytes.extend_from_slice(&data);
+            } else if read > READ_LIMIT {
+                break;
+            }
+        }
+        if read > BODY_LIMIT {
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is over 256 KiB"));
+        }
+        Ok(Self(bytes.into()))
     }
-    Problem::new(rejection.status(), "body_unreadable", "the body broke off")
 }
 
 /// Reads JSON, refusing duplicate members anywhere; the message names the place, never the content.

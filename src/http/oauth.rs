@@ -1,11 +1,11 @@
 //! OAuth for machines: token, introspection, revocation, keys, metadata (RFC 6749, 7662, 7009, 7517, 8414).
 
 use super::Edge;
+use super::extract::Raw;
 use super::problem::oauth as oauth_error;
 use crate::service::authenticate::{ACCESS_TTL_SECS, Caller};
 use crate::service::{Actor, ServiceError};
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -62,7 +62,7 @@ fn client_credentials(headers: &HeaderMap, form: &HashMap<String, String>) -> Re
 #[utoipa::path(post, path = "/oauth2/token", tag = "oauth",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "an access token"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 503, description = "cannot answer now")))]
-pub async fn token(State(edge): State<Edge>, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn token(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw) -> Response {
     let form = match form(&headers, &body) {
         Ok(form) => form,
         Err(response) => return response,
@@ -107,7 +107,7 @@ async fn machine(edge: &Edge, headers: &HeaderMap, form: &HashMap<String, String
 #[utoipa::path(post, path = "/oauth2/introspect", tag = "oauth",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "what the token is worth now"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 403, description = "scope"), (status = 503, description = "cannot know")))]
-pub async fn introspect(State(edge): State<Edge>, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn introspect(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw) -> Response {
     let found = async {
         let form = form(&headers, &body)?;
         let caller = machine(&edge, &headers, &form).await?;
@@ -127,7 +127,7 @@ pub async fn introspect(State(edge): State<Edge>, headers: HeaderMap, body: Byte
 #[utoipa::path(post, path = "/oauth2/revoke", tag = "oauth",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "revoked or unknown"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 403, description = "scope"), (status = 503, description = "cannot write")))]
-pub async fn revoke(State(edge): State<Edge>, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn revoke(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw) -> Response {
     let done = async {
         let form = form(&headers, &body)?;
         let caller = machine(&edge, &headers, &form).await?;

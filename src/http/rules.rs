@@ -1,27 +1,24 @@
 //! Policies, definition packs, sets and directives.
 
 use super::Edge;
-use super::extract::{Auth, Page, page_body, parse, too_large};
+use super::extract::{Auth, Page, Raw, page_body, parse};
 use super::problem::Problem;
 use crate::service::Actor;
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// A rules document: TOML as lawyers read it, or the same as JSON.
-fn document<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
-    let body = body.map_err(|rejection| too_large(&rejection))?;
+fn document<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     if kind.starts_with("application/toml") {
-        let text = std::str::from_utf8(&body).map_err(|_| Problem::invalid().field("", "is not UTF-8"))?;
+        let text = std::str::from_utf8(body).map_err(|_| Problem::invalid().field("", "is not UTF-8"))?;
         return toml::from_str(text).map_err(|error| Problem::invalid().field("", error.to_string()));
     }
     if kind.starts_with("application/json") {
-        return parse(&body);
+        return parse(body);
     }
     Err(Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -37,10 +34,10 @@ pub async fn create_policy(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let policy: vouchsafe_core::policy::Policy = document(&headers, body)?;
+    let policy: vouchsafe_core::policy::Policy = document(&headers, &body)?;
     let id = policy.id.clone();
     let version = edge.app.create_policy(&Actor::client(&caller.id), policy).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "version": version }))))
@@ -53,10 +50,10 @@ pub async fn create_definition(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let name = edge.app.create_definition(&Actor::client(&caller.id), document(&headers, body)?).await?;
+    let name = edge.app.create_definition(&Actor::client(&caller.id), document(&headers, &body)?).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": name }))))
 }
 
@@ -67,10 +64,10 @@ pub async fn create_set(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let name = edge.app.create_set(&Actor::client(&caller.id), document(&headers, body)?).await?;
+    let name = edge.app.create_set(&Actor::client(&caller.id), document(&headers, &body)?).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": name }))))
 }
 
@@ -81,10 +78,10 @@ pub async fn propose(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("directives:propose")?;
-    let state = edge.app.propose(&caller, document(&headers, body)?).await?;
+    let state = edge.app.propose(&caller, document(&headers, &body)?).await?;
     Ok((StatusCode::CREATED, Json(json!(state))))
 }
 

@@ -1,6 +1,5 @@
 //! The question itself: may this subject use this resource?
 
-use super::index::Entry;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{StoredDecision, Write};
 use serde_json::json;
@@ -10,11 +9,6 @@ use vouchsafe_core::rules::{Body, Rules};
 use vouchsafe_core::{Decision, Second, decide};
 
 impl App {
-    /// The subject's entry in the index.
-    pub(crate) async fn entry(&self, subject: &str) -> ServiceResult<Arc<Entry>> {
-        self.index.get(subject, || async { Ok((self.load_facts(subject).await?, None)) }).await
-    }
-
     /// The decision now, with the rules it rests on.
     ///
     /// # Errors
@@ -27,9 +21,8 @@ impl App {
         self.check_feed_age()?;
         let now = self.clock.now();
         let rules = self.world.load().rules(resource, now)?;
-        let entry = self.entry(subject.as_str()).await?;
-        let decision = entry.decide(&rules, now).ok_or(ServiceError::NotFound("subject"))?;
-        Ok((decision, rules))
+        let decision = self.index.decision(subject, &rules, now, || self.load_facts(subject.as_str())).await?;
+        Ok((decision.ok_or(ServiceError::NotFound("subject"))?, rules))
     }
 
     /// The decision at an earlier instant, by what was known then.
@@ -49,9 +42,9 @@ impl App {
         let world = self.world.load();
         let rules = Rules::compile(&world.library, &world.timeline, resource, at)
             .map_err(|error| ServiceError::Unreadable(error.to_string()))?;
-        let entry = self.entry(subject.as_str()).await?;
-        let facts = entry.facts.as_ref().ok_or(ServiceError::NotFound("subject"))?;
-        Ok((Arc::new(decide(&rules, facts, at)), Arc::new(rules)))
+        let facts = self.index.facts(subject, || self.load_facts(subject.as_str())).await?;
+        let facts = facts.ok_or(ServiceError::NotFound("subject"))?;
+        Ok((Arc::new(decide(&rules, &facts, at)), Arc::new(rules)))
     }
 
     /// No decision rests on a picture that may be older than ten seconds.

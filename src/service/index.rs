@@ -1,34 +1,52 @@
-//! Facts in memory: filled on demand, bounded, following the commits.
+//! Facts in memory: packed, filled on demand, bounded, following the commits.
 //!
-//! Correctness against a race of load and commit rests on generations: a commit raises the generation of its key after it is
-//! durable; an entry is served only while its generation, read *before* its load began, is still the key's.
+//! Correctness against a race of load and commit rests on generations: a commit raises the generation of its key after
+//! it is durable; what is held is served only while its generation, read *before* its load began, is still the key's.
+//! Decisions lately asked for are held beside the facts under every input they rest on: generation of the subject,
+//! digest of the rules, and the span of instants in which nothing changes by itself.
 
+use super::packed::{Packed, Shapes};
 use super::{ServiceError, ServiceResult};
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use vouchsafe_core::facts::SubjectFacts;
+use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::rules::Rules;
 use vouchsafe_core::{Decision, Second, decide};
 
 const GENERATIONS: usize = 4096;
 
-/// What the index knows of a subject, or of a link.
-#[derive(Debug)]
-pub struct Entry {
+/// Bytes that an entry costs beside what it holds: key, counters, the cache's own books.
+const OVERHEAD: usize = 160;
+
+/// Decisions held.
+const DECISIONS: u64 = 20_000;
+
+/// What is held under a key.
+enum Held {
+    /// A subject's facts; `None` for a subject that does not exist or was erased.
+    Facts(Option<Packed>),
+    /// The subject behind a link; `None` for a link that does not exist.
+    Link(Option<String>),
+}
+
+struct Entry {
     generation: u64,
-    /// The subject's facts; `None` for a subject that does not exist or was erased.
-    pub facts: Option<SubjectFacts>,
-    /// For links: the subject behind it.
-    pub subject: Option<String>,
-    /// Last decision per resource with the digest of its rules; recomputed when one of its instants has passed.
-    decisions: Mutex<HashMap<String, (String, Arc<Decision>)>>,
+    held: Held,
+}
+
+struct HeldDecision {
+    generation: u64,
+    rules: String,
+    decision: Arc<Decision>,
 }
 
 /// The bounded index.
 pub struct Index {
     entries: moka::future::Cache<String, Arc<Entry>>,
+    decisions: moka::sync::Cache<(String, String), Arc<HeldDecision>>,
+    shapes: Shapes,
     generations: Vec<AtomicU64>,
     hasher: RandomState,
 }
@@ -39,12 +57,25 @@ impl std::fmt::Debug for Index {
     }
 }
 
+fn weight(key: &str, entry: &Entry) -> u32 {
+    let held = match &entry.held {
+        Held::Facts(packed) => packed.as_ref().map_or(0, Packed::len),
+        Held::Link(subject) => subject.as_ref().map_or(0, String::len),
+    };
+    u32::try_from(key.len() + held + OVERHEAD).unwrap_or(u32::MAX)
+}
+
 impl Index {
-    /// Holds at most `capacity` subjects and links.
+    /// Holds subjects and links of at most `capacity` bytes.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
         Self {
-            entries: moka::future::Cache::new(capacity),
+            entries: moka::future::Cache::builder()
+                .max_capacity(capacity)
+                .weigher(|key: &String, entry: &Arc<Entry>| weight(key, entry))
+                .build(),
+            decisions: moka::sync::Cache::new(DECISIONS),
+            shapes: Shapes::default(),
             generations: (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
         }
@@ -66,14 +97,91 @@ impl Index {
         self.generation(key).map_or(0, |generation| generation.load(Ordering::Acquire))
     }
 
-    /// The entry under `key`, loaded by `load` if it is missing or outdated. Concurrent misses of one key load once.
+    /// The facts of a subject, read by `load` if they are missing or outdated.
     ///
     /// # Errors
     /// Whatever `load` gives: a store that cannot be read is never an answer.
-    pub async fn get<F, Fut>(&self, key: &str, load: F) -> ServiceResult<Arc<Entry>>
+    pub async fn facts<F, Fut>(&self, subject: &SubjectId, load: F) -> ServiceResult<Option<SubjectFacts>>
     where
         F: Fn() -> Fut,
-        Fut: Future<Output = ServiceResult<(Option<SubjectFacts>, Option<String>)>>,
+        Fut: Future<Output = ServiceResult<Option<SubjectFacts>>>,
+    {
+        Ok(self.facts_and_generation(subject, load).await?.0)
+    }
+
+    /// The decision at `now`, computed once until one of its instants passes or an input changes; `None` for a subject
+    /// that does not exist.
+    ///
+    /// # Errors
+    /// As [`Index::facts`].
+    pub async fn decision<F, Fut>(
+        &self,
+        subject: &SubjectId,
+        rules: &Rules,
+        now: Second,
+        load: F,
+    ) -> ServiceResult<Option<Arc<Decision>>>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = ServiceResult<Option<SubjectFacts>>>,
+    {
+        let key = (subject.as_str().to_owned(), rules.body.resource.as_str().to_owned());
+        if let Some(held) = self.decisions.get(&key)
+            && held.generation == self.current(subject.as_str())
+            && held.rules == rules.digest
+            && held.decision.at <= now
+            && held.decision.valid_until().is_none_or(|until| now < until)
+        {
+            return Ok(Some(Arc::clone(&held.decision)));
+        }
+        let (Some(facts), generation) = self.facts_and_generation(subject, load).await? else { return Ok(None) };
+        let decision = Arc::new(decide(rules, &facts, now));
+        let held = HeldDecision { generation, rules: rules.digest.clone(), decision: Arc::clone(&decision) };
+        self.decisions.insert(key, Arc::new(held));
+        Ok(Some(decision))
+    }
+
+    /// The subject behind a link.
+    ///
+    /// # Errors
+    /// As [`Index::facts`].
+    pub async fn link<F, Fut>(&self, key: &str, load: F) -> ServiceResult<Option<String>>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = ServiceResult<Option<String>>>,
+    {
+        let entry = self.get(key, || async { Ok(Held::Link(load().await?)) }).await?;
+        match &entry.held {
+            Held::Link(subject) => Ok(subject.clone()),
+            Held::Facts(_) => Err(ServiceError::Unreadable("index".to_owned())),
+        }
+    }
+
+    async fn facts_and_generation<F, Fut>(
+        &self,
+        subject: &SubjectId,
+        load: F,
+    ) -> ServiceResult<(Option<SubjectFacts>, u64)>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = ServiceResult<Option<SubjectFacts>>>,
+    {
+        let pack = || async { Ok(Held::Facts(load().await?.map(|facts| Packed::pack(&facts, &self.shapes)))) };
+        let entry = self.get(subject.as_str(), pack).await?;
+        let unreadable = || ServiceError::Unreadable("index".to_owned());
+        let facts = match &entry.held {
+            Held::Facts(None) => None,
+            Held::Facts(Some(packed)) => Some(packed.unpack(subject, &self.shapes).ok_or_else(unreadable)?),
+            Held::Link(_) => return Err(unreadable()),
+        };
+        Ok((facts, entry.generation))
+    }
+
+    /// The entry under `key`. Concurrent misses of one key load once.
+    async fn get<F, Fut>(&self, key: &str, load: F) -> ServiceResult<Arc<Entry>>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = ServiceResult<Held>>,
     {
         for _ in 0..16 {
             let generation = self.current(key);
@@ -88,8 +196,7 @@ impl Index {
                 .try_get_with(key.to_owned(), async {
                     // Read before the load, inside the flight that performs it.
                     let generation = self.current(key);
-                    let (facts, subject) = load().await?;
-                    Ok::<_, ServiceError>(Arc::new(Entry { generation, facts, subject, decisions: Mutex::default() }))
+                    Ok::<_, ServiceError>(Arc::new(Entry { generation, held: load().await? }))
                 })
                 .await;
             match loaded {
@@ -99,27 +206,5 @@ impl Index {
             }
         }
         Err(ServiceError::Unavailable("index"))
-    }
-}
-
-impl Entry {
-    /// The decision at `now`, computed once until one of its instants passes or its inputs change.
-    #[must_use]
-    pub fn decide(&self, rules: &Rules, now: Second) -> Option<Arc<Decision>> {
-        let facts = self.facts.as_ref()?;
-        let mut held = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((digest, decision)) = held.get(rules.body.resource.as_str())
-            && *digest == rules.digest
-            && decision.at <= now
-            && decision.valid_until().is_none_or(|until| now < until)
-        {
-            return Some(Arc::clone(decision));
-        }
-        let decision = Arc::new(decide(rules, facts, now));
-        if held.len() >= 64 {
-            held.clear();
-        }
-        held.insert(rules.body.resource.to_string(), (rules.digest.clone(), Arc::clone(&decision)));
-        Some(decision)
     }
 }

@@ -186,14 +186,9 @@ impl App {
     pub async fn resolve_link(&self, namespace: &str, id: &str) -> ServiceResult<Option<String>> {
         let digest = self.link_digest(namespace, id);
         let key = link_key(namespace, &digest);
-        let entry = self
-            .index
-            .get(&key, || async {
-                let link = self.store.link(namespace, &digest).await?;
-                Ok((None, link.map(|link| link.subject)))
-            })
-            .await?;
-        Ok(entry.subject.clone())
+        self.index
+            .link(&key, || async { Ok(self.store.link(namespace, &digest).await?.map(|link| link.subject)) })
+            .await
     }
 
     /// Binds a vendor session to the subject and attaches what was quarantined for it.
