@@ -64,6 +64,8 @@ pub struct Evidence {
     pub adverse_end: Option<Second>,
     /// Silences by marks.
     pub silences: Vec<Silence>,
+    /// Reason codes of a cross-check, told whether or not it weighs anything.
+    pub tells: Vec<String>,
 }
 
 impl Evidence {
@@ -191,6 +193,10 @@ fn read(
                 earliest([ends, by_class, Some(oldest.plus(weights.adverse_max_age_secs))])
             },
             silences: silences.clone(),
+            tells: match proving.facts.kind {
+                Kind::CrossCheck => proving.facts.codes.iter().cloned().collect(),
+                _ => Vec::new(),
+            },
         })
         .collect()
 }

@@ -156,6 +156,8 @@ pub fn reasons(answers: &[(&Prepared<'_>, Answer<'_, '_>)], exempt: bool, at: Se
         if items.iter().any(|item| item.silence(at) == Some(SilenceCause::Overtaken)) {
             codes.push(format!("{frame}.overtaken"));
         }
+        let held = answer.keyed.evidence.iter().chain(&answer.keyed.silent);
+        codes.extend(held.filter(|e| stands(e, at)).flat_map(|e| e.tells.iter().cloned()));
         if inconsistent(prepared.pack, &answer.keyed.evidence, items, at) {
             codes.push(format!("{frame}.inconsistent"));
         }
@@ -163,6 +165,13 @@ pub fn reasons(answers: &[(&Prepared<'_>, Answer<'_, '_>)], exempt: bool, at: Se
     let mut seen = BTreeSet::new();
     codes.retain(|code| seen.insert(code.clone()));
     codes
+}
+
+/// Whether what was seen is still so, whatever it weighs.
+fn stands(evidence: &Evidence, at: Second) -> bool {
+    evidence.counts_from <= at
+        && evidence.adverse_end.is_none_or(|end| at < end)
+        && !evidence.silences.iter().any(|s| s.from <= at && s.until.is_none_or(|until| at < until))
 }
 
 /// Support drawn from two exclusive states that no lawful change puts in order: told, never blocking.
@@ -213,6 +222,17 @@ pub fn texts(code: &str) -> (&'static str, &'static str) {
             ("An earlier record was replaced by a newer one.", "an adverse item was overtaken by a lawful change")
         }
         "inconsistent" => ("Your documents describe different situations.", "support from exclusive states"),
+        "shared" | "mismatch" => (
+            "Your identity check needs a person to look at it.",
+            "a document is on two subjects, or two birth dates on one",
+        ),
+        "duplicate" => (
+            "You may have more than one account with us.",
+            "a document is on two subjects and both matched the face: one person, two accounts",
+        ),
+        "name_differs" => {
+            ("Your documents write your name differently.", "documents of one birth date carry different names")
+        }
         "applied" => ("You are covered by an exemption.", "an exemption branch answers"),
         "frozen" => ("Access is suspended for everybody.", "a directive freezes the resource"),
         "ungoverned" => ("This resource is not open.", "no policy is in force for the resource"),

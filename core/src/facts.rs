@@ -25,6 +25,8 @@ pub enum Kind {
     Observation,
     /// Resolves other attestations; proves nothing itself.
     Adjudication,
+    /// What this service saw when it compared what it holds: one document of two subjects, two people on one subject.
+    CrossCheck,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             Kind::Declaration => "declaration",
             Kind::Observation => "observation",
             Kind::Adjudication => "adjudication",
+            Kind::CrossCheck => "cross_check",
         }
     }
 }

@@ -494,6 +494,6 @@ pub fn source_of(kind: Kind) -> Option<SourceKind> {
         Kind::Vouch | Kind::Directory => Some(SourceKind::Employer),
         Kind::Declaration => Some(SourceKind::Subject),
         Kind::Observation => Some(SourceKind::Network),
-        Kind::Adjudication => None,
+        Kind::Adjudication | Kind::CrossCheck => None,
     }
 }

@@ -123,6 +123,7 @@ fn attestation(number: usize, mut short: Map<String, Value>) -> Attestation {
         "review" | "adjudication" => "reviewer",
         "vouch" | "directory" => "employer",
         "declaration" => "subject",
+        "cross_check" => "service",
         _ => "network",
     };
     let source_kind = short.entry("source_kind").or_insert(json!(source_kind)).as_str().unwrap().to_owned();

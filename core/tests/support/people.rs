@@ -149,6 +149,7 @@ pub(crate) fn attestation(number: usize, d: &Draw) -> Attestation {
         Kind::Vouch | Kind::Directory => (SourceKind::UnverifiedOrganisation, organisation.as_str()),
         Kind::Declaration => (SourceKind::Subject, "subject"),
         Kind::Observation => (SourceKind::Network, "network"),
+        Kind::CrossCheck => (SourceKind::Service, "service"),
     };
     let basis = match d.basis {
         0 => Some(Basis::ExportControlRecord),
