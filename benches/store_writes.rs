@@ -36,6 +36,8 @@ fn new(n: u64, random: u64) -> NewAttestation {
         checked_at_ms: 1_800_000_000_000,
         recorded_at_ms: 1_800_000_000_500,
         facts: format!("{{\"aspect\":\"identity\",\"confidence\":930,\"pad\":\"{}\"}}", "x".repeat(200)),
+        document: None,
+        compare: false,
         audit: entry(format!("aud_0192f0a1{n:016x}"), id.clone()),
         outbox: Some(OutboxRow {
             id: format!("out_0192f0a1{n:016x}"),

@@ -12,6 +12,7 @@ use vouchsafe_core::facts::{Grade, Outcome};
 pub mod client_address;
 pub mod countries;
 pub mod geoip;
+pub mod names;
 pub mod onfido;
 pub mod signature;
 pub mod vouch;

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod authenticate;
+pub mod cross_check;
 pub mod direct;
 pub mod evaluate;
 pub mod gateway;
@@ -116,6 +117,8 @@ impl Actor {
 pub const SELF_SOURCE: &str = "src_self";
 /// Source id of network observations.
 pub const NETWORK_SOURCE: &str = "src_network";
+/// The source of what this service itself sees by comparing.
+pub const SERVICE_SOURCE: &str = "src_service";
 
 /// Memory for packed facts and links, in bytes: about 600,000 subjects with four attestations each.
 const INDEX_BYTES: u64 = 256 * 1024 * 1024;

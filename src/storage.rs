@@ -123,6 +123,10 @@ pub struct NewAttestation {
     pub recorded_at_ms: i64,
     /// Facts as JSON; identifies nobody.
     pub facts: String,
+    /// Keyed digest of a document that another subject could hold too.
+    pub document: Option<String>,
+    /// Whether it names a document or a person that has to be compared with what else is held.
+    pub compare: bool,
     /// Particulars of the audit entry.
     pub audit: AuditEntry,
     /// Outgoing event, if any.
@@ -149,6 +153,17 @@ pub struct StoredAttestation {
     /// Marks in order of `at_ms`, then `kind`.
     #[sqlx(skip)]
     pub marks: Vec<StoredMark>,
+}
+
+/// An attestation that waits to be compared with what else is held.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Comparison {
+    /// `att_…`
+    pub attestation: String,
+    /// Whom it is about.
+    pub subject: String,
+    /// Its document, if another subject could hold it too.
+    pub document: Option<String>,
 }
 
 /// What was said of an attestation later. Marks only grow.
@@ -373,6 +388,8 @@ pub enum Write {
     Quarantine(Quarantined),
     /// Removes a quarantined delivery; `Stale("quarantine")` if it is gone.
     Release(String),
+    /// The attestation has been compared; repeating it changes nothing.
+    Compared(String),
     /// Spends a single-use id until `expires_at_ms`; `Spent` the second time.
     Spend {
         /// Issuer of the id.
@@ -474,6 +491,11 @@ pub trait Store: Send + Sync + 'static {
     async fn load_subject(&self, id: &str) -> Result<Option<(StoredSubject, Vec<StoredAttestation>)>, StoreError>;
     /// One attestation with its marks.
     async fn attestation(&self, id: &str) -> Result<Option<StoredAttestation>, StoreError>;
+
+    /// Attestations that wait to be compared, oldest first. Each was written in the commit of its attestation.
+    async fn comparisons(&self, limit: i64) -> Result<Vec<Comparison>, StoreError>;
+    /// Ids of attestations that name a document, at most 64 of the newest.
+    async fn of_document(&self, document: &str) -> Result<Vec<String>, StoreError>;
 
     /// One record at its current version.
     async fn record(&self, kind: &str, id: &str) -> Result<Option<Record>, StoreError>;

@@ -58,9 +58,20 @@ CREATE TABLE attestations (
     -- The subject's version that this statement made; unique, so that no two change one subject at once.
     version BIGINT NOT NULL,
     facts TEXT NOT NULL,
+    -- Keyed digest of a document that another subject could hold too.
+    document TEXT,
     UNIQUE (source, event),
     UNIQUE (subject, version)
 );
+CREATE INDEX attestations_by_document ON attestations (document) WHERE document IS NOT NULL;
+
+-- Attestations not yet compared with what else is held; a row goes when that is done.
+CREATE TABLE comparisons (
+    attestation TEXT NOT NULL PRIMARY KEY,
+    subject TEXT NOT NULL,
+    document TEXT
+);
+
 -- A subject's own version counts what is no attestation; both together are its version.
 CREATE VIEW subjects_now AS
 SELECT id, kind,

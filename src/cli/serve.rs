@@ -94,6 +94,9 @@ async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
 async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
         link_audit(&app).await;
+        if let Err(error) = app.compare_waiting().await {
+            tracing::error!(error = %error, "attestations wait to be compared");
+        }
     }
     link_audit(&app).await;
     Ok(())

@@ -8,6 +8,7 @@ use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use vouchsafe_core::definitions::Pack;
+use vouchsafe_core::facts::SourceKind;
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern};
 use vouchsafe_core::policy::{NamedSet, Policy};
 
@@ -168,6 +169,9 @@ impl App {
     ) -> ServiceResult<String> {
         if !name_ok(&source.name) {
             return Err(invalid("/name", "give a name of 1 to 200 characters"));
+        }
+        if matches!(source.kind, SourceKind::Service | SourceKind::Subject) {
+            return Err(invalid("/kind", "nobody else speaks for this service or for the subject itself"));
         }
         let id = self.id("src")?;
         let sealed = match (&source.vendor, &secrets) {

@@ -1,7 +1,8 @@
 //! Attestations in: from authenticated clients that may speak for a source, and marks on them.
 
 use super::{Actor, App, NETWORK_SOURCE, SELF_SOURCE, ServiceError, ServiceResult, invalid};
-use crate::storage::{Conflict, FeedRow, NewAttestation, OutboxRow, StoredMark, Write};
+use crate::intake::names::normalised_name;
+use crate::storage::{Comparison, Conflict, FeedRow, NewAttestation, OutboxRow, StoredMark, Write};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -78,6 +79,9 @@ pub(crate) struct Speaker {
     pub max_grade: Grade,
 }
 
+/// How the key of a document with a number begins; any other key is nobody else's.
+const NUMBERED: &str = "doc:";
+
 /// Kinds of statement that a kind of source can make.
 fn may_state(source: SourceKind, kind: Kind) -> bool {
     match source {
@@ -87,7 +91,7 @@ fn may_state(source: SourceKind, kind: Kind) -> bool {
         SourceKind::Employer | SourceKind::UnverifiedOrganisation => matches!(kind, Kind::Vouch | Kind::Directory),
         SourceKind::Network => kind == Kind::Observation,
         SourceKind::Subject => kind == Kind::Declaration,
-        SourceKind::Service => false,
+        SourceKind::Service => kind == Kind::CrossCheck,
     }
 }
 
@@ -142,9 +146,19 @@ impl App {
         let facts = self.facts(subject, speaker, submission, &lineage)?;
         let new = self.new_attestation(actor, subject.as_str(), &speaker.source, event, lineage, &facts)?;
         let id = new.id.clone();
+        let compare = new.compare.then(|| Comparison {
+            attestation: id.clone(),
+            subject: new.subject.clone(),
+            document: new.document.clone(),
+        });
         match self.store.record_attestation(new).await? {
             Ok(_) => {
                 self.index.invalidate(subject.as_str());
+                if let Some(compare) = compare
+                    && let Err(error) = self.compare(&compare).await
+                {
+                    tracing::warn!(error = %error, "an attestation waits to be compared");
+                }
                 metrics::counter!("vouchsafe_attestations_total", "kind" => facts.kind.as_str()).increment(1);
                 Ok(Delivery::Recorded(id))
             }
@@ -165,6 +179,7 @@ impl App {
         facts: &Facts,
     ) -> ServiceResult<NewAttestation> {
         let id = self.id("att")?;
+        let document = facts.document.starts_with(NUMBERED).then(|| facts.document.clone());
         let detail = json!({ "subject": subject, "source": source, "kind": facts.kind, "outcome": facts.outcome });
         Ok(NewAttestation {
             subject: subject.to_owned(),
@@ -174,6 +189,8 @@ impl App {
             checked_at_ms: facts.checked_at.millis(),
             recorded_at_ms: self.clock.now_ms(),
             facts: serde_json::to_string(facts).map_err(|_| ServiceError::Unreadable("facts".to_owned()))?,
+            compare: document.is_some() || facts.person.is_some(),
+            document,
             audit: self.audit(actor, "attestation.recorded", &id, &detail)?,
             outbox: Some(OutboxRow {
                 id: self.id("out")?,
@@ -230,7 +247,7 @@ impl App {
                     s.document_type.as_deref().unwrap_or("?"),
                     &normalised_number(number),
                 ];
-                format!("doc:{}", self.crypto.lineage_digest("document", &parts.join("/")))
+                format!("{NUMBERED}{}", self.crypto.lineage_digest("document", &parts.join("/")))
             }
             (None, Kind::Vouch | Kind::Directory) => format!("{}/{subject}", speaker.assessor),
             (None, Kind::Declaration) => format!("self:{subject}"),
@@ -238,16 +255,10 @@ impl App {
             (None, _) => format!("{}/{}", speaker.source, self.crypto.lineage_digest("lineage", lineage)),
         };
         let person = s.birth_date.as_ref().map(|birth| {
-            let normalised: String = s
-                .name
-                .iter()
-                .flat_map(|n| n.chars())
-                .filter(|c| c.is_alphanumeric())
-                .flat_map(char::to_lowercase)
-                .collect();
+            let name = s.name.as_deref().map(normalised_name).filter(|name| !name.is_empty());
             PersonKey {
                 birth: self.crypto.lineage_digest("birth", birth),
-                name: (!normalised.is_empty()).then(|| self.crypto.lineage_digest("name", &normalised)),
+                name: name.map(|name| self.crypto.lineage_digest("name", &name)),
             }
         });
         Ok(Facts {

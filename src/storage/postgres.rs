@@ -4,9 +4,9 @@ use super::batch::Queue;
 use super::reads::implement_store;
 use super::sql::Undo;
 use super::{
-    AuditEntry, AuditRecord, Change, FeedRow, Intent, NewAttestation, Quarantined, Record, Store, StoreError,
-    StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken, TimelineRow,
-    audit,
+    AuditEntry, AuditRecord, Change, Comparison, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
+    StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken,
+    TimelineRow, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;

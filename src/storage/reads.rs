@@ -154,6 +154,26 @@ macro_rules! implement_store {
                 Ok(Some((subject, attestations)))
             }
 
+            async fn comparisons(&self, limit: i64) -> Result<Vec<Comparison>, StoreError> {
+                let rows = sqlx::query_as::<$database, Comparison>(
+                    "SELECT attestation, subject, document FROM comparisons ORDER BY attestation LIMIT $1",
+                )
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn of_document(&self, document: &str) -> Result<Vec<String>, StoreError> {
+                let rows = sqlx::query_scalar::<$database, String>(
+                    "SELECT id FROM attestations WHERE document = $1 ORDER BY id DESC LIMIT 64",
+                )
+                .bind(document)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
             async fn attestation(&self, id: &str) -> Result<Option<StoredAttestation>, StoreError> {
                 let row = sqlx::query_as::<$database, StoredAttestation>(
                     "SELECT id, subject, source, event, lineage, recorded_at_ms, facts

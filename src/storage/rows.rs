@@ -13,6 +13,8 @@ struct AttestationRow<'a> {
     checked: i64,
     recorded: i64,
     facts: &'a str,
+    document: Option<&'a str>,
+    compare: bool,
     audit: AuditRow<'a>,
     outbox: Option<OutboxColumns<'a>>,
 }
@@ -109,6 +111,8 @@ pub(super) fn attestation(new: &NewAttestation) -> Result<String, StoreError> {
         checked: new.checked_at_ms,
         recorded: new.recorded_at_ms,
         facts: &new.facts,
+        document: new.document.as_deref(),
+        compare: new.compare,
         audit: (&new.audit).into(),
         outbox: new.outbox.as_ref().map(Into::into),
     })

@@ -60,6 +60,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Timeline { .. } => "timeline",
         Write::Mark(_) => "marks",
         Write::Quarantine(_) | Write::Release(_) => "quarantine",
+        Write::Compared(_) => "comparisons",
         Write::Spend { .. } => "spent_jtis",
         Write::RevokeToken { .. } => "tokens",
         Write::Key(_) => "keys",
@@ -113,6 +114,10 @@ macro_rules! implement_writes {
                     let done =
                         sqlx::query("DELETE FROM quarantine WHERE id = $1").bind(id).execute(&mut *conn).await?;
                     or_conflict(done.rows_affected(), Conflict::Stale("quarantine"))
+                }
+                Write::Compared(attestation) => {
+                    sqlx::query("DELETE FROM comparisons WHERE attestation = $1").bind(attestation).execute(conn).await?;
+                    Ok(())
                 }
                 Write::Spend { issuer, jti, expires_at_ms } => {
                     let done = sqlx::query(
@@ -478,8 +483,8 @@ macro_rules! implement_writes {
             }
             sqlx::query(
                 "INSERT INTO attestations
-                     (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, version, facts)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                     (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, version, facts, document)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             )
             .bind(&new.id)
             .bind(&new.subject)
@@ -490,8 +495,17 @@ macro_rules! implement_writes {
             .bind(new.recorded_at_ms)
             .bind(version + 1)
             .bind(&new.facts)
+            .bind(&new.document)
             .execute(&mut *conn)
             .await?;
+            if new.compare {
+                sqlx::query("INSERT INTO comparisons (attestation, subject, document) VALUES ($1, $2, $3)")
+                    .bind(&new.id)
+                    .bind(&new.subject)
+                    .bind(&new.document)
+                    .execute(&mut *conn)
+                    .await?;
+            }
             sqlx::query(
                 "INSERT INTO marks (attestation, kind, at_ms, from_start, said_by, reason)
                  SELECT old.id, 'superseded', new.recorded_at_ms, FALSE, new.id, 'superseded'

@@ -3,8 +3,9 @@
 use super::batch::Queue;
 use super::reads::implement_store;
 use super::{
-    AuditEntry, AuditRecord, Change, FeedRow, Intent, NewAttestation, Quarantined, Record, Store, StoreError,
-    StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken, TimelineRow,
+    AuditEntry, AuditRecord, Change, Comparison, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
+    StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken,
+    TimelineRow,
 };
 use async_trait::async_trait;
 use engine::{SqliteEngine, Task};

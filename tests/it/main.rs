@@ -13,6 +13,7 @@ mod architecture;
 mod binary;
 mod edge;
 mod onfido;
+mod persons;
 mod store_contract;
 mod stories;
 mod support;

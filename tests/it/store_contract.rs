@@ -113,6 +113,8 @@ fn attestation(id: &str, subject: &str, lineage: &str, checked_at_ms: i64) -> Ne
         checked_at_ms,
         recorded_at_ms: checked_at_ms + 1_000,
         facts: r#"{"note":"quote \" and ü"}"#.to_owned(),
+        document: None,
+        compare: false,
         audit: entry(id),
         outbox: None,
     }

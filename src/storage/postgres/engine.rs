@@ -16,7 +16,8 @@ const WRITE_ATTESTATIONS: &str = "
 WITH input AS (
     SELECT i.ordinal - 1 AS ordinal, i.e ->> 'id' AS id, i.e ->> 'subject' AS subject, i.e ->> 'source' AS source,
         i.e ->> 'event' AS event, i.e ->> 'lineage' AS lineage, (i.e ->> 'checked')::bigint AS checked,
-        (i.e ->> 'recorded')::bigint AS recorded, i.e ->> 'facts' AS facts, i.e -> 'audit' AS audit,
+        (i.e ->> 'recorded')::bigint AS recorded, i.e ->> 'facts' AS facts, i.e ->> 'document' AS document,
+        (i.e ->> 'compare')::boolean AS compare, i.e -> 'audit' AS audit,
         i.e -> 'outbox' AS outbox
     FROM json_array_elements($1::json) WITH ORDINALITY AS i (e, ordinal)
 ), fit AS (
@@ -26,8 +27,9 @@ WITH input AS (
         SELECT 1 FROM attestations AS a
         WHERE a.source = input.source AND a.lineage = input.lineage AND a.checked_at_ms >= input.checked)
 ), written AS (
-    INSERT INTO attestations (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, version, facts)
-    SELECT id, subject, source, event, lineage, checked, recorded, version, facts FROM fit ORDER BY ordinal
+    INSERT INTO attestations
+        (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, version, facts, document)
+    SELECT id, subject, source, event, lineage, checked, recorded, version, facts, document FROM fit ORDER BY ordinal
     ON CONFLICT DO NOTHING
     RETURNING id
 ), won AS (
@@ -39,6 +41,8 @@ WITH input AS (
     JOIN attestations AS old ON old.source = won.source AND old.lineage = won.lineage
         AND old.subject = won.subject AND old.checked_at_ms < won.checked
     WHERE NOT EXISTS (SELECT 1 FROM marks AS m WHERE m.attestation = old.id AND m.kind = 'superseded')
+), compared AS (
+    INSERT INTO comparisons (attestation, subject, document) SELECT id, subject, document FROM won WHERE compare
 ), fed AS (
     INSERT INTO feed (kind, key) SELECT 'subject', subject FROM won ORDER BY ordinal
 ), audited AS (

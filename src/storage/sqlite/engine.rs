@@ -15,7 +15,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 const STAGING: &str = "
 CREATE TEMP TABLE staged (
     ordinal INTEGER PRIMARY KEY, version INTEGER, id TEXT, subject TEXT, source TEXT, event TEXT, lineage TEXT,
-    checked INTEGER, recorded INTEGER, facts TEXT,
+    checked INTEGER, recorded INTEGER, facts TEXT, document TEXT, compare INTEGER,
     audit_id TEXT, audit_at INTEGER, actor TEXT, action TEXT, target TEXT, detail TEXT,
     outbox_id TEXT, topic TEXT, outbox_key TEXT, outbox_body TEXT
 );
@@ -36,6 +36,7 @@ DELETE FROM temp.staged;
 INSERT OR ROLLBACK INTO temp.staged
 SELECT e.key, s.version + 1, e.value ->> 'id', s.id, e.value ->> 'source', e.value ->> 'event',
     e.value ->> 'lineage', e.value ->> 'checked', e.value ->> 'recorded', e.value ->> 'facts',
+    e.value ->> 'document', e.value ->> 'compare',
     e.value ->> '$.audit.id', e.value ->> '$.audit.at', e.value ->> '$.audit.actor', e.value ->> '$.audit.action',
     e.value ->> '$.audit.target', e.value ->> '$.audit.detail',
     e.value ->> '$.outbox.id', e.value ->> '$.outbox.topic', e.value ->> '$.outbox.key', e.value ->> '$.outbox.body'
@@ -50,8 +51,10 @@ WHERE s.id = e.value ->> 'subject' AND s.state = 'active'
         WHERE a.source = e.value ->> 'source' AND a.lineage = e.value ->> 'lineage'
             AND a.checked_at_ms >= e.value ->> 'checked');
 INSERT OR ROLLBACK INTO main.attestations
-    (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, version, facts)
-SELECT id, subject, source, event, lineage, checked, recorded, version, facts FROM temp.staged;
+    (id, subject, source, event, lineage, checked_at_ms, recorded_at_ms, version, facts, document)
+SELECT id, subject, source, event, lineage, checked, recorded, version, facts, document FROM temp.staged;
+INSERT OR ROLLBACK INTO main.comparisons (attestation, subject, document)
+SELECT id, subject, document FROM temp.staged WHERE compare;
 INSERT OR ROLLBACK INTO main.marks (attestation, kind, at_ms, from_start, said_by, reason)
 SELECT old.id, 'superseded', b.recorded, FALSE, b.id, 'superseded'
 FROM temp.staged AS b

@@ -1,0 +1,152 @@
+//! What this service sees by comparing what it holds: one document of two subjects, two people on one subject.
+//!
+//! The row that asks for a comparison is written in the commit of the attestation and goes when the comparison is done,
+//! so a crash between the two delays a comparison and never loses one. Each finding has a delivery id of its own:
+//! comparing twice records it once.
+
+use super::ingest::{Delivery, Speaker, Submission};
+use super::{Actor, App, SERVICE_SOURCE, ServiceError, ServiceResult};
+use crate::storage::{Change, Comparison, Write};
+use std::collections::BTreeSet;
+use vouchsafe_core::facts::{Facts, Grade, Kind, MarkKind, Outcome, PersonKey, SourceKind};
+use vouchsafe_core::ids::SubjectId;
+use vouchsafe_core::second::DAY;
+
+/// How long a finding weighs unless somebody settles it.
+const ENDS_AFTER: i64 = 730 * DAY;
+
+/// Comparisons of one round of the job.
+const ROUND: i64 = 100;
+
+/// A document check that can be held against somebody: it passed. A failed one says nothing about who holds the
+/// document, or a thief could put its owner under review by trying it.
+struct Holder {
+    subject: String,
+    matched_face: bool,
+}
+
+fn holder(subject: &str, facts: &Facts) -> Option<Holder> {
+    let matched_face = facts.codes.contains("face_match");
+    (facts.outcome == Outcome::Approved).then(|| Holder { subject: subject.to_owned(), matched_face })
+}
+
+impl App {
+    /// Compares what was left waiting; called now and then.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written; what waits goes on waiting.
+    pub async fn compare_waiting(&self) -> ServiceResult<usize> {
+        let waiting = self.store.comparisons(ROUND).await?;
+        for comparison in &waiting {
+            self.compare(comparison).await?;
+        }
+        Ok(waiting.len())
+    }
+
+    /// Compares one attestation with what else is held and records what is found.
+    pub(crate) async fn compare(&self, waiting: &Comparison) -> ServiceResult<()> {
+        self.compare_people(waiting).await?;
+        if let Some(document) = &waiting.document {
+            self.compare_holders(waiting, document).await?;
+        }
+        let writes = vec![Write::Compared(waiting.attestation.clone())];
+        // Bookkeeping, no change of state: what was found carries its own audit entry.
+        let change = Change { writes, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+        let _ = self.store.commit(change).await?;
+        Ok(())
+    }
+
+    /// Two birth dates are two people; one birth date under two names is told.
+    async fn compare_people(&self, waiting: &Comparison) -> ServiceResult<()> {
+        let Some(facts) = self.load_facts(&waiting.subject).await? else { return Ok(()) };
+        let standing: Vec<(&str, &PersonKey)> = facts
+            .attestations
+            .iter()
+            .filter(|attestation| attestation.facts.outcome == Outcome::Approved)
+            .filter(|attestation| !attestation.marks.iter().any(|mark| mark.kind != MarkKind::Resolved))
+            .filter_map(|attestation| Some((attestation.id.as_str(), attestation.facts.person.as_ref()?)))
+            .collect();
+        let Some((_, ours)) = standing.iter().find(|(id, _)| *id == waiting.attestation) else { return Ok(()) };
+        if let Some((_, other)) = standing.iter().find(|(_, person)| person.birth != ours.birth) {
+            let mut births = [ours.birth.as_str(), other.birth.as_str()];
+            births.sort_unstable();
+            return self.found(&facts.subject, "person.mismatch", &births.join("/")).await;
+        }
+        let differs = |other: &PersonKey| matches!((&other.name, &ours.name), (Some(a), Some(b)) if a != b);
+        if standing.iter().any(|(_, person)| differs(person)) {
+            return self.found(&facts.subject, "person.name_differs", &ours.birth).await;
+        }
+        Ok(())
+    }
+
+    /// A document on two subjects: shared, or one person with two accounts when both matched the face.
+    async fn compare_holders(&self, waiting: &Comparison, document: &str) -> ServiceResult<()> {
+        let mut ours = None;
+        let mut others: Vec<Holder> = Vec::new();
+        for id in self.store.of_document(document).await? {
+            let Some(row) = self.store.attestation(&id).await? else { continue };
+            if row.marks.iter().any(|mark| mark.kind != "resolved") {
+                continue;
+            }
+            let unreadable = |_| ServiceError::Unreadable(format!("attestation {id}"));
+            let facts: Facts = serde_json::from_str(&row.facts).map_err(unreadable)?;
+            let Some(holder) = holder(&row.subject, &facts) else { continue };
+            if id == waiting.attestation {
+                ours = Some(holder);
+            } else if row.subject != waiting.subject {
+                others.push(holder);
+            }
+        }
+        let Some(ours) = ours else { return Ok(()) };
+        for other in others {
+            let code = if ours.matched_face && other.matched_face { "subject.duplicate" } else { "document.shared" };
+            for subject in [&ours.subject, &other.subject] {
+                let subject = SubjectId::parse(subject).map_err(|_| ServiceError::Unreadable("subject".to_owned()))?;
+                self.found(&subject, code, document).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn found(&self, subject: &SubjectId, code: &str, about: &str) -> ServiceResult<()> {
+        let weighs = matches!(code, "document.shared" | "person.mismatch");
+        let now = self.clock.now();
+        let speaker = Speaker {
+            source: SERVICE_SOURCE.to_owned(),
+            kind: SourceKind::Service,
+            assessor: "service".to_owned(),
+            max_grade: Grade::Weak,
+        };
+        let submission = Submission {
+            source: SERVICE_SOURCE.to_owned(),
+            event: format!("{code}:{subject}:{about}"),
+            lineage: None,
+            kind: Kind::CrossCheck,
+            grade: Some(Grade::Weak),
+            outcome: if weighs { Outcome::Declined } else { Outcome::Approved },
+            codes: BTreeSet::from([code.to_owned()]),
+            document_type: None,
+            issuing_country: None,
+            document_number: None,
+            statement: None,
+            basis: None,
+            doubt: None,
+            birth_date: None,
+            name: None,
+            fact_date: None,
+            checked_at: Some(now),
+            ends_at: Some(now.plus(ENDS_AFTER)),
+        };
+        // The futures of recording and comparing contain each other.
+        let recorded = Box::pin(self.record(&Actor::system(), subject, &speaker, submission)).await;
+        match recorded {
+            Ok(Delivery::Recorded(_)) => {
+                metrics::counter!("vouchsafe_cross_checks_total", "code" => code.to_owned()).increment(1);
+                Ok(())
+            }
+            // Found before; or the subject was erased meanwhile.
+            Ok(_) | Err(ServiceError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
