@@ -144,7 +144,9 @@ pub struct App {
     /// The one outgoing client.
     pub outgoing: reqwest::Client,
     /// Bounds parallel password hashing.
-    pub(crate) hashing: tokio::sync::Semaphore,
+    pub(crate) hashing: Arc<tokio::sync::Semaphore>,
+    /// One reload at a time: of two that overlap, the one that began earlier must not be swapped in last.
+    pub(crate) reloading: tokio::sync::Mutex<()>,
     /// Tokens whose signature was verified, by hash of the whole token.
     pub(crate) verified: moka::future::Cache<[u8; 32], Arc<crate::token::Verified>>,
     /// Tokens revoked and not expired.
@@ -193,7 +195,8 @@ impl App {
             index: Index::new(INDEX_BYTES),
             geoip: ArcSwap::from_pointee(geoip),
             outgoing,
-            hashing: tokio::sync::Semaphore::new(2),
+            hashing: Arc::new(tokio::sync::Semaphore::new(2)),
+            reloading: tokio::sync::Mutex::default(),
             verified: moka::future::Cache::new(200_000),
             revoked: RwLock::default(),
             recorded: moka::future::Cache::new(200_000),
@@ -273,10 +276,12 @@ impl App {
     /// When the store cannot be read; the feed's age then grows.
     pub async fn poll_feed(&self) -> ServiceResult<usize> {
         let mut cursor = self.cursor.lock().await;
+        // The picture is as old as the read, however long following it takes.
+        let begun = self.clock.now_ms();
         let (rows, next) = self.store.feed(&cursor).await?;
         self.follow(&rows).await?;
         *cursor = next;
-        self.polled_at_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+        self.polled_at_ms.store(begun, Ordering::Relaxed);
         Ok(rows.len())
     }
 
@@ -302,6 +307,7 @@ impl App {
     }
 
     async fn load_keys(&self) -> ServiceResult<()> {
+        let _alone = self.reloading.lock().await;
         let mut keys = Vec::new();
         for stored in self.store.keys().await? {
             keys.push(SigningKey::from_stored(&stored, &self.crypto)?);

@@ -55,7 +55,7 @@ pub struct NewSource {
     /// For people.
     #[arg(long)]
     name: String,
-    /// `registry`, `document_vendor`, `reviewer`, `employer`, `network`.
+    /// `registry`, `document_vendor` or `reviewer`.
     #[arg(long)]
     kind: String,
     /// Highest grade a client may claim for it.

@@ -209,6 +209,13 @@ pub async fn create_client(
     Checked(new): Checked<NewClient>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("admin")?;
+    // One administrator who could make two approvers would be two people.
+    if new.scopes.contains("directives:approve") {
+        return Err(Problem::invalid().field(
+            "/scopes",
+            "`directives:approve` is given on the host only: `vouchsafe client create --scope directives:approve`",
+        ));
+    }
     let actor = Actor::client(&caller.id);
     let created =
         edge.app.create_client(&actor, &new.name, &new.owner, new.scopes, new.sources, new.organisation).await?;

@@ -42,14 +42,15 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     }
 }
 
-/// The address the request came from, behind configured proxies only.
-fn address(edge: &Edge, headers: &HeaderMap, peer: IpAddr) -> Option<IpAddr> {
+/// The address the caller's request came from, as a configured proxy wrote it. The peer of this connection is the
+/// gateway: its own address is never the caller's, and without a word about the caller nothing is known.
+fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[ipnet::IpNet]) -> Option<IpAddr> {
     let mut forwarded = Vec::new();
     for value in headers.get_all("x-forwarded-for") {
         // Bytes that are no text are no evidence.
         forwarded.push(value.to_str().ok()?);
     }
-    client_address(peer, &forwarded, &edge.trusted_proxies)
+    client_address(peer, &forwarded, trusted).filter(|address| *address != peer.to_canonical())
 }
 
 /// May this caller pass to the resource? 200 with empty body, 401, 403 (or 451), 503 when it cannot know.
@@ -74,7 +75,7 @@ pub async fn check(
         (None, Some(token)) => Credential::Token(token),
         (None, None) => Credential::None,
     };
-    let address = address(&edge, &headers, peer.ip());
+    let address = address(&headers, peer.ip(), &edge.trusted_proxies);
     match edge.app.check(&gateway, credential, &resource, address).await {
         Ok(Verdict::Admit(passed)) => {
             metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "admit").increment(1);
@@ -104,5 +105,24 @@ pub async fn check(
             metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "unavailable").increment(1);
             answer(StatusCode::SERVICE_UNAVAILABLE, &[(header::RETRY_AFTER, "2")])
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_is_never_taken_for_the_caller() {
+        let (peer, caller) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([198, 51, 100, 7]));
+        let trusted = [ipnet::IpNet::from(peer)];
+        let mut headers = HeaderMap::new();
+        assert_eq!(address(&headers, peer, &[]), None);
+        assert_eq!(address(&headers, peer, &trusted), None);
+        headers.insert("x-forwarded-for", HeaderValue::from_static("198.51.100.7"));
+        assert_eq!(address(&headers, peer, &[]), None, "an untrusted gateway's word counts nothing");
+        assert_eq!(address(&headers, peer, &trusted), Some(caller));
+        headers.insert("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
+        assert_eq!(address(&headers, peer, &trusted), None);
     }
 }

@@ -79,11 +79,14 @@ impl App {
         let id = self.id("cli")?;
         let secret = new_secret()?;
         let to_hash = secret.clone();
-        let permit = self.hashing.acquire().await.map_err(|_| ServiceError::Unavailable("hashing"))?;
-        let hashed = tokio::task::spawn_blocking(move || hash_secret(&to_hash))
-            .await
-            .map_err(|_| ServiceError::Unavailable("hashing"))?;
-        drop(permit);
+        let permit = self.hashing_permit().await?;
+        let hashed = tokio::task::spawn_blocking(move || {
+            // Held by the work itself: a caller that goes away does not make room for the next.
+            let _permit = permit;
+            hash_secret(&to_hash)
+        })
+        .await
+        .map_err(|_| ServiceError::Unavailable("hashing"))?;
         let detail = json!({ "scopes": scopes, "sources": sources, "owner": owner });
         let client = Client {
             name: name.to_owned(),
@@ -170,8 +173,11 @@ impl App {
         if !name_ok(&source.name) {
             return Err(invalid("/name", "give a name of 1 to 200 characters"));
         }
-        if matches!(source.kind, SourceKind::Service | SourceKind::Subject) {
-            return Err(invalid("/kind", "nobody else speaks for this service or for the subject itself"));
+        if !matches!(source.kind, SourceKind::Registry | SourceKind::DocumentVendor | SourceKind::Reviewer) {
+            return Err(invalid(
+                "/kind",
+                "a source is a registry, a document_vendor or a reviewer; organisations, networks and subjects speak by their own paths",
+            ));
         }
         let id = self.id("src")?;
         let sealed = match (&source.vendor, &secrets) {

@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// Life of an access token, in seconds.
 pub const ACCESS_TTL_SECS: i64 = 600;
 
+/// How long a request waits for its turn to hash a secret.
+const HASHING_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// An authenticated API client.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -63,11 +66,14 @@ impl App {
         let client = self.world.load().clients.get(client_id).cloned();
         let hash = client.as_ref().map_or_else(|| NO_CLIENT.to_owned(), |client| client.secret_hash.clone());
         let secret = secret.to_owned();
-        let permit = self.hashing.acquire().await.map_err(|_| ServiceError::Unavailable("hashing"))?;
-        let matches = tokio::task::spawn_blocking(move || secret_matches(&secret, &hash))
-            .await
-            .map_err(|_| ServiceError::Unavailable("hashing"))?;
-        drop(permit);
+        let permit = self.hashing_permit().await?;
+        let matches = tokio::task::spawn_blocking(move || {
+            // Held by the work itself: a caller that goes away does not make room for the next.
+            let _permit = permit;
+            secret_matches(&secret, &hash)
+        })
+        .await
+        .map_err(|_| ServiceError::Unavailable("hashing"))?;
         let client = client.filter(|client| matches && !client.disabled).ok_or(ServiceError::Unauthenticated)?;
         let scopes: BTreeSet<String> = match wanted {
             Some(text) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
@@ -85,6 +91,15 @@ impl App {
         let keys = self.keys.load();
         let key = keys.signer(Purpose::Access, Algorithm::Es256).ok_or(ServiceError::Unavailable("key"))?;
         Ok(AccessToken { token: key.sign("at+jwt", &claims)?, scopes })
+    }
+
+    /// Room for one password hash; whoever waits too long is told to come back.
+    pub(crate) async fn hashing_permit(&self) -> ServiceResult<tokio::sync::OwnedSemaphorePermit> {
+        let busy = ServiceError::Unavailable("hashing");
+        match tokio::time::timeout(HASHING_PATIENCE, Arc::clone(&self.hashing).acquire_owned()).await {
+            Ok(permit) => permit.map_err(|_| busy),
+            Err(_) => Err(busy),
+        }
     }
 
     /// A token of ours, its signature checked once and then remembered by the hash of the whole token.

@@ -9,8 +9,20 @@ use std::collections::BTreeSet;
 use vouchsafe_core::ids::ResourceId;
 use vouchsafe_core::timeline::{Action, Directive, Entry, state_at};
 
+/// The scope of those who approve.
+const APPROVE: &str = "directives:approve";
+
+/// A person's name, however it was typed.
+fn person(owner: &str) -> String {
+    owner.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+fn same_person(a: &str, b: &str) -> bool {
+    person(a) == person(b)
+}
+
 impl App {
-    /// Proposes a directive; a proposer who may approve has approved by proposing.
+    /// Proposes a directive. What tightens acts at once; a proposer who may approve has approved the rest by proposing.
     ///
     /// # Errors
     /// `Invalid` when an action names something unknown or would leave a resource without a policy; `Conflict` when the id is taken.
@@ -24,14 +36,7 @@ impl App {
         let state =
             DirectiveState { directive, approvals: Vec::new(), tightening_applied: false, loosening_applied: false };
         let detail = json!({ "actions": state.directive.actions, "authority": state.directive.authority });
-        let id = state.directive.id.clone();
-        let approves = caller.scopes.contains("directives:approve");
-        if approves {
-            self.advance(caller, state, 0, "directive.proposed", detail).await
-        } else {
-            self.create_record(&Actor::client(&caller.id), "directive", &id, &state, None, detail).await?;
-            Ok(state)
-        }
+        self.advance(caller, state, 0, "directive.proposed", detail).await
     }
 
     /// Approves a directive.
@@ -42,7 +47,11 @@ impl App {
         let record = self.store.record("directive", id).await?.ok_or(ServiceError::NotFound("directive"))?;
         let state: DirectiveState = serde_json::from_str(&record.body)
             .map_err(|_| ServiceError::Unreadable(format!("record directive/{id}")))?;
-        if state.approvals.iter().any(|approval| approval.client == caller.id || approval.owner == caller.owner) {
+        if state
+            .approvals
+            .iter()
+            .any(|approval| approval.client == caller.id || same_person(&approval.owner, &caller.owner))
+        {
             return Err(ServiceError::Forbidden("second_person"));
         }
         self.check_actions(&state.directive)?;
@@ -59,9 +68,18 @@ impl App {
         detail: serde_json::Value,
     ) -> ServiceResult<DirectiveState> {
         let now = self.clock.now();
-        state.approvals.push(Approval { client: caller.id.clone(), owner: caller.owner.clone(), at: now });
-        let owners: BTreeSet<&String> = state.approvals.iter().map(|approval| &approval.owner).collect();
-        let clients: BTreeSet<&String> = state.approvals.iter().map(|approval| &approval.client).collect();
+        if caller.scopes.contains(APPROVE) {
+            state.approvals.push(Approval { client: caller.id.clone(), owner: caller.owner.clone(), at: now });
+        }
+        let world = self.world.load_full();
+        // A client that was disabled or lost the scope since speaks no more.
+        let standing = |approval: &&Approval| {
+            approval.client == caller.id
+                || world.clients.get(&approval.client).is_some_and(|c| !c.disabled && c.scopes.contains(APPROVE))
+        };
+        let counted: Vec<&Approval> = state.approvals.iter().filter(standing).collect();
+        let owners: BTreeSet<String> = counted.iter().map(|approval| person(&approval.owner)).collect();
+        let clients: BTreeSet<&String> = counted.iter().map(|approval| &approval.client).collect();
         let two_people = owners.len() >= 2 && clients.len() >= 2;
         let id = state.directive.id.clone();
         // An order's past instant is kept in its text; it acts from its approval, never on what was answered before.

@@ -35,6 +35,7 @@ impl App {
         resource: &ResourceId,
         at: Second,
     ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
+        self.check_feed_age()?;
         let now = self.clock.now();
         if at > now {
             return Err(super::invalid("/at", "lies ahead"));
@@ -95,7 +96,11 @@ impl App {
             serde_json::from_str(&rules).map_err(|_| ServiceError::Unreadable(stored.rules_digest.clone()))?;
         let at = Second::from_millis(stored.at_ms);
         let rules = Rules::from_body(body, at);
-        let facts = self.load_facts(&stored.subject).await?.ok_or(ServiceError::NotFound("decision"))?;
+        let mut facts = self.load_facts(&stored.subject).await?.ok_or(ServiceError::NotFound("decision"))?;
+        // Instants are whole seconds: what arrived later in the same second was not looked at.
+        let used: Vec<String> =
+            serde_json::from_str(&stored.attestations).map_err(|_| ServiceError::Unreadable(stored.id.clone()))?;
+        facts.attestations.retain(|attestation| used.iter().any(|id| id == attestation.id.as_str()));
         let decision = decide(&rules, &facts, at);
         if decision.id == stored.id { Ok(decision) } else { Err(ServiceError::Unreadable(stored.id)) }
     }

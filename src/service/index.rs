@@ -39,6 +39,8 @@ struct Entry {
 struct HeldDecision {
     generation: u64,
     rules: String,
+    /// First instant at which it has to be computed again.
+    until: Option<Second>,
     decision: Arc<Decision>,
 }
 
@@ -130,13 +132,17 @@ impl Index {
             && held.generation == self.current(subject.as_str())
             && held.rules == rules.digest
             && held.decision.at <= now
-            && held.decision.valid_until().is_none_or(|until| now < until)
+            && held.until.is_none_or(|until| now < until)
         {
             return Ok(Some(Arc::clone(&held.decision)));
         }
         let (Some(facts), generation) = self.facts_and_generation(subject, load).await? else { return Ok(None) };
         let decision = Arc::new(decide(rules, &facts, now));
-        let held = HeldDecision { generation, rules: rules.digest.clone(), decision: Arc::clone(&decision) };
+        // SECURITY: what another replica's clock wrote a moment ahead of ours is in the facts already and not yet in the
+        // decision; no commit will say again that it counts.
+        let ahead = facts.attestations.iter().flat_map(|a| a.marks.iter().map(|mark| mark.at).chain([a.recorded_at]));
+        let until = ahead.filter(|at| *at > now).chain(decision.valid_until()).min();
+        let held = HeldDecision { generation, rules: rules.digest.clone(), until, decision: Arc::clone(&decision) };
         self.decisions.insert(key, Arc::new(held));
         Ok(Some(decision))
     }

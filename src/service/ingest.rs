@@ -227,6 +227,13 @@ impl App {
         if s.issuing_country.as_deref().is_some_and(|country| !country_ok(country)) {
             return Err(invalid("/document/issuing_country", "must be ISO 3166-1 alpha-3 in capitals"));
         }
+        let code_ok = |code: &String| {
+            (1..=64).contains(&code.len())
+                && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b))
+        };
+        if s.codes.len() > 32 || !s.codes.iter().all(code_ok) {
+            return Err(invalid("/codes", "at most 32 codes of 1 to 64 of `a-z 0-9 _ . -`"));
+        }
         self.check_statement(speaker.kind, s.kind, s.statement.as_ref())?;
         let grade = match (speaker.kind, s.kind, &s.statement) {
             (SourceKind::Subject, ..) => Grade::SelfDeclared,
@@ -323,8 +330,10 @@ impl App {
             (_, Some(Statement::Network { .. })) if source != SourceKind::Network => {
                 fail("only the network database observes")
             }
-            (_, Some(Statement::Employment { organisation, .. })) => {
-                if vouchsafe_core::ids::OrganisationId::parse(organisation).is_err() {
+            (_, Some(Statement::Employment { organisation, relation, .. })) => {
+                if relation.as_ref().is_some_and(|relation| relation.len() > 64) {
+                    fail("relation is longer than 64 bytes")
+                } else if vouchsafe_core::ids::OrganisationId::parse(organisation).is_err() {
                     fail("names no organisation")
                 } else {
                     Ok(())

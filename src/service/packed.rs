@@ -12,6 +12,9 @@ use vouchsafe_core::ids::{AttestationId, SubjectId};
 /// Most shapes kept; an attestation of any further shape is packed whole, so that odd input cannot fill the memory.
 const MAX_SHAPES: usize = 65_536;
 
+/// Longest shape kept, as JSON.
+const MAX_SHAPE_BYTES: usize = 1024;
+
 /// Shortest run of hexadecimal digits worth keeping as bytes.
 const MIN_HEX: usize = 16;
 
@@ -23,6 +26,8 @@ const HAS_NAME: u8 = 16;
 /// The person is the one of the attestation before.
 const SAME_PERSON: u8 = 32;
 const HAS_MARKS: u8 = 64;
+/// The assessor ends with an id of its own: the subject's, in its own words.
+const OWN_ASSESSOR: u8 = 128;
 
 /// The facts of one subject.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +48,7 @@ struct Known {
 impl Shapes {
     /// The number of `shape`; `None` when there are too many.
     fn number(&self, shape: Attestation) -> Option<u32> {
-        let text = serde_json::to_string(&shape).ok()?;
+        let text = serde_json::to_string(&shape).ok().filter(|text| text.len() <= MAX_SHAPE_BYTES)?;
         if let Some(number) = self.known.read().unwrap_or_else(PoisonError::into_inner).by_text.get(&text) {
             return Some(*number);
         }
@@ -63,9 +68,11 @@ impl Shapes {
     }
 }
 
-/// An attestation without what is its own, and the digest that its document ends with.
-fn shape_of(attestation: &Attestation) -> Option<(Attestation, &str)> {
+/// An attestation without what is its own, the digest that its document ends with, and the id that its assessor does.
+fn shape_of(attestation: &Attestation) -> Option<(Attestation, &str, &str)> {
     let (stem, digest) = split_hex(&attestation.facts.document);
+    let assessor = attestation.facts.assessor.as_str();
+    let (assessor, own) = if assessor.starts_with("self:") { split_hex(assessor) } else { (assessor, "") };
     let mut shape = attestation.clone();
     shape.id = AttestationId::parse("att_0").ok()?;
     shape.recorded_at = Second::from_epoch(0);
@@ -76,7 +83,8 @@ fn shape_of(attestation: &Attestation) -> Option<(Attestation, &str)> {
     shape.facts.doubt = None;
     shape.facts.person = None;
     stem.clone_into(&mut shape.facts.document);
-    Some((shape, digest))
+    assessor.clone_into(&mut shape.facts.assessor);
+    Some((shape, digest, own))
 }
 
 /// A text and the longest even run of lower-case hexadecimal digits that it ends with.
@@ -94,8 +102,9 @@ impl Packed {
         let mut recorded = 0_i64;
         let mut person = None;
         for attestation in &facts.attestations {
-            let shape = shape_of(attestation).and_then(|(shape, digest)| Some((shapes.number(shape)?, digest)));
-            let Some((shape, digest)) = shape else {
+            let shape =
+                shape_of(attestation).and_then(|(shape, digest, own)| Some((shapes.number(shape)?, digest, own)));
+            let Some((shape, digest, own)) = shape else {
                 out.whole(attestation);
                 continue;
             };
@@ -110,6 +119,7 @@ impl Packed {
                 (facts.person.as_ref().is_some_and(|person| person.name.is_some()), HAS_NAME),
                 (same, SAME_PERSON),
                 (!attestation.marks.is_empty(), HAS_MARKS),
+                (!own.is_empty(), OWN_ASSESSOR),
             ];
             out.0.push(flags.iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag));
             out.text(attestation.id.as_str().strip_prefix("att_").unwrap_or_default());
@@ -126,6 +136,9 @@ impl Packed {
                 out.0.extend_from_slice(&doubt.to_bits().to_le_bytes());
             }
             out.text(digest);
+            if !own.is_empty() {
+                out.text(own);
+            }
             if let Some(person) = facts.person.as_ref().filter(|_| !same) {
                 out.text(&person.birth);
                 if let Some(name) = &person.name {
@@ -176,6 +189,9 @@ impl Packed {
                 facts.doubt = Some(f64::from_bits(u64::from_le_bytes(*rest.take(8)?.first_chunk()?)));
             }
             facts.document.push_str(&rest.text()?);
+            if has(OWN_ASSESSOR) {
+                facts.assessor.push_str(&rest.text()?);
+            }
             if has(HAS_PERSON) && !has(SAME_PERSON) {
                 let birth = rest.text()?;
                 let name = if has(HAS_NAME) { Some(rest.text()?) } else { None };
@@ -354,7 +370,7 @@ mod tests {
             id in prop_oneof!["[0-9a-f]{32}", "[a-z0-9-]{1,64}"], recorded_at in instant(), checked_at in instant(),
             fact_date in proptest::option::of(instant()), ends_at in proptest::option::of(instant()),
             doubt in proptest::option::of(0.01..1.0_f64), person in any_person(),
-            document in "[a-z:/]{0,8}[0-9a-f]{0,70}", codes in proptest::collection::btree_set("[a-z_]{1,8}", 0..3),
+            document in "[a-z:/]{0,8}[0-9a-f]{0,70}", assessor in "(self:)?[a-z_]{0,6}[0-9a-f]{0,40}", codes in proptest::collection::btree_set("[a-z_]{1,8}", 0..3),
             marks in proptest::collection::vec((instant(), 0..3_u8, any::<bool>()), 0..4),
         ) -> Attestation {
             let mut made = attestation(1, &document);
@@ -366,7 +382,7 @@ mod tests {
             }).collect();
             let facts = &mut made.facts;
             (facts.checked_at, facts.fact_date, facts.ends_at) = (checked_at, fact_date, ends_at);
-            (facts.doubt, facts.person, facts.codes) = (doubt, person, codes);
+            (facts.doubt, facts.person, facts.codes, facts.assessor) = (doubt, person, codes, assessor);
             made
         }
     }

@@ -32,7 +32,7 @@ impl App {
         let world = self.world.load();
         let organisation = world.organisations.get(id)?;
         let speaker = Speaker {
-            source: format!("src_{}", id.trim_start_matches("org_")),
+            source: format!("src_org-{}", id.strip_prefix("org_").unwrap_or(id)),
             kind: if organisation.verified { SourceKind::Employer } else { SourceKind::UnverifiedOrganisation },
             assessor: id.to_owned(),
             max_grade: Grade::Strong,

@@ -252,6 +252,7 @@ impl App {
 
     /// Loads the snapshot and swaps it in.
     pub(crate) async fn reload_world(&self) -> ServiceResult<()> {
+        let _alone = self.reloading.lock().await;
         async fn all<T: DeserializeOwned>(app: &App, kind: &str) -> ServiceResult<Vec<(String, T)>> {
             app.all_records(kind).await?.iter().map(|record| Ok((record.id.clone(), parse(record)?))).collect()
         }

@@ -1,9 +1,10 @@
 //! The edge itself: authentication, scopes, problems, OAuth errors, OpenAPI.
 
-use crate::app::{TestApp, answer, on_both};
+use crate::app::{START_MS, TestApp, answer, on_both};
 use crate::support::Database;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use vouchsafe::storage::{Change, FeedRow, StoredMark, Write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_v1_route_asks_for_a_token_and_its_scope() {
@@ -115,6 +116,104 @@ async fn a_picture_older_than_ten_seconds_decides_nothing() {
         assert_eq!(t.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
         t.app.poll_feed().await.unwrap();
         assert_eq!(t.get("/readyz").await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_that_another_clock_dated_ahead_is_obeyed_when_its_instant_comes() {
+    let story = async |database: Database| {
+        let t = TestApp::start(&database).await;
+        t.activate("restricted-us-persons").await;
+        let sources = t.sources().await;
+        let subject = t.eligible_subject(&sources, "ada").await;
+        let store = database.store().await;
+        let (_, held) = store.load_subject(&subject).await.unwrap().unwrap();
+        let mark = |attestation: &str| {
+            Write::Mark(StoredMark {
+                attestation: attestation.to_owned(),
+                kind: "revoked".to_owned(),
+                at_ms: START_MS + 3_000,
+                from_start: false,
+                by: "elsewhere".to_owned(),
+                reason: "r".to_owned(),
+            })
+        };
+        let writes = held.iter().map(|attestation| mark(&attestation.id)).collect();
+        let feed = vec![FeedRow { kind: "subject".to_owned(), key: subject.clone() }];
+        store.commit(Change { writes, audit: Vec::new(), feed, outbox: Vec::new() }).await.unwrap().unwrap();
+        t.app.poll_feed().await.unwrap();
+        assert_eq!(t.eligibility(&subject, "restricted.api").await["status"], "eligible");
+        t.clock.advance(3);
+        assert_eq!(t.eligibility(&subject, "restricted.api").await["status"], "insufficient");
+    };
+    story(Database::sqlite()).await;
+    if let Some(postgres) = Database::postgres().await {
+        story(postgres).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_propose_shuts_at_once_and_opens_nothing() {
+    on_both(async |t: TestApp| {
+        t.activate("restricted-us-persons").await;
+        let sources = t.sources().await;
+        let subject = t.eligible_subject(&sources, "ada").await;
+        let proposer = t.client("Pia", &["directives:propose"], &[], None).await;
+        let order = |id: &str, action: serde_json::Value| {
+            json!({ "id": id, "authority": "a", "citation": "c", "actions": [action] })
+        };
+        let freeze = order("shut", json!({ "freeze": "restricted.api" }));
+        let frozen = t.send(&proposer, Method::POST, "/v1/directives", Some(freeze)).await;
+        assert_eq!(frozen.status, StatusCode::CREATED, "{}", frozen.body);
+        assert_eq!(t.eligibility(&subject, "restricted.api").await["status"], "ineligible");
+        let lift = order("open", json!({ "lift": { "directive": "shut" } }));
+        let proposed = t.send(&proposer, Method::POST, "/v1/directives", Some(lift)).await;
+        assert_eq!(proposed.status, StatusCode::CREATED, "{}", proposed.body);
+        // One approver beside a proposer who may not approve is one person.
+        let approver = t.client("Lee", &["directives:approve"], &[], None).await;
+        let approved = t.send(&approver, Method::POST, "/v1/directives/open/approve", None).await;
+        assert_eq!(approved.status, StatusCode::OK, "{}", approved.body);
+        assert_eq!(t.eligibility(&subject, "restricted.api").await["status"], "ineligible");
+        // Nor are two spellings of a name two people.
+        let again = t.client(" LEE ", &["directives:approve"], &[], None).await;
+        let refused = t.send(&again, Method::POST, "/v1/directives/open/approve", None).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.body);
+        let second = t.client("Max", &["directives:approve"], &[], None).await;
+        t.send(&second, Method::POST, "/v1/directives/open/approve", None).await;
+        assert_eq!(t.eligibility(&subject, "restricted.api").await["status"], "eligible");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_makes_no_approvers_by_http() {
+    on_both(async |t: TestApp| {
+        let new = json!({ "name": "n", "owner": "Somebody", "scopes": ["directives:approve"] });
+        let refused = t.post("/v1/clients", new).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.body);
+        for kind in ["employer", "network", "subject", "service"] {
+            let refused = t.post("/v1/sources", json!({ "name": "n", "kind": kind })).await;
+            assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{kind}: {}", refused.body);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_decision_stays_readable_when_more_arrives_in_its_second() {
+    on_both(async |t: TestApp| {
+        t.activate("restricted-us-persons").await;
+        t.audience("edge").await;
+        let sources = t.sources().await;
+        let subject = t.eligible_subject(&sources, "ada").await;
+        t.token(&subject, "restricted.api", "edge").await;
+        let decision = t.eligibility(&subject, "restricted.api").await["id"].as_str().unwrap().to_owned();
+        let more = crate::app::asylee_record(&sources);
+        assert_eq!(t.attest(&sources, &subject, more).await.status, StatusCode::CREATED);
+        assert_ne!(t.eligibility(&subject, "restricted.api").await["id"], decision.as_str());
+        let read = t.get(&format!("/v1/decisions/{decision}")).await;
+        assert_eq!((read.status, &read.body["id"]), (StatusCode::OK, &json!(decision)), "{}", read.body);
     })
     .await;
 }
