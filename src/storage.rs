@@ -104,6 +104,15 @@ pub struct OutboxRow {
     pub body: String,
 }
 
+/// What a decision was made of: a token is recorded only while both are still so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Basis {
+    /// The subject's version.
+    pub version: i64,
+    /// The last `seq` of the timeline, 0 for none.
+    pub timeline: i64,
+}
+
 /// The hot intent: one authenticated statement about one subject.
 #[derive(Debug, Clone)]
 pub struct NewAttestation {
@@ -461,11 +470,14 @@ pub trait Store: Send + Sync + 'static {
     /// new id). Conflicts: `DuplicateEvent`, `NoSuchSubject`, `Overtaken` (same source and lineage, newer or equal
     /// `checked_at_ms` present). Returns the subject's new version.
     async fn record_attestation(&self, new: NewAttestation) -> Intent<i64>;
-    /// Records an issued token with its decision and rules; group commit as above. `Exists("tokens")` on a taken jti.
+    /// Records an issued token with its decision and rules; group commit as above. `Exists("tokens")` on a taken jti,
+    /// `Stale("subjects")` when anything was said of the subject, or ordered, since `basis`: what is committed before
+    /// the token is obeyed by it.
     async fn record_token(
         &self,
         token: StoredToken,
         decision: StoredDecision,
+        basis: Basis,
         rules: Arc<str>,
         audit: AuditEntry,
     ) -> Intent<()>;

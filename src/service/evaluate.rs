@@ -1,7 +1,7 @@
 //! The question itself: may this subject use this resource?
 
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::storage::{StoredDecision, Write};
+use crate::storage::{Basis, StoredDecision, Write};
 use serde_json::json;
 use std::sync::Arc;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
@@ -18,11 +18,24 @@ impl App {
         subject: &SubjectId,
         resource: &ResourceId,
     ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
+        let (decision, rules, _) = self.eligibility_on(subject, resource).await?;
+        Ok((decision, rules))
+    }
+
+    /// The decision now, its rules, and what both were made of.
+    pub(crate) async fn eligibility_on(
+        &self,
+        subject: &SubjectId,
+        resource: &ResourceId,
+    ) -> ServiceResult<(Arc<Decision>, Arc<Rules>, Basis)> {
         self.check_feed_age()?;
         let now = self.clock.now();
-        let rules = self.world.load().rules(resource, now)?;
-        let decision = self.index.decision(subject, &rules, now, || self.load_facts(subject.as_str())).await?;
-        Ok((decision.ok_or(ServiceError::NotFound("subject"))?, rules))
+        let world = self.world.load_full();
+        let rules = world.rules(resource, now)?;
+        let found = self.index.decision(subject, &rules, now, || self.load_versioned(subject.as_str())).await?;
+        let (decision, version) = found.ok_or(ServiceError::NotFound("subject"))?;
+        let timeline = world.timeline.iter().map(|entry| entry.seq).max().unwrap_or(0);
+        Ok((decision, rules, Basis { version, timeline }))
     }
 
     /// The decision at an earlier instant, by what was known then.
@@ -43,7 +56,7 @@ impl App {
         let world = self.world.load();
         let rules = Rules::compile(&world.library, &world.timeline, resource, at)
             .map_err(|error| ServiceError::Unreadable(error.to_string()))?;
-        let facts = self.index.facts(subject, || self.load_facts(subject.as_str())).await?;
+        let facts = self.index.facts(subject, || self.load_versioned(subject.as_str())).await?;
         let facts = facts.ok_or(ServiceError::NotFound("subject"))?;
         Ok((Arc::new(decide(&rules, &facts, at)), Arc::new(rules)))
     }

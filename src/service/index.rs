@@ -25,8 +25,8 @@ const DECISIONS: u64 = 20_000;
 
 /// What is held under a key.
 enum Held {
-    /// A subject's facts; `None` for a subject that does not exist or was erased.
-    Facts(Option<Packed>),
+    /// A subject's facts and the version they make; `None` for a subject that does not exist or was erased.
+    Facts(Option<(Packed, i64)>),
     /// The subject behind a link; `None` for a link that does not exist.
     Link(Option<String>),
 }
@@ -38,6 +38,7 @@ struct Entry {
 
 struct HeldDecision {
     generation: u64,
+    version: i64,
     rules: String,
     /// First instant at which it has to be computed again.
     until: Option<Second>,
@@ -61,7 +62,7 @@ impl std::fmt::Debug for Index {
 
 fn weight(key: &str, entry: &Entry) -> u32 {
     let held = match &entry.held {
-        Held::Facts(packed) => packed.as_ref().map_or(0, Packed::len),
+        Held::Facts(packed) => packed.as_ref().map_or(0, |(packed, _)| packed.len()),
         Held::Link(subject) => subject.as_ref().map_or(0, String::len),
     };
     u32::try_from(key.len() + held + OVERHEAD).unwrap_or(u32::MAX)
@@ -106,13 +107,13 @@ impl Index {
     pub async fn facts<F, Fut>(&self, subject: &SubjectId, load: F) -> ServiceResult<Option<SubjectFacts>>
     where
         F: Fn() -> Fut,
-        Fut: Future<Output = ServiceResult<Option<SubjectFacts>>>,
+        Fut: Future<Output = ServiceResult<Option<(SubjectFacts, i64)>>>,
     {
-        Ok(self.facts_and_generation(subject, load).await?.0)
+        Ok(self.versioned(subject, load).await?.0.map(|(facts, _)| facts))
     }
 
     /// The decision at `now`, computed once until one of its instants passes or an input changes; `None` for a subject
-    /// that does not exist.
+    /// that does not exist. With it comes the version of the subject that it was made of.
     ///
     /// # Errors
     /// As [`Index::facts`].
@@ -122,10 +123,10 @@ impl Index {
         rules: &Rules,
         now: Second,
         load: F,
-    ) -> ServiceResult<Option<Arc<Decision>>>
+    ) -> ServiceResult<Option<(Arc<Decision>, i64)>>
     where
         F: Fn() -> Fut,
-        Fut: Future<Output = ServiceResult<Option<SubjectFacts>>>,
+        Fut: Future<Output = ServiceResult<Option<(SubjectFacts, i64)>>>,
     {
         let key = (subject.as_str().to_owned(), rules.body.resource.as_str().to_owned());
         if let Some(held) = self.decisions.get(&key)
@@ -134,17 +135,18 @@ impl Index {
             && held.decision.at <= now
             && held.until.is_none_or(|until| now < until)
         {
-            return Ok(Some(Arc::clone(&held.decision)));
+            return Ok(Some((Arc::clone(&held.decision), held.version)));
         }
-        let (Some(facts), generation) = self.facts_and_generation(subject, load).await? else { return Ok(None) };
+        let (Some((facts, version)), generation) = self.versioned(subject, load).await? else { return Ok(None) };
         let decision = Arc::new(decide(rules, &facts, now));
         // SECURITY: what another replica's clock wrote a moment ahead of ours is in the facts already and not yet in the
         // decision; no commit will say again that it counts.
         let ahead = facts.attestations.iter().flat_map(|a| a.marks.iter().map(|mark| mark.at).chain([a.recorded_at]));
         let until = ahead.filter(|at| *at > now).chain(decision.valid_until()).min();
-        let held = HeldDecision { generation, rules: rules.digest.clone(), until, decision: Arc::clone(&decision) };
+        let held =
+            HeldDecision { generation, version, rules: rules.digest.clone(), until, decision: Arc::clone(&decision) };
         self.decisions.insert(key, Arc::new(held));
-        Ok(Some(decision))
+        Ok(Some((decision, version)))
     }
 
     /// The subject behind a link.
@@ -163,21 +165,22 @@ impl Index {
         }
     }
 
-    async fn facts_and_generation<F, Fut>(
-        &self,
-        subject: &SubjectId,
-        load: F,
-    ) -> ServiceResult<(Option<SubjectFacts>, u64)>
+    async fn versioned<F, Fut>(&self, subject: &SubjectId, load: F) -> ServiceResult<(Option<(SubjectFacts, i64)>, u64)>
     where
         F: Fn() -> Fut,
-        Fut: Future<Output = ServiceResult<Option<SubjectFacts>>>,
+        Fut: Future<Output = ServiceResult<Option<(SubjectFacts, i64)>>>,
     {
-        let pack = || async { Ok(Held::Facts(load().await?.map(|facts| Packed::pack(&facts, &self.shapes)))) };
+        let pack = || async {
+            let loaded = load().await?;
+            Ok(Held::Facts(loaded.map(|(facts, version)| (Packed::pack(&facts, &self.shapes), version))))
+        };
         let entry = self.get(subject.as_str(), pack).await?;
         let unreadable = || ServiceError::Unreadable("index".to_owned());
         let facts = match &entry.held {
             Held::Facts(None) => None,
-            Held::Facts(Some(packed)) => Some(packed.unpack(subject, &self.shapes).ok_or_else(unreadable)?),
+            Held::Facts(Some((packed, version))) => {
+                Some((packed.unpack(subject, &self.shapes).ok_or_else(unreadable)?, *version))
+            }
             Held::Link(_) => return Err(unreadable()),
         };
         Ok((facts, entry.generation))

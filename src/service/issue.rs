@@ -1,12 +1,16 @@
 //! Eligibility tokens: issue, introspect, revoke.
 
+use super::world::Audience;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::storage::{FeedRow, StoredToken, Write};
+use crate::storage::{Conflict, FeedRow, StoredToken, Write};
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vouchsafe_core::Status;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
+
+/// How often a token is tried whose subject or rules change under it.
+const TRIES: usize = 5;
 
 /// A token as given to its client.
 #[derive(Debug)]
@@ -44,7 +48,30 @@ impl App {
         if !audience.resources.iter().any(|pattern| pattern.covers(resource)) {
             return Err(invalid("/resource", "is not one of the audience's resources"));
         }
-        let (decision, rules) = self.eligibility(subject, resource).await?;
+        for _ in 0..TRIES {
+            match self.issue_once(actor, client, subject, resource, audience_id, &audience).await? {
+                Some(issued) => return Ok(issued),
+                // Something was said or ordered meanwhile: look again.
+                None => {
+                    self.poll_feed().await?;
+                    self.index.invalidate(subject.as_str());
+                }
+            }
+        }
+        Err(ServiceError::Unavailable("decision"))
+    }
+
+    /// `None` when what the decision was made of changed before the token was recorded.
+    async fn issue_once(
+        &self,
+        actor: &Actor,
+        client: &str,
+        subject: &SubjectId,
+        resource: &ResourceId,
+        audience_id: &str,
+        audience: &Audience,
+    ) -> ServiceResult<Option<Issued>> {
+        let (decision, rules, basis) = self.eligibility_on(subject, resource).await?;
         let (Status::Eligible, Some(valid_until)) = (decision.status, decision.expires_at) else {
             self.record_decision(actor, &decision, &rules).await?;
             return Err(ServiceError::NotEligible(Box::new((*decision).clone())));
@@ -90,13 +117,14 @@ impl App {
             json!({ "subject": subject, "audience": audience_id, "resource": resource, "decision": decision.id });
         let audit = self.audit(actor, "token.issued", &jti, &detail)?;
         let row = Self::stored_decision(&decision);
-        self.store
-            .record_token(stored, row, Arc::from(rules.canonical.as_str()), audit)
-            .await?
-            .map_err(|_| ServiceError::Conflict("token"))?;
+        match self.store.record_token(stored, row, basis, Arc::from(rules.canonical.as_str()), audit).await? {
+            Ok(()) => {}
+            Err(Conflict::Stale(_)) => return Ok(None),
+            Err(_) => return Err(ServiceError::Conflict("token")),
+        }
         self.recorded.insert(decision.id.clone(), ()).await;
         metrics::counter!("vouchsafe_tokens_issued_total").increment(1);
-        Ok(Issued { token, jti, expires_in: exp.since(now), decision: decision.id.clone() })
+        Ok(Some(Issued { token, jti, expires_in: exp.since(now), decision: decision.id.clone() }))
     }
 
     /// What an eligibility token is worth now (RFC 7662). Anything wrong is exactly `{"active":false}`.

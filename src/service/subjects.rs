@@ -219,6 +219,11 @@ impl App {
 
     /// The subject's facts, read from the store.
     pub(crate) async fn load_facts(&self, id: &str) -> ServiceResult<Option<SubjectFacts>> {
+        Ok(self.load_versioned(id).await?.map(|(facts, _)| facts))
+    }
+
+    /// The subject's facts and the version they make.
+    pub(crate) async fn load_versioned(&self, id: &str) -> ServiceResult<Option<(SubjectFacts, i64)>> {
         let Some((subject, rows)) = self.store.load_subject(id).await? else { return Ok(None) };
         if subject.state != "active" {
             return Ok(None);
@@ -250,8 +255,9 @@ impl App {
                 })
             })
             .collect::<ServiceResult<_>>()?;
+        let version = subject.version;
         let subject = SubjectId::parse(&subject.id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
-        Ok(Some(SubjectFacts { subject, attestations }))
+        Ok(Some((SubjectFacts { subject, attestations }, version)))
     }
 }
 

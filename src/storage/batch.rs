@@ -3,7 +3,7 @@
 //! Submitters serialise their own row; the task joins the rows into one JSON parameter and makes one call per
 //! batch. A reply is sent only after the commit.
 
-use super::{AuditEntry, Conflict, Intent, NewAttestation, StoreError, StoredDecision, StoredToken, rows};
+use super::{AuditEntry, Basis, Conflict, Intent, NewAttestation, StoreError, StoredDecision, StoredToken, rows};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -121,11 +121,12 @@ impl<T: Send + 'static> Queue<T> {
         &self,
         token: &StoredToken,
         decision: &StoredDecision,
+        basis: Basis,
         rules: Arc<str>,
         audit: &AuditEntry,
     ) -> Intent<()> {
         let taken = key(("jti", &token.jti, ""));
-        let element = rows::token(token, decision, audit)?;
+        let element = rows::token(token, decision, basis, audit)?;
         let rules = Some((decision.rules_digest.clone(), rules));
         let answer = self.row(Kind::Token, [taken; 3], element, rules).await?;
         Ok(answer.map(|_| ()))
@@ -341,10 +342,11 @@ impl Conflict {
     }
 
     /// The conflict of a token that was not written.
-    pub(super) fn of_token(taken: bool, subject: bool) -> Option<Self> {
-        match (taken, subject) {
-            (true, _) => Some(Self::Exists("tokens")),
-            (_, false) => Some(Self::NoSuchSubject),
+    pub(super) fn of_token(taken: bool, subject: bool, fresh: bool) -> Option<Self> {
+        match (taken, subject, fresh) {
+            (true, ..) => Some(Self::Exists("tokens")),
+            (_, false, _) => Some(Self::NoSuchSubject),
+            (.., false) => Some(Self::Stale("subjects")),
             _ => None,
         }
     }

@@ -22,10 +22,11 @@ macro_rules! implement_store {
                 &self,
                 token: StoredToken,
                 decision: StoredDecision,
+                basis: Basis,
                 rules: Arc<str>,
                 audit: AuditEntry,
             ) -> Intent<()> {
-                self.queue.token(&token, &decision, rules, &audit).await
+                self.queue.token(&token, &decision, basis, rules, &audit).await
             }
 
             async fn commit(&self, change: Change) -> Intent<()> {

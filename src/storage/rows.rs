@@ -1,6 +1,6 @@
 //! The JSON form in which a submitter hands its row to the batcher; the SQL of the batches reads these names.
 
-use super::{AuditEntry, NewAttestation, OutboxRow, StoreError, StoredDecision, StoredToken};
+use super::{AuditEntry, Basis, NewAttestation, OutboxRow, StoreError, StoredDecision, StoredToken};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -48,6 +48,8 @@ struct TokenRow<'a> {
     issued: i64,
     expires: i64,
     revoked: Option<i64>,
+    version: i64,
+    timeline: i64,
     d: DecisionRow<'a>,
     audit: AuditRow<'a>,
 }
@@ -119,7 +121,12 @@ pub(super) fn attestation(new: &NewAttestation) -> Result<String, StoreError> {
 }
 
 /// Row of [`super::Store::record_token`]; the rules travel beside it.
-pub(super) fn token(token: &StoredToken, decision: &StoredDecision, audit: &AuditEntry) -> Result<String, StoreError> {
+pub(super) fn token(
+    token: &StoredToken,
+    decision: &StoredDecision,
+    basis: Basis,
+    audit: &AuditEntry,
+) -> Result<String, StoreError> {
     element(&TokenRow {
         jti: &token.jti,
         subject: &token.subject,
@@ -130,6 +137,8 @@ pub(super) fn token(token: &StoredToken, decision: &StoredDecision, audit: &Audi
         issued: token.issued_at_ms,
         expires: token.expires_at_ms,
         revoked: token.revoked_at_ms,
+        version: basis.version,
+        timeline: basis.timeline,
         d: decision.into(),
         audit: audit.into(),
     })

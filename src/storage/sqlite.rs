@@ -3,7 +3,7 @@
 use super::batch::Queue;
 use super::reads::implement_store;
 use super::{
-    AuditEntry, AuditRecord, Change, Comparison, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
+    AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
     StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken,
     TimelineRow,
 };

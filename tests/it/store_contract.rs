@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use vouchsafe::storage::{
-    self, AuditEntry, AuditRecord, Change, Conflict, FeedRow, NewAttestation, OutboxRow, Quarantined, Record, Store,
-    StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken, Write, audit_hash,
+    self, AuditEntry, AuditRecord, Basis, Change, Conflict, FeedRow, NewAttestation, OutboxRow, Quarantined, Record,
+    Store, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken, Write, audit_hash,
 };
 
 /// Runs every function on both databases.
@@ -63,6 +63,7 @@ contract!(
     decision_recorded_again_changes_nothing,
     token_is_recorded_once_with_decision_and_rules,
     token_for_an_erased_subject_is_refused,
+    token_of_a_subject_or_rules_that_changed_is_refused,
     revocation_keeps_its_first_instant,
     keys_are_unique_and_newest_first,
     feed_from_now_is_empty,
@@ -137,6 +138,9 @@ fn decision(id: &str, subject: &str) -> StoredDecision {
         attestations: r#"["att_1"]"#.to_owned(),
     }
 }
+
+/// A subject that nothing was said of, and no order.
+const BASIS: Basis = Basis { version: 1, timeline: 0 };
 
 fn token(jti: &str, subject: &str) -> StoredToken {
     StoredToken {
@@ -772,7 +776,7 @@ async fn token_is_recorded_once_with_decision_and_rules(database: &Database) {
             let subject = format!("sub_{}", n % 4);
             let token = token(&format!("jti_{}", n % 32), &subject);
             let decision = decision(&token.decision, &subject);
-            store.record_token(token, decision, "rules".into(), entry(&n.to_string())).await.unwrap()
+            store.record_token(token, decision, BASIS, "rules".into(), entry(&n.to_string())).await.unwrap()
         });
     }
     let answers = tasks.join_all().await;
@@ -787,8 +791,30 @@ async fn token_is_recorded_once_with_decision_and_rules(database: &Database) {
 
     let other = StoredDecision { rules_digest: "new".to_owned(), ..decision("dec_new", "sub_1") };
     let late = StoredToken { decision: "dec_new".to_owned(), ..token("jti_late", "sub_1") };
-    assert_eq!(store.record_token(late, other, "new rules".into(), entry("late")).await.unwrap(), Ok(()));
+    assert_eq!(store.record_token(late, other, BASIS, "new rules".into(), entry("late")).await.unwrap(), Ok(()));
     assert_eq!(store.rules("new").await.unwrap().as_deref(), Some("new rules"));
+}
+
+async fn token_of_a_subject_or_rules_that_changed_is_refused(database: &Database) {
+    let store = database.store().await;
+    add_subject(&store, "sub_1").await;
+    let issue = |jti: &str, basis: Basis| {
+        let token = token(jti, "sub_1");
+        let decision = decision(&token.decision, "sub_1");
+        store.record_token(token, decision, basis, "rules".into(), entry(jti))
+    };
+    assert_eq!(issue("a", BASIS).await.unwrap(), Ok(()));
+    store.record_attestation(attestation("1", "sub_1", "lin", 100)).await.unwrap().unwrap();
+    let stale = Err(Conflict::Stale("subjects"));
+    assert_eq!(issue("b", BASIS).await.unwrap(), stale);
+    let after = Basis { version: 2, ..BASIS };
+    assert_eq!(issue("b", after).await.unwrap(), Ok(()));
+    let order = Write::Timeline { directive: "d".to_owned(), from_ms: 0, action: "{}".to_owned() };
+    store.commit(change("o", vec![order])).await.unwrap().unwrap();
+    assert_eq!(issue("c", after).await.unwrap(), stale);
+    let timeline = store.timeline().await.unwrap().last().unwrap().seq;
+    assert_eq!(issue("c", Basis { timeline, ..after }).await.unwrap(), Ok(()));
+    assert_eq!(store.token("c").await.unwrap().unwrap().jti, "c");
 }
 
 async fn token_for_an_erased_subject_is_refused(database: &Database) {
@@ -798,7 +824,7 @@ async fn token_for_an_erased_subject_is_refused(database: &Database) {
     let issue = |subject: &str| {
         let token = token("jti", subject);
         let decision = decision(&token.decision, subject);
-        store.record_token(token, decision, "rules".into(), entry("t"))
+        store.record_token(token, decision, BASIS, "rules".into(), entry("t"))
     };
     assert_eq!(issue("sub_1").await.unwrap(), Err(Conflict::NoSuchSubject));
     assert_eq!(issue("sub_2").await.unwrap(), Err(Conflict::NoSuchSubject));
@@ -814,7 +840,7 @@ async fn revocation_keeps_its_first_instant(database: &Database) {
     for jti in ["a", "b", "c"] {
         let token = token(jti, "sub_1");
         let decision = decision(&token.decision, "sub_1");
-        assert_eq!(store.record_token(token, decision, "rules".into(), entry(jti)).await.unwrap(), Ok(()));
+        assert_eq!(store.record_token(token, decision, BASIS, "rules".into(), entry(jti)).await.unwrap(), Ok(()));
     }
     let revoke = |jti: &str, at_ms| change("r", vec![Write::RevokeToken { jti: jti.to_owned(), at_ms }]);
     assert_eq!(store.commit(revoke("absent", 12)).await.unwrap(), Err(Conflict::Stale("tokens")));
@@ -1121,7 +1147,7 @@ async fn postgres_erasure_in_flight_is_awaited() {
                 }
                 let token = token("jti", &id);
                 let decision = decision(&token.decision, &id);
-                store.record_token(token, decision, "rules".into(), entry("t")).await.unwrap()
+                store.record_token(token, decision, BASIS, "rules".into(), entry("t")).await.unwrap()
             }
         });
         blocked().await;

@@ -67,18 +67,24 @@ SELECT i.ordinal - 1,
     EXISTS (SELECT 1 FROM attestations AS a WHERE a.id = i.e ->> 'id')
 FROM json_array_elements($1::json) WITH ORDINALITY AS i (e, ordinal)";
 
-/// `FOR SHARE` waits for a change of the subject in flight (an erasure) and then judges its outcome.
+/// Before the statement that reads them: no order can be added until the commit, and changes of the subjects that are
+/// in flight are waited for. The statement after these takes a new snapshot and so judges their outcome.
+const HOLD_TIMELINE: &str = "LOCK TABLE timeline IN SHARE MODE";
+const HOLD_SUBJECTS: &str = "
+SELECT id FROM subjects
+WHERE id IN (SELECT e ->> 'subject' FROM json_array_elements($1::json -> 'rows') AS e)
+ORDER BY id FOR SHARE";
+
 const WRITE_TOKENS: &str = "
 WITH input AS (
     SELECT i.ordinal - 1 AS ordinal, i.e, i.e -> 'd' AS d, i.e -> 'audit' AS audit
     FROM json_array_elements($1::json -> 'rows') WITH ORDINALITY AS i (e, ordinal)
-), active AS (
-    SELECT id FROM subjects
-    WHERE id IN (SELECT e ->> 'subject' FROM input) AND state = 'active'
-    ORDER BY id FOR SHARE
 ), fit AS (
-    SELECT input.* FROM input JOIN active ON active.id = input.e ->> 'subject'
-    WHERE NOT EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = input.e ->> 'jti')
+    SELECT input.* FROM input
+    JOIN subjects_now AS s ON s.id = input.e ->> 'subject' AND s.state = 'active'
+        AND s.version = (input.e ->> 'version')::bigint
+    WHERE (input.e ->> 'timeline')::bigint = (SELECT COALESCE(MAX(seq), 0) FROM timeline)
+        AND NOT EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = input.e ->> 'jti')
 ), ruled AS (
     INSERT INTO rules (digest, body)
     SELECT key, value FROM json_each_text($1::json -> 'rules')
@@ -112,7 +118,10 @@ SELECT ordinal, 0::bigint FROM won";
 const EXPLAIN_TOKENS: &str = "
 SELECT i.ordinal - 1,
     EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = i.e ->> 'jti'),
-    EXISTS (SELECT 1 FROM subjects AS s WHERE s.id = i.e ->> 'subject' AND s.state = 'active')
+    EXISTS (SELECT 1 FROM subjects AS s WHERE s.id = i.e ->> 'subject' AND s.state = 'active'),
+    EXISTS (SELECT 1 FROM subjects_now AS s
+     WHERE s.id = i.e ->> 'subject' AND s.version = (i.e ->> 'version')::bigint)
+        AND (i.e ->> 'timeline')::bigint = (SELECT COALESCE(MAX(seq), 0) FROM timeline)
 FROM json_array_elements($1::json) WITH ORDINALITY AS i (e, ordinal)";
 
 /// Reads why a row was not written.
@@ -136,7 +145,14 @@ impl Engine for PostgresEngine {
                 transaction.commit().await?;
                 Ok(won)
             }
-            Kind::Token => sqlx::query_as(WRITE_TOKENS).bind(json).fetch_all(&self.pool).await,
+            Kind::Token => {
+                let mut transaction = self.pool.begin().await?;
+                sqlx::query(HOLD_TIMELINE).execute(&mut *transaction).await?;
+                sqlx::query(HOLD_SUBJECTS).bind(json).execute(&mut *transaction).await?;
+                let won = sqlx::query_as(WRITE_TOKENS).bind(json).fetch_all(&mut *transaction).await?;
+                transaction.commit().await?;
+                Ok(won)
+            }
         }
     }
 
@@ -145,7 +161,9 @@ impl Engine for PostgresEngine {
             Kind::Attestation => (EXPLAIN_ATTESTATIONS, |row| {
                 Ok(Conflict::of_attestation(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))
             }),
-            Kind::Token => (EXPLAIN_TOKENS, |row| Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?))),
+            Kind::Token => {
+                (EXPLAIN_TOKENS, |row| Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)))
+            }
         };
         let rows = sqlx::query(sql).bind(json).fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, read(row)?))).collect()

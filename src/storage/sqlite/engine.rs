@@ -94,8 +94,9 @@ SELECT e.key, e.value ->> 'jti', s.id, e.value ->> 'audience', e.value ->> 'reso
     e.value ->> '$.audit.id', e.value ->> '$.audit.at', e.value ->> '$.audit.actor', e.value ->> '$.audit.action',
     e.value ->> '$.audit.target', e.value ->> '$.audit.detail'
 FROM jsonb_each(?1, '$.rows') AS e
-CROSS JOIN main.subjects AS s
-WHERE s.id = e.value ->> 'subject' AND s.state = 'active'
+CROSS JOIN main.subjects_now AS s
+WHERE s.id = e.value ->> 'subject' AND s.state = 'active' AND s.version = e.value ->> 'version'
+    AND e.value ->> 'timeline' = (SELECT COALESCE(MAX(seq), 0) FROM main.timeline)
     AND NOT EXISTS (SELECT 1 FROM main.tokens AS t WHERE t.jti = e.value ->> 'jti');
 INSERT INTO main.rules (digest, body)
 SELECT e.key, e.value FROM json_each(?1, '$.rules') AS e
@@ -117,7 +118,9 @@ COMMIT";
 const EXPLAIN_TOKENS: &str = "
 SELECT e.key,
     EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = e.value ->> 'jti'),
-    EXISTS (SELECT 1 FROM subjects AS s WHERE s.id = e.value ->> 'subject' AND s.state = 'active')
+    EXISTS (SELECT 1 FROM subjects AS s WHERE s.id = e.value ->> 'subject' AND s.state = 'active'),
+    EXISTS (SELECT 1 FROM subjects_now AS s WHERE s.id = e.value ->> 'subject' AND s.version = e.value ->> 'version')
+        AND e.value ->> 'timeline' = (SELECT COALESCE(MAX(seq), 0) FROM timeline)
 FROM jsonb_each(?1) AS e";
 
 /// Reads why a row was not written.
@@ -273,7 +276,9 @@ impl Engine for SqliteEngine {
             Kind::Attestation => (EXPLAIN_ATTESTATIONS, |row| {
                 Ok(Conflict::of_attestation(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))
             }),
-            Kind::Token => (EXPLAIN_TOKENS, |row| Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?))),
+            Kind::Token => {
+                (EXPLAIN_TOKENS, |row| Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)))
+            }
         };
         let rows = sqlx::query(sql).bind(json.to_owned()).fetch_all(&mut self.conn).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, read(row)?))).collect()
