@@ -4,8 +4,9 @@ use super::ingest::{Delivery, Speaker, Submission};
 use super::world::{Vendor, VendorSecrets};
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::intake::CheckResult;
-use crate::intake::onfido::{self, Notice, OnfidoConfig};
+use crate::intake::native::{Account, Native, Notice};
 use crate::storage::{Conflict, FeedRow, Quarantined, StoredMark, Write};
+use reqwest::header::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -82,6 +83,18 @@ impl Waiting {
     }
 }
 
+/// A vendor and our account with it, from stored settings.
+fn account(vendor: Vendor, secrets: VendorSecrets) -> ServiceResult<(Native, Account)> {
+    let native = Native::parse(&vendor.name).ok_or_else(|| ServiceError::Unreadable("vendor name".to_owned()))?;
+    let account = Account {
+        webhook_tokens: secrets.webhook_tokens.into_iter().map(SecretString::from).collect(),
+        api_token: SecretString::from(secrets.api_token),
+        base_url: reqwest::Url::parse(&vendor.base_url).map_err(|_| ServiceError::Unreadable("base_url".to_owned()))?,
+        production: vendor.production,
+    };
+    Ok((native, account))
+}
+
 impl App {
     fn vendor(&self, source: &str) -> ServiceResult<(Speaker, Vendor, VendorSecrets)> {
         let world = self.world.load();
@@ -101,27 +114,21 @@ impl App {
         Ok((speaker, vendor.clone(), secrets))
     }
 
-    /// Takes a vendor's webhook.
+    /// Takes a vendor's webhook: its headers as they came, of which each vendor reads its own.
     ///
     /// # Errors
     /// `Intake` for a delivery that is refused (nothing changes); `Unavailable` when the vendor cannot be asked, so that it delivers again.
-    pub async fn webhook(&self, source: &str, signature: Option<&str>, body: &[u8]) -> ServiceResult<Vec<Delivery>> {
+    pub async fn webhook(&self, source: &str, headers: &HeaderMap, body: &[u8]) -> ServiceResult<Vec<Delivery>> {
         let (speaker, vendor, secrets) = self.vendor(source)?;
-        let config = OnfidoConfig {
-            webhook_tokens: secrets.webhook_tokens.into_iter().map(SecretString::from).collect(),
-            api_token: SecretString::from(secrets.api_token),
-            base_url: reqwest::Url::parse(&vendor.base_url)
-                .map_err(|_| ServiceError::Unreadable("base_url".to_owned()))?,
-            production: vendor.production,
-        };
-        onfido::verify(&config, signature, body)?;
-        let (target, reopened) = match onfido::interpret_notice(body)? {
+        let (native, account) = account(vendor, secrets)?;
+        native.verify(&account, headers, body, self.clock.now())?;
+        let (target, reopened) = match native.interpret(&account, body)? {
             Notice::Fetch(target) => (target, None),
             Notice::Reopened { lineage_prefix, target, .. } => (target, Some(lineage_prefix)),
             Notice::Ignored { .. } => return Ok(vec![Delivery::Ignored]),
         };
-        let results = onfido::fetch(&self.outgoing, &config, &target).await?;
-        // SECURITY: a notice's signature covers no time, so an old "reopened" can come again. Only a check that is open now takes
+        let results = target.fetch(&self.outgoing, &account).await?;
+        // SECURITY: not every signature covers a time, so an old "reopened" can come again. Only a check that is open now takes
         // its earlier results back.
         if let (Some(prefix), Some(open)) = (reopened, results.iter().find(|r| r.outcome == Outcome::Pending)) {
             // While nobody is bound to the session, the open result waits behind the earlier ones and supersedes them.
