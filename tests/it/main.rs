@@ -15,5 +15,6 @@ mod edge;
 mod onfido;
 mod store_contract;
 mod stories;
+mod stripe;
 mod support;
 mod vouches;
