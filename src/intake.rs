@@ -9,12 +9,15 @@ use std::collections::BTreeSet;
 use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Grade, Outcome};
 
+mod api;
 pub mod client_address;
 pub mod countries;
 pub mod geoip;
 pub mod names;
+pub mod native;
 pub mod onfido;
 pub mod signature;
+pub mod stripe;
 pub mod vouch;
 
 /// Why something from outside was not accepted. The texts never contain any of its content.
@@ -57,9 +60,9 @@ pub enum IntakeError {
 pub struct CheckResult {
     /// Stable delivery id: the same finding fetched twice has the same one.
     pub event: String,
-    /// Check and report; a later result of the same lineage supersedes.
+    /// One examination of one document; a later result of the same lineage supersedes.
     pub lineage: String,
-    /// The vendor's applicant, which we bound to a subject.
+    /// What we bound to a subject: Onfido's applicant, Stripe's verification session.
     pub session: String,
     /// When the vendor decided, as far as it says.
     pub decided_at: Second,

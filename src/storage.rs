@@ -498,6 +498,8 @@ pub trait Store: Send + Sync + 'static {
     async fn session_subject(&self, source: &str, session: &str) -> Result<Option<String>, StoreError>;
     /// Quarantined deliveries of one session, oldest first.
     async fn quarantined(&self, source: &str, session: &str) -> Result<Vec<Quarantined>, StoreError>;
+    /// (source, session, subject) of bound sessions that something is still quarantined for.
+    async fn bound_quarantine(&self, limit: i64) -> Result<Vec<(String, String, String)>, StoreError>;
 
     /// The subject and all its attestations with their marks, in id order, read in one snapshot.
     async fn load_subject(&self, id: &str) -> Result<Option<(StoredSubject, Vec<StoredAttestation>)>, StoreError>;

@@ -64,7 +64,7 @@ pub struct NewSource {
     /// Corporate group that judges.
     #[arg(long)]
     assessor: Option<String>,
-    /// Native vendor: `onfido`.
+    /// Native vendor: `onfido`, `stripe`.
     #[arg(long, requires = "base_url", requires = "secrets_file")]
     vendor: Option<String>,
     /// The vendor's API origin.

@@ -97,6 +97,9 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
         if let Err(error) = app.compare_waiting().await {
             tracing::error!(error = %error, "attestations wait to be compared");
         }
+        if let Err(error) = app.release_waiting().await {
+            tracing::error!(error = %error, "results of bound sessions wait to be attached");
+        }
     }
     link_audit(&app).await;
     Ok(())

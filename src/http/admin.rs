@@ -74,16 +74,16 @@ pub struct NewSource {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewVendor {
-    /// `onfido`.
+    /// `onfido`, `stripe`.
     #[validate(length(min = 1, max = 40))]
     name: String,
-    /// API origin, such as `https://api.eu.onfido.com`.
+    /// API origin, such as `https://api.eu.onfido.com` or `https://api.stripe.com`.
     #[validate(length(min = 1, max = 200))]
     base_url: String,
-    /// Webhook tokens; two while one is rotated.
+    /// Webhook tokens, for Stripe the endpoint's signing secrets; two while one is rotated.
     #[validate(length(min = 1, max = 2))]
     webhook_tokens: Vec<String>,
-    /// API token.
+    /// API token, for Stripe a restricted key that may see sensitive verification results.
     #[validate(length(min = 1, max = 400))]
     api_token: String,
     /// Accept results of test environments.

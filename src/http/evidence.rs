@@ -305,14 +305,9 @@ pub async fn webhook(
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let mut signatures = headers.get_all("x-sha2-signature").iter();
-    let signature = match (signatures.next(), signatures.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
-    };
     let results: Vec<Value> = edge
         .app
-        .webhook(&source, signature, &body)
+        .webhook(&source, &headers, &body)
         .await?
         .into_iter()
         .map(|delivery| match delivery {

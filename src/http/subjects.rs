@@ -153,7 +153,8 @@ pub struct NewSession {
     #[validate(length(min = 1, max = 80))]
     #[schema(min_length = 1, max_length = 80)]
     source: String,
-    /// The vendor's session id: for Onfido the applicant's.
+    /// The vendor's session id: for Onfido the applicant's, for Stripe the verification session's (`vs_…`), as its API
+    /// answered when it was created. What a person's browser can name, such as a reference, binds nothing.
     #[validate(length(min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
     session: String,

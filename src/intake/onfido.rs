@@ -4,38 +4,24 @@
 //! notice never carries a verdict: it names a check or a run, and what is fetched then decides. Of a notice only ids
 //! of a narrow alphabet and the completion time are used; its `href` is not even read.
 
+use super::api::{Api, MAX_LENGTH};
 use super::countries::{DocumentCountry, read_document_country};
+use super::native::{self, Account, VendorId, outcome_name};
 use super::{CheckResult, IntakeError, signature};
 use crate::strict_json;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Grade, Outcome};
 
-/// Longest body read, of a notice or an answer.
-const MAX_LENGTH: usize = 1024 * 1024;
+/// Where the signature is.
+pub(super) const SIGNATURE_HEADER: &str = "x-sha2-signature";
 
 /// Most reports of a check or relevant tasks of a run.
 const MAX_PARTS: usize = 64;
-
-/// One account with Onfido.
-#[derive(Debug, Clone)]
-pub struct OnfidoConfig {
-    /// Token of the webhook; two while one is being replaced.
-    pub webhook_tokens: Vec<SecretString>,
-    /// Token for the API.
-    pub api_token: SecretString,
-    /// Where the API is, such as `https://api.eu.onfido.com`. The only host ever connected to.
-    pub base_url: Url,
-    /// Whether sandbox results are refused.
-    pub production: bool,
-}
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -153,36 +139,8 @@ struct Line {
 ///
 /// # Errors
 /// [`IntakeError::MissingSignature`], [`IntakeError::BadSignature`].
-pub fn verify(config: &OnfidoConfig, signature_header: Option<&str>, body: &[u8]) -> Result<(), IntakeError> {
-    signature::verify_hmac_sha256(&config.webhook_tokens, signature_header, body)
-}
-
-/// An id of the vendor's that is safe in a path, a key and a log.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VendorId(String);
-
-impl VendorId {
-    /// Reads 1 to 64 letters, digits, `-` and `_`.
-    ///
-    /// # Errors
-    /// [`IntakeError::Malformed`] for anything else.
-    pub fn parse(text: &str) -> Result<Self, IntakeError> {
-        let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        if fits { Ok(Self(text.to_owned())) } else { Err(IntakeError::Malformed("vendor id")) }
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for VendorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+pub fn verify(account: &Account, signature_header: Option<&str>, body: &[u8]) -> Result<(), IntakeError> {
+    signature::verify_hmac_sha256(&account.webhook_tokens, signature_header, body)
 }
 
 /// What to fetch.
@@ -203,28 +161,8 @@ pub enum FetchTarget {
     },
 }
 
-/// What a notice means. Never a verdict.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// Nothing to do.
-    Ignored {
-        /// The vendor's name for it.
-        action: String,
-    },
-    /// Something may have changed: fetch it.
-    Fetch(FetchTarget),
-    /// A result is no longer standing: what begins with the prefix waits until `target` has been fetched.
-    Reopened {
-        /// The applicant, where the notice names it.
-        session: Option<String>,
-        /// Beginning of the lineages concerned, with the slash.
-        lineage_prefix: String,
-        /// When, where the notice says so.
-        at: Option<Second>,
-        /// Where the truth is.
-        target: FetchTarget,
-    },
-}
+/// A notice of checks or runs.
+pub type Notice = native::Notice<FetchTarget>;
 
 /// Reads a verified notice.
 ///
@@ -251,7 +189,7 @@ pub fn interpret_notice(body: &[u8]) -> Result<Notice, IntakeError> {
     match action.as_str() {
         "check.completed" => Ok(Notice::Fetch(FetchTarget::Check { check: id, at })),
         "check.reopened" | "check.withdrawn" => Ok(Notice::Reopened {
-            session: named_in_resource("applicant_id")?.map(|applicant| applicant.0),
+            session: named_in_resource("applicant_id")?.map(|applicant| applicant.to_string()),
             lineage_prefix: format!("{id}/"),
             at,
             target: FetchTarget::Check { check: id, at },
@@ -272,34 +210,34 @@ pub fn interpret_notice(body: &[u8]) -> Result<Notice, IntakeError> {
 
 /// Fetches a check or a run and puts each of its documents into our words.
 ///
-/// Addresses are built from the configured base and validated ids. The client brings the timeout and must not follow
-/// redirects; an answer from elsewhere is refused all the same.
+/// The client brings the timeout and must not follow redirects.
 ///
 /// # Errors
 /// [`IntakeError::Upstream`] when the vendor fails or answers nonsense (worth another try),
 /// [`IntakeError::TooLarge`] over 1 MiB, [`IntakeError::WrongEnvironment`] for a sandbox result in production.
-pub async fn fetch(
-    client: &Client,
-    config: &OnfidoConfig,
-    target: &FetchTarget,
-) -> Result<Vec<CheckResult>, IntakeError> {
-    let api = Api { client, config };
-    if config.production && config.api_token.expose_secret().starts_with("api_sandbox") {
+pub async fn fetch(client: &Client, account: &Account, target: &FetchTarget) -> Result<Vec<CheckResult>, IntakeError> {
+    let api = Api::new(client, account, "v3.6", "Token token=")?;
+    if account.production && account.api_token.expose_secret().starts_with("api_sandbox") {
         return Err(IntakeError::WrongEnvironment);
     }
     match target {
-        FetchTarget::Check { check, at } => fetch_check(&api, check, *at).await,
-        FetchTarget::Run { run } => fetch_run(&api, run).await,
+        FetchTarget::Check { check, at } => fetch_check(&api, account, check, *at).await,
+        FetchTarget::Run { run } => fetch_run(&api, account, run).await,
     }
 }
 
-async fn fetch_check(api: &Api<'_>, id: &VendorId, at: Option<Second>) -> Result<Vec<CheckResult>, IntakeError> {
-    let check: Check = api.get(&["checks", id.as_str()], None).await?;
+async fn fetch_check(
+    api: &Api<'_>,
+    account: &Account,
+    id: &VendorId,
+    at: Option<Second>,
+) -> Result<Vec<CheckResult>, IntakeError> {
+    let check: Check = api.get(&["checks", id.as_str()], &[]).await?;
     if check.id != id.as_str() {
         return Err(IntakeError::Upstream("the answer is about another check"));
     }
-    api.refuse_sandbox(check.sandbox)?;
-    let Reports { reports } = api.get(&["reports"], Some(("check_id", id.as_str()))).await?;
+    refuse_sandbox(account, check.sandbox)?;
+    let Reports { reports } = api.get(&["reports"], &[("check_id", id.as_str())]).await?;
     if reports.len() > MAX_PARTS || reports.iter().any(|report| report.check_id != check.id) {
         return Err(IntakeError::Upstream("the reports are not this check's"));
     }
@@ -314,22 +252,22 @@ async fn fetch_check(api: &Api<'_>, id: &VendorId, at: Option<Second>) -> Result
     let examination = Examination {
         kind: "check",
         id,
-        session: upstream_id(&check.applicant_id)?,
+        session: VendorId::of_answer(&check.applicant_id)?,
         headline: check_headline(&check),
         decided_at: at.map_or(decided_at, |at| at.max(decided_at)),
         face: Face::of(reports.iter().filter(|report| report.name.starts_with("facial_")).map(|r| &r.finding)),
     };
     let documents = reports.iter().filter(|report| report.name.starts_with("document"));
-    documents.map(|report| examination.judge(upstream_id(&report.id)?.as_str(), &report.finding)).collect()
+    documents.map(|report| examination.judge(VendorId::of_answer(&report.id)?.as_str(), &report.finding)).collect()
 }
 
-async fn fetch_run(api: &Api<'_>, id: &VendorId) -> Result<Vec<CheckResult>, IntakeError> {
-    let run: Run = api.get(&["workflow_runs", id.as_str()], None).await?;
+async fn fetch_run(api: &Api<'_>, account: &Account, id: &VendorId) -> Result<Vec<CheckResult>, IntakeError> {
+    let run: Run = api.get(&["workflow_runs", id.as_str()], &[]).await?;
     if run.id != id.as_str() {
         return Err(IntakeError::Upstream("the answer is about another run"));
     }
-    api.refuse_sandbox(run.sandbox)?;
-    let entries: Vec<TaskEntry> = api.get(&["workflow_runs", id.as_str(), "tasks"], None).await?;
+    refuse_sandbox(account, run.sandbox)?;
+    let entries: Vec<TaskEntry> = api.get(&["workflow_runs", id.as_str(), "tasks"], &[]).await?;
     let mut decided_at = upstream_instant(&run.updated_at)?;
     let (mut documents, mut faces) = (Vec::new(), Vec::new());
     for entry in entries.iter().filter(|entry| is_document_task(&entry.task_def_id) || is_face_task(&entry.task_def_id))
@@ -337,8 +275,8 @@ async fn fetch_run(api: &Api<'_>, id: &VendorId) -> Result<Vec<CheckResult>, Int
         if documents.len() + faces.len() >= MAX_PARTS {
             return Err(IntakeError::Upstream("too many tasks"));
         }
-        let task = upstream_id(&entry.id)?;
-        let task: Task = api.get(&["workflow_runs", id.as_str(), "tasks", task.as_str()], None).await?;
+        let task = VendorId::of_answer(&entry.id)?;
+        let task: Task = api.get(&["workflow_runs", id.as_str(), "tasks", task.as_str()], &[]).await?;
         if task.id != entry.id || task.workflow_run_id != run.id || task.task_def_id != entry.task_def_id {
             return Err(IntakeError::Upstream("the answer is about another task"));
         }
@@ -361,7 +299,7 @@ async fn fetch_run(api: &Api<'_>, id: &VendorId) -> Result<Vec<CheckResult>, Int
     let examination = Examination {
         kind: "run",
         id,
-        session: upstream_id(&run.applicant_id)?,
+        session: VendorId::of_answer(&run.applicant_id)?,
         headline: run_headline(&run),
         decided_at,
         face: Face::of(faces.iter()),
@@ -503,7 +441,7 @@ impl Examination<'_> {
         Ok(CheckResult {
             event: format!("{}:{}:{part}:{}:{said}:{}", self.kind, self.id, outcome_name(outcome), self.decided_at),
             lineage: format!("{}/{part}", self.id),
-            session: self.session.0.clone(),
+            session: self.session.to_string(),
             decided_at: self.decided_at,
             outcome,
             codes,
@@ -518,17 +456,6 @@ impl Examination<'_> {
             issued_on: document.issued_on,
             ends_at: document.ends_at,
         })
-    }
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Approved => "approved",
-        Outcome::Declined => "declined",
-        Outcome::Resubmit => "resubmit",
-        Outcome::Pending => "pending",
-        Outcome::DocumentExpired => "document_expired",
-        Outcome::Error => "error",
     }
 }
 
@@ -786,77 +713,8 @@ fn upstream_instant(text: &str) -> Result<Second, IntakeError> {
     instant(text, IntakeError::Upstream("a time is not one"))
 }
 
-fn upstream_id(text: &str) -> Result<VendorId, IntakeError> {
-    VendorId::parse(text).map_err(|_| IntakeError::Upstream("an id is not one"))
-}
-
-/// The vendor's API, of which only reading is used.
-struct Api<'a> {
-    client: &'a Client,
-    config: &'a OnfidoConfig,
-}
-
-impl Api<'_> {
-    fn refuse_sandbox(&self, sandbox: Option<bool>) -> Result<(), IntakeError> {
-        if self.config.production && sandbox == Some(true) { Err(IntakeError::WrongEnvironment) } else { Ok(()) }
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: Option<(&str, &str)>) -> Result<T, IntakeError> {
-        let mut url = self.config.base_url.clone();
-        url.path_segments_mut()
-            .map_err(|()| IntakeError::Unsupported("base url"))?
-            .pop_if_empty()
-            .push("v3.6")
-            .extend(path);
-        url.set_query(None);
-        if let Some((name, value)) = query {
-            url.query_pairs_mut().append_pair(name, value);
-        }
-        let token = format!("Token token={}", self.config.api_token.expose_secret());
-        let mut token = HeaderValue::from_str(&token).map_err(|_| IntakeError::Unsupported("api token"))?;
-        token.set_sensitive(true);
-        let request = self.client.get(url.clone()).header(AUTHORIZATION, token);
-        let mut response = request.send().await.map_err(|error| unanswered(&error))?;
-        // SECURITY: a client that follows redirects would show here; the token is sent to one host only.
-        if response.status().is_redirection() || *response.url() != url {
-            return Err(IntakeError::Upstream("it redirects"));
-        }
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Err(IntakeError::Upstream("it refuses our token"));
-            }
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Err(IntakeError::Upstream("the result is not there")),
-            StatusCode::TOO_MANY_REQUESTS => return Err(IntakeError::Upstream("it asks us to slow down")),
-            _ => return Err(IntakeError::Upstream("it failed")),
-        }
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        if !kind.eq_ignore_ascii_case("application/json") {
-            return Err(IntakeError::Upstream("the answer is not json"));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
-            if body.len() + chunk.len() > MAX_LENGTH {
-                return Err(IntakeError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let value = strict_json::parse(&body).map_err(|_| IntakeError::Upstream("the answer is not json"))?;
-        serde_json::from_value(value).map_err(|_| IntakeError::Upstream("the answer has an unknown shape"))
-    }
-}
-
-fn unanswered(error: &reqwest::Error) -> IntakeError {
-    if error.is_timeout() {
-        IntakeError::Upstream("it is too slow")
-    } else if error.is_redirect() {
-        IntakeError::Upstream("it redirects")
-    } else if error.is_body() || error.is_decode() {
-        IntakeError::Upstream("the answer was cut short")
-    } else {
-        IntakeError::Upstream("it cannot be reached")
-    }
+fn refuse_sandbox(account: &Account, sandbox: Option<bool>) -> Result<(), IntakeError> {
+    if account.production && sandbox == Some(true) { Err(IntakeError::WrongEnvironment) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::world::{Audience, Client, Gateway, Organisation, Source, VendorSecrets};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::crypto::{hash_secret, new_secret, sha256_hex};
+use crate::intake::native::Native;
 use crate::storage::Record;
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Value, json};
@@ -183,8 +184,8 @@ impl App {
         let sealed = match (&source.vendor, &secrets) {
             (None, None) => None,
             (Some(vendor), Some(secrets)) => {
-                if vendor.name != "onfido" {
-                    return Err(invalid("/vendor/name", "native vendors: onfido"));
+                if Native::parse(&vendor.name).is_none() {
+                    return Err(invalid("/vendor/name", format!("is no native vendor; there are: {}", Native::NAMES)));
                 }
                 let url =
                     reqwest::Url::parse(&vendor.base_url).map_err(|_| invalid("/vendor/base_url", "is not a URL"))?;

@@ -4,8 +4,9 @@ use super::ingest::{Delivery, Speaker, Submission};
 use super::world::{Vendor, VendorSecrets};
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::intake::CheckResult;
-use crate::intake::onfido::{self, Notice, OnfidoConfig};
+use crate::intake::native::{Account, Native, Notice};
 use crate::storage::{Conflict, FeedRow, Quarantined, StoredMark, Write};
+use reqwest::header::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -13,6 +14,9 @@ use std::collections::BTreeSet;
 use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Grade, Kind, Outcome, SourceKind, Statement};
 use vouchsafe_core::ids::SubjectId;
+
+/// Sessions of one round of the job.
+const ROUND: i64 = 100;
 
 /// A check result as it waits, sealed, for its session to be linked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,6 +86,18 @@ impl Waiting {
     }
 }
 
+/// A vendor and our account with it, from stored settings.
+fn account(vendor: Vendor, secrets: VendorSecrets) -> ServiceResult<(Native, Account)> {
+    let native = Native::parse(&vendor.name).ok_or_else(|| ServiceError::Unreadable("vendor name".to_owned()))?;
+    let account = Account {
+        webhook_tokens: secrets.webhook_tokens.into_iter().map(SecretString::from).collect(),
+        api_token: SecretString::from(secrets.api_token),
+        base_url: reqwest::Url::parse(&vendor.base_url).map_err(|_| ServiceError::Unreadable("base_url".to_owned()))?,
+        production: vendor.production,
+    };
+    Ok((native, account))
+}
+
 impl App {
     fn vendor(&self, source: &str) -> ServiceResult<(Speaker, Vendor, VendorSecrets)> {
         let world = self.world.load();
@@ -101,40 +117,47 @@ impl App {
         Ok((speaker, vendor.clone(), secrets))
     }
 
-    /// Takes a vendor's webhook.
+    /// Takes a vendor's webhook: its headers as they came, of which each vendor reads its own.
     ///
     /// # Errors
     /// `Intake` for a delivery that is refused (nothing changes); `Unavailable` when the vendor cannot be asked, so that it delivers again.
-    pub async fn webhook(&self, source: &str, signature: Option<&str>, body: &[u8]) -> ServiceResult<Vec<Delivery>> {
+    pub async fn webhook(&self, source: &str, headers: &HeaderMap, body: &[u8]) -> ServiceResult<Vec<Delivery>> {
         let (speaker, vendor, secrets) = self.vendor(source)?;
-        let config = OnfidoConfig {
-            webhook_tokens: secrets.webhook_tokens.into_iter().map(SecretString::from).collect(),
-            api_token: SecretString::from(secrets.api_token),
-            base_url: reqwest::Url::parse(&vendor.base_url)
-                .map_err(|_| ServiceError::Unreadable("base_url".to_owned()))?,
-            production: vendor.production,
-        };
-        onfido::verify(&config, signature, body)?;
-        let (target, reopened) = match onfido::interpret_notice(body)? {
+        let (native, account) = account(vendor, secrets)?;
+        native.verify(&account, headers, body, self.clock.now())?;
+        let (target, reopened) = match native.interpret(&account, body)? {
             Notice::Fetch(target) => (target, None),
             Notice::Reopened { lineage_prefix, target, .. } => (target, Some(lineage_prefix)),
             Notice::Ignored { .. } => return Ok(vec![Delivery::Ignored]),
         };
-        let results = onfido::fetch(&self.outgoing, &config, &target).await?;
-        // SECURITY: a notice's signature covers no time, so an old "reopened" can come again. Only a check that is open now takes
+        let mut results = target.fetch(&self.outgoing, &account).await?;
+        // SECURITY: not every signature covers a time, so an old "reopened" can come again. Only a check that is open now takes
         // its earlier results back.
-        if let (Some(prefix), Some(open)) = (reopened, results.iter().find(|r| r.outcome == Outcome::Pending)) {
-            // While nobody is bound to the session, the open result waits behind the earlier ones and supersedes them.
-            if let Some(subject) = self.store.session_subject(source, &open.session).await? {
+        let open = |result: &CheckResult| !matches!(result.outcome, Outcome::Approved | Outcome::Declined);
+        if let (Some(prefix), Some(session)) = (reopened, results.iter().find(|r| open(r)).map(|r| r.session.clone())) {
+            if let Some(subject) = self.store.session_subject(source, &session).await? {
                 self.reopen(&speaker, subject, &prefix).await?;
                 return Ok(vec![Delivery::Reopened]);
             }
+            // While nobody is bound to the session, the open result waits behind the earlier ones and supersedes them: it
+            // was open when we looked, whatever instant the notice gives.
+            for result in results.iter_mut().filter(|result| open(result)) {
+                result.decided_at = result.decided_at.max(self.clock.now());
+            }
         }
-        let mut deliveries = Vec::new();
+        let (mut deliveries, mut refused) = (Vec::new(), None);
         for result in results {
-            deliveries.push(self.deliver(&speaker, result).await?);
+            // One result that cannot be used holds none of the others back: they may be what speaks against somebody.
+            match self.deliver(&speaker, result).await {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(error) => refused = Some(error),
+            }
         }
-        Ok(if deliveries.is_empty() { vec![Delivery::Ignored] } else { deliveries })
+        match refused {
+            Some(error) => Err(error),
+            None if deliveries.is_empty() => Ok(vec![Delivery::Ignored]),
+            None => Ok(deliveries),
+        }
     }
 
     async fn deliver(&self, speaker: &Speaker, result: CheckResult) -> ServiceResult<Delivery> {
@@ -191,10 +214,28 @@ impl App {
             let result: Waiting = serde_json::from_slice(&plain)
                 .map_err(|_| ServiceError::Unreadable(format!("quarantine {}", quarantined.id)))?;
             // Attach first, then release: a crash between the two leaves a duplicate delivery, never a lost one.
-            self.record(&actor, subject, &speaker, result.submission(source)).await?;
-            let audit = self.audit(&actor, "delivery.released", &quarantined.id, &json!({ "subject": subject }))?;
+            let action = match self.record(&actor, subject, &speaker, result.submission(source)).await {
+                Ok(_) => "delivery.released",
+                // It will not become usable by waiting, and must not hold back what waits behind it.
+                Err(ServiceError::Invalid { .. }) => "delivery.refused",
+                Err(error) => return Err(error),
+            };
+            let audit = self.audit(&actor, action, &quarantined.id, &json!({ "subject": subject }))?;
             let _ = self.commit(vec![Write::Release(quarantined.id)], audit, Vec::new()).await?;
-            attached += 1;
+            attached += usize::from(action == "delivery.released");
+        }
+        Ok(attached)
+    }
+
+    /// Attaches what still waits although its session is bound: the process ended, or the store failed, between the two.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written; what waits goes on waiting.
+    pub async fn release_waiting(&self) -> ServiceResult<usize> {
+        let mut attached = 0;
+        for (source, session, subject) in self.store.bound_quarantine(ROUND).await? {
+            let subject = SubjectId::parse(&subject).map_err(|_| ServiceError::Unreadable("session".to_owned()))?;
+            attached += self.release_quarantine(&source, &session, &subject).await?;
         }
         Ok(attached)
     }

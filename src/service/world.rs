@@ -115,7 +115,7 @@ fn strong() -> Grade {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vendor {
-    /// `onfido`.
+    /// `onfido`, `stripe`.
     pub name: String,
     /// API origin, fixed by configuration: no address from a delivery is ever followed.
     pub base_url: String,
@@ -128,7 +128,7 @@ pub struct Vendor {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VendorSecrets {
-    /// Webhook tokens; two while one is rotated.
+    /// Webhook tokens or signing secrets; two while one is rotated.
     pub webhook_tokens: Vec<String>,
     /// API token.
     pub api_token: String,

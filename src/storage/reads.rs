@@ -113,6 +113,17 @@ macro_rules! implement_store {
                 Ok(rows)
             }
 
+            async fn bound_quarantine(&self, limit: i64) -> Result<Vec<(String, String, String)>, StoreError> {
+                let rows = sqlx::query_as::<$database, (String, String, String)>(
+                    "SELECT DISTINCT s.source, s.session, s.subject FROM quarantine AS q
+                     JOIN sessions AS s ON s.source = q.source AND s.session = q.session LIMIT $1",
+                )
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
             async fn load_subject(
                 &self,
                 id: &str,

@@ -16,5 +16,6 @@ mod onfido;
 mod persons;
 mod store_contract;
 mod stories;
+mod stripe;
 mod support;
 mod vouches;

@@ -1,10 +1,12 @@
 //! Onfido's webhook through the real endpoint: its signature over raw bytes, and a vendor that is asked for the result.
 
 use crate::app::{Answer, TestApp, answer, on_both};
+use crate::support::Database;
 use aws_lc_rs::hmac;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::path::Path;
+use vouchsafe::storage::{Change, Write};
 use wiremock::matchers::{header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -191,7 +193,13 @@ async fn a_reopened_check_takes_its_result_back_bound_or_waiting() {
     let reopened = with("check-clear", &[("/status", json!("reopened")), ("/result", Value::Null)]);
     let again = {
         let mut notice = fixture("notice-check-completed");
-        *notice.pointer_mut("/payload/object/completed_at_iso8601").unwrap() = json!("2026-09-04T09:00:00Z");
+        *notice.pointer_mut("/payload/object/completed_at_iso8601").unwrap() = json!("2026-11-21T00:00:05Z");
+        serde_json::to_vec(&notice).unwrap()
+    };
+    // A notice may leave its instant out.
+    let reopening = {
+        let mut notice = fixture("notice-check-reopened");
+        notice.pointer_mut("/payload/object").unwrap().as_object_mut().unwrap().remove("completed_at_iso8601");
         serde_json::to_vec(&notice).unwrap()
     };
     on_both(async |t: TestApp| {
@@ -205,7 +213,7 @@ async fn a_reopened_check_takes_its_result_back_bound_or_waiting() {
             }
             onfido.taken(&t, bytes("notice-check-completed")).await;
             onfido.check(&reopened, &fixture("reports-us-passport-clear")).await;
-            let taken = onfido.taken(&t, bytes("notice-check-reopened")).await;
+            let taken = onfido.taken(&t, reopening.clone()).await;
             assert_eq!(taken, [if waiting { "quarantined" } else { "reopened" }]);
             if waiting {
                 assert_eq!(onfido.bind(&t, &person, APPLICANT).await.body, json!({ "attached": 2 }));
@@ -214,15 +222,44 @@ async fn a_reopened_check_takes_its_result_back_bound_or_waiting() {
             // The old notice again: the vendor still says that the check is open.
             onfido.taken(&t, bytes("notice-check-completed")).await;
             assert_eq!(status(&t, &person).await, "insufficient", "waiting: {waiting}");
+            t.clock.advance(5);
             onfido.passport_clears().await;
             assert_eq!(onfido.taken(&t, again.clone()).await, ["recorded"]);
             assert_eq!(status(&t, &person).await, "eligible", "waiting: {waiting}");
             // The notice of reopening again, when nothing is open any more, takes nothing back.
-            onfido.taken(&t, bytes("notice-check-reopened")).await;
+            onfido.taken(&t, reopening.clone()).await;
             assert_eq!(status(&t, &person).await, "eligible", "waiting: {waiting}");
         }
     })
     .await;
+}
+
+/// The process ended between the binding of a session and the attaching of what waited for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_bound_session_is_attached_later() {
+    let story = async |database: Database| {
+        let t = TestApp::start(&database).await;
+        let subject = newcomer(&t).await;
+        let onfido = Onfido::start(&t).await;
+        onfido.passport_clears().await;
+        assert_eq!(onfido.taken(&t, bytes("notice-check-completed")).await, ["quarantined"]);
+        assert_eq!(t.app.release_waiting().await.unwrap(), 0);
+        let bound = Write::Session {
+            source: onfido.source.clone(),
+            session: APPLICANT.to_owned(),
+            subject: subject.clone(),
+            created_at_ms: 0,
+        };
+        let change = Change { writes: vec![bound], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+        database.store().await.commit(change).await.unwrap().unwrap();
+        assert_eq!(t.app.release_waiting().await.unwrap(), 1);
+        assert_eq!(status(&t, &subject).await, "eligible");
+        assert_eq!(t.app.release_waiting().await.unwrap(), 0);
+    };
+    story(Database::sqlite()).await;
+    if let Some(postgres) = Database::postgres().await {
+        story(postgres).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
 use super::*;
+use reqwest::Url;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,8 +43,8 @@ fn changed(name: &str, changes: &[(&str, Value)]) -> Value {
     value
 }
 
-fn config(base_url: &str) -> OnfidoConfig {
-    OnfidoConfig {
+fn config(base_url: &str) -> Account {
+    Account {
         webhook_tokens: vec!["hook-old".into(), "hook-new".into()],
         api_token: TOKEN.into(),
         base_url: Url::parse(base_url).unwrap(),
