@@ -284,20 +284,24 @@ fn judge(session: &Session, report: Option<&Report>, decided_at: Second) -> Opti
     let mut verdict = Verdict::default();
     if let (Some(report), Some(part)) = (report, part) {
         verdict.hear_document(part, decided_at);
-        verdict.hear_face(report.selfie.as_ref(), options.require_matching_selfie == Some(true));
+        // Of a document that did not pass, nobody's face is compared any more.
+        let required = part.part.passes() && options.require_matching_selfie == Some(true);
+        verdict.hear_face(report.selfie.as_ref(), required);
         for other in [&report.id_number, &report.email, &report.phone].into_iter().flatten() {
             verdict.hear(other);
         }
     }
-    // The session as a whole can take an approval away and never gives one.
+    // The session as a whole can take an approval away and never gives one. Its last error may be of an earlier try, so
+    // beside `verified` it says nothing that the report does not say itself.
     let error = session.last_error.as_ref().and_then(|error| error.code.as_deref());
+    let error = error.filter(|_| session.status == "requires_input");
     match (session.status.as_str(), error) {
-        ("verified", None) => {}
-        ("verified" | "requires_input", Some(code)) => verdict.fails(code),
+        ("verified", _) => {}
+        (_, Some(code)) => verdict.fails(code),
         ("requires_input", None) => verdict.worsen(Outcome::Pending),
         _ => verdict = Verdict { outcome: Outcome::Pending, codes: BTreeSet::new() },
     }
-    if part.is_none() && (error.is_none() || verdict.outcome == Outcome::Pending) {
+    if part.is_none() && error.is_none() {
         return None;
     }
     let document = part.map(Document::read).unwrap_or_default();

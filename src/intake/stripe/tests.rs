@@ -472,6 +472,8 @@ mod results {
         let report = |selfie: Value| changed("report-us-passport-expired", &[("/selfie", selfie)]);
         let expired = fetched(&session, &changed("report-us-passport-expired", &[])).await.unwrap().remove(0);
         assert_eq!((expired.outcome, expired.grade), (Outcome::DocumentExpired, Grade::Fair));
+        let not_compared = fetched(&session, &report(json!(null))).await.unwrap().remove(0);
+        assert_eq!((not_compared.outcome, not_compared.codes.len()), (Outcome::DocumentExpired, 0));
         let other = fetched(&session, &report(part_fails("selfie_face_mismatch"))).await.unwrap().remove(0);
         assert_eq!(other.outcome, Outcome::Declined);
         let unclear = fetched(&session, &report(part_fails("selfie_unverified_other"))).await.unwrap().remove(0);
@@ -497,6 +499,14 @@ mod results {
             let session = changed("session-redacted", &[("/redaction/status", json!(redaction))]);
             assert!(fetched(&session, &report).await.unwrap().is_empty(), "{redaction}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_error_of_an_earlier_try_is_not_held_against_a_verified_session() {
+        let earlier = [("/last_error", json!({ "code": "selfie_face_mismatch", "reason": "words" }))];
+        assert_eq!(verdict(&earlier, &[]).await, (Outcome::Approved, codes(&["face_match"])));
+        let failing = [("/selfie", part_fails("selfie_manipulated"))];
+        assert_eq!(verdict(&earlier, &failing).await.0, Outcome::Declined);
     }
 
     #[tokio::test]
