@@ -5,6 +5,7 @@ pub mod decisions;
 pub mod evidence;
 pub mod extract;
 pub mod gateway;
+mod idempotency;
 pub mod oauth;
 pub mod ops;
 pub mod problem;
@@ -16,8 +17,9 @@ use crate::service::App;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
+use idempotency::Posts;
 use metrics::{Counter, Histogram};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -111,6 +113,7 @@ fn public() -> OpenApiRouter<Edge> {
 pub fn router(edge: Edge) -> Router {
     let (router, openapi) =
         OpenApiRouter::with_openapi(Description::openapi()).merge(guarded()).merge(public()).split_for_parts();
+    let posts = Posts { edge: edge.clone(), scopes: Arc::new(post_scopes(&openapi)) };
     let document: Arc<str> = openapi.to_json().unwrap_or_default().into();
     let describe = move || {
         let document = Arc::clone(&document);
@@ -120,12 +123,32 @@ pub fn router(edge: Edge) -> Router {
         .route("/openapi.json", axum::routing::get(describe))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(posts, idempotency::repeat))
         .layer(from_fn_with_state(Arc::new(Meters::default()), count))
+        .layer(from_fn(name_request))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(15)))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
         .with_state(edge)
+}
+
+/// The scope that each guarded POST needs, by route, as its description says.
+fn post_scopes(openapi: &utoipa::openapi::OpenApi) -> HashMap<String, String> {
+    let document = serde_json::to_value(openapi).unwrap_or_default();
+    let paths = document.get("paths").and_then(serde_json::Value::as_object).into_iter().flatten();
+    paths
+        .filter_map(|(path, operations)| {
+            let scope = operations.pointer("/post/security/0/client/0")?.as_str()?;
+            Some((path.clone(), scope.to_owned()))
+        })
+        .collect()
+}
+
+/// Puts the request's id into a problem.
+async fn name_request(request: Request, next: Next) -> Response {
+    let id = problem::request_id(request.extensions());
+    problem::with_request_id(next.run(request).await, id.as_deref())
 }
 
 /// The admin listener: health and metrics.

@@ -50,7 +50,8 @@ pub(crate) async fn serve(
         }));
     }
     jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));
-    jobs.spawn(tasks.track_future(link(app, stop.clone())));
+    jobs.spawn(tasks.track_future(link(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(forget(app, stop.clone())));
     if let Some(metrics) = metrics {
         jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
     }
@@ -96,6 +97,18 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
         link_audit(&app).await;
     }
     link_audit(&app).await;
+    Ok(())
+}
+
+/// How often idempotency keys that have expired are forgotten.
+const FORGET: Duration = Duration::from_secs(60);
+
+async fn forget(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(tokio::time::sleep(FORGET)).await.is_some() {
+        if let Err(error) = app.forget_requests().await {
+            tracing::error!(error = %error, "expired idempotency keys cannot be forgotten");
+        }
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Attestations in: from authenticated clients that may speak for a source, and marks on them.
 
 use super::{Actor, App, NETWORK_SOURCE, SELF_SOURCE, ServiceError, ServiceResult, invalid};
-use crate::storage::{Conflict, FeedRow, NewAttestation, OutboxRow, StoredMark, Write};
+use crate::storage::{Change, Conflict, FeedRow, NewAttestation, OutboxRow, StoredMark, Write};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -142,8 +142,15 @@ impl App {
         let facts = self.facts(subject, speaker, submission, &lineage)?;
         let new = self.new_attestation(actor, subject.as_str(), &speaker.source, event, lineage, &facts)?;
         let id = new.id.clone();
-        match self.store.record_attestation(new).await? {
-            Ok(_) => {
+        let recorded = if super::idempotency::is_plain() {
+            self.store.record_attestation(new).await?.map(|_| ())
+        } else {
+            let writes = vec![Write::Attestation(new)];
+            let change = Change { writes, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+            self.commit_change(change).await?
+        };
+        match recorded {
+            Ok(()) => {
                 self.index.invalidate(subject.as_str());
                 metrics::counter!("vouchsafe_attestations_total", "kind" => facts.kind.as_str()).increment(1);
                 Ok(Delivery::Recorded(id))

@@ -4,7 +4,8 @@ use super::batch::Queue;
 use super::reads::implement_store;
 use super::{
     AuditEntry, AuditRecord, Change, FeedRow, Intent, NewAttestation, Quarantined, Record, Store, StoreError,
-    StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken, TimelineRow,
+    StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject, StoredToken,
+    TimelineRow,
 };
 use async_trait::async_trait;
 use engine::{SqliteEngine, Task};

@@ -12,6 +12,7 @@ mod app;
 mod architecture;
 mod binary;
 mod edge;
+mod idempotency;
 mod onfido;
 mod store_contract;
 mod stories;
