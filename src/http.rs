@@ -1,6 +1,7 @@
 //! The HTTP edge: the route table on one screen. Handlers extract, call one use case, and map.
 
 pub mod admin;
+pub mod conditional;
 pub mod decisions;
 pub mod evidence;
 pub mod extract;
@@ -87,12 +88,20 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(rules::create_set, rules::list_sets))
         .routes(routes!(rules::propose, rules::list_directives))
         .routes(routes!(rules::show_directive))
+        .routes(routes!(rules::show_policy))
+        .routes(routes!(rules::show_definition))
+        .routes(routes!(rules::show_set))
         .routes(routes!(rules::approve))
         .routes(routes!(admin::create_organisation, admin::list_organisations))
         .routes(routes!(admin::create_source, admin::list_sources))
         .routes(routes!(admin::create_client, admin::list_clients))
         .routes(routes!(admin::create_gateway, admin::list_gateways))
         .routes(routes!(admin::create_audience, admin::list_audiences))
+        .routes(routes!(admin::show_organisation))
+        .routes(routes!(admin::show_source))
+        .routes(routes!(admin::show_client))
+        .routes(routes!(admin::show_gateway))
+        .routes(routes!(admin::show_audience))
 }
 
 /// Routes that authenticate in their own way, or are public by purpose.

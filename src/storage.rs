@@ -423,12 +423,12 @@ pub enum Write {
     },
     /// The attestation intent as part of a larger change (for example with a spent jti).
     Attestation(NewAttestation),
-    /// Writes nothing; `Unmet` unless the subject is at this version, which it then keeps until the commit.
+    /// Writes nothing; `Unmet` unless the subject is at one of these versions, which it then keeps until the commit.
     Expect {
         /// Subject id.
         subject: String,
-        /// The version that was read.
-        version: i64,
+        /// Versions that were read.
+        versions: Vec<i64>,
     },
     /// Takes an idempotency key. One that has expired at `now_ms`, or whose owner's lease has ended without effect
     /// and whose body is the same, is taken over; `Exists("requests")` otherwise.

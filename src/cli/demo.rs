@@ -238,7 +238,7 @@ async fn activate(app: &App, actor: &Actor, first: &str, second: &str) -> anyhow
         actions,
     };
     app.propose(&officer(first, "Cam Compliance"), directive).await?;
-    app.approve(&officer(second, "Lee Lawyer"), "demo-rules").await?;
+    app.approve(&officer(second, "Lee Lawyer"), "demo-rules", None).await?;
     Ok(())
 }
 

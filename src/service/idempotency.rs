@@ -8,6 +8,7 @@
 use super::{App, ServiceResult};
 use crate::crypto::{hex, random, sha256_hex};
 use crate::storage::{Change, Conflict, StoredRequest, Write};
+use std::cell::RefCell;
 use vouchsafe_core::ids::SubjectId;
 
 /// How long a key is remembered.
@@ -41,7 +42,7 @@ pub enum Claimed {
 
 tokio::task_local! {
     static CLAIM: Claim;
-    static EXPECTED: (String, i64);
+    static EXPECTED: RefCell<Option<(SubjectId, Vec<i64>)>>;
 }
 
 /// Runs what a request does under its key.
@@ -49,22 +50,24 @@ pub async fn under<F: Future>(claim: Claim, work: F) -> F::Output {
     CLAIM.scope(claim, work).await
 }
 
-/// Runs what a request does on condition that the subject is at this version, if one is given.
-pub async fn expecting<F: Future>(subject: &SubjectId, version: Option<i64>, work: F) -> F::Output {
-    match version {
-        Some(version) => EXPECTED.scope((subject.to_string(), version), work).await,
+/// Runs what a request does on condition that its first commit finds the subject at one of these versions, if any
+/// are given.
+pub async fn expecting<F: Future>(subject: &SubjectId, versions: Option<Vec<i64>>, work: F) -> F::Output {
+    match versions {
+        Some(versions) => EXPECTED.scope(RefCell::new(Some((subject.clone(), versions))), work).await,
         None => work.await,
     }
 }
 
 /// Whether the request has neither key nor expectation.
 pub(crate) fn is_plain() -> bool {
-    CLAIM.try_with(|_| ()).is_err() && EXPECTED.try_with(|_| ()).is_err()
+    CLAIM.try_with(|_| ()).is_err() && !EXPECTED.try_with(|expected| expected.borrow().is_some()).unwrap_or(false)
 }
 
-/// The write that checks the expected version.
+/// The write that checks the expected version; once, since what the request writes next finds its own work.
 pub(crate) fn expected() -> Option<Write> {
-    EXPECTED.try_with(|(subject, version)| Write::Expect { subject: subject.clone(), version: *version }).ok()
+    let (subject, versions) = EXPECTED.try_with(RefCell::take).ok().flatten()?;
+    Some(Write::Expect { subject: subject.to_string(), versions })
 }
 
 /// The write that notes what the request did.

@@ -136,8 +136,8 @@ macro_rules! implement_writes {
                 Write::Key(key) => add_key(conn, key).await,
                 Write::Decision { decision, rules } => add_decision(conn, decision, rules).await,
                 Write::Attestation(new) => attest(conn, new).await,
-                Write::Expect { subject, version } => match lock(conn, subject).await? {
-                    Some((found, true)) if found == *version => Ok(()),
+                Write::Expect { subject, versions } => match lock(conn, subject).await? {
+                    Some((found, true)) if versions.contains(&found) => Ok(()),
                     Some((_, true)) => Err(Conflict::Unmet.into()),
                     _ => Err(Conflict::NoSuchSubject.into()),
                 },

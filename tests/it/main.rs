@@ -11,6 +11,7 @@
 mod app;
 mod architecture;
 mod binary;
+mod conditional;
 mod edge;
 mod idempotency;
 mod onfido;

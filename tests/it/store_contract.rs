@@ -769,7 +769,7 @@ async fn a_change_waits_on_the_expected_version(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
     let add = |version, digest: &str| {
-        let expect = Write::Expect { subject: "sub_1".to_owned(), version };
+        let expect = Write::Expect { subject: "sub_1".to_owned(), versions: vec![version, 77] };
         let link = StoredLink {
             namespace: "n".to_owned(),
             digest: digest.to_owned(),
@@ -784,7 +784,7 @@ async fn a_change_waits_on_the_expected_version(database: &Database) {
     assert_eq!(store.commit(add(1, "d2")).await.unwrap(), Err(Conflict::Unmet));
     assert_eq!(store.record_attestation(attestation("1", "sub_1", "l", 1)).await.unwrap(), Ok(3));
     assert_eq!(store.commit(add(2, "d2")).await.unwrap(), Err(Conflict::Unmet), "statements count");
-    let missing = change("m", vec![Write::Expect { subject: "sub_2".to_owned(), version: 1 }]);
+    let missing = change("m", vec![Write::Expect { subject: "sub_2".to_owned(), versions: vec![1] }]);
     assert_eq!(store.commit(missing).await.unwrap(), Err(Conflict::NoSuchSubject));
     let mut tasks = JoinSet::new();
     for n in 0..16 {
