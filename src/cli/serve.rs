@@ -1,6 +1,7 @@
 //! `vouchsafe serve`: listeners, background jobs, graceful end.
 
 use super::{ConfigArgs, load, logs, open};
+use crate::http::limits::{Limits, Quotas};
 use crate::http::{Edge, admin_router, router};
 use crate::service::App;
 use anyhow::Context as _;
@@ -25,19 +26,25 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("listening on {}", config.admin_listen))?;
     tracing::info!(listen = %public.local_addr()?, admin = %admin.local_addr()?, "ready");
-    serve(app, config.trusted_proxies.into(), public, admin, signalled()).await
+    serve(app, config.trusted_proxies.into(), &config.quotas, public, admin, signalled()).await
 }
 
 /// Serves until `until` completes, then drains. A crashed task makes the exit code non-zero.
 pub(crate) async fn serve(
     app: Arc<App>,
     trusted_proxies: Arc<[ipnet::IpNet]>,
+    quotas: &Quotas,
     public: TcpListener,
     admin: TcpListener,
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
     let metrics = crate::telemetry::install_metrics();
-    let edge = Edge { app: Arc::clone(&app), trusted_proxies, metrics: metrics.clone() };
+    let edge = Edge {
+        app: Arc::clone(&app),
+        trusted_proxies,
+        limits: Arc::new(Limits::new(quotas)),
+        metrics: metrics.clone(),
+    };
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let mut jobs = tokio::task::JoinSet::new();

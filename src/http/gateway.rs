@@ -34,7 +34,7 @@ fn challenge(error: &str) -> Response {
 }
 
 /// One value of a header; given twice it counts as unusable.
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(super) fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok().map(str::trim).filter(|text| !text.is_empty()),
@@ -43,7 +43,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// The address the request came from, behind configured proxies only.
-fn address(edge: &Edge, headers: &HeaderMap, peer: IpAddr) -> Option<IpAddr> {
+pub(super) fn address(edge: &Edge, headers: &HeaderMap, peer: IpAddr) -> Option<IpAddr> {
     let mut forwarded = Vec::new();
     for value in headers.get_all("x-forwarded-for") {
         // Bytes that are no text are no evidence.

@@ -1,5 +1,6 @@
 //! Problems (RFC 9457): stable types and codes; nothing is copied from an inner error.
 
+use super::arrival::RequestId;
 use crate::intake::IntakeError;
 use crate::service::ServiceError;
 use axum::Json;
@@ -8,7 +9,6 @@ use axum::http::{Extensions, HeaderValue, Response as HttpResponse, StatusCode, 
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tower_http::request_id::RequestId;
 use utoipa::ToSchema;
 
 /// One member that cannot be used.
@@ -121,7 +121,7 @@ impl IntoResponse for Problem {
 
 /// The id of the request, as set or replaced at the edge.
 pub(super) fn request_id(extensions: &Extensions) -> Option<String> {
-    Some(extensions.get::<RequestId>()?.header_value().to_str().ok()?.to_owned())
+    Some(extensions.get::<RequestId>()?.0.to_str().ok()?.to_owned())
 }
 
 /// A problem says which request it answers.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use vouchsafe::clock::{Clock, ManualClock};
 use vouchsafe::crypto::Crypto;
+use vouchsafe::http::limits::{Limits, Quotas};
 use vouchsafe::http::{Edge, router};
 use vouchsafe::intake::geoip::GeoIp;
 use vouchsafe::service::{Actor, App};
@@ -54,9 +55,14 @@ async fn listen() -> (tokio::net::TcpListener, String) {
     (listener, url)
 }
 
-fn serve(app: &Arc<App>, listener: tokio::net::TcpListener) -> tokio::task::JoinHandle<()> {
+fn serve(app: &Arc<App>, listener: tokio::net::TcpListener, quotas: &Quotas) -> tokio::task::JoinHandle<()> {
     let trusted = ["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
-    let edge = Edge { app: Arc::clone(app), trusted_proxies: trusted.into(), metrics: None };
+    let edge = Edge {
+        app: Arc::clone(app),
+        trusted_proxies: trusted.into(),
+        limits: Limits::new(quotas).into(),
+        metrics: None,
+    };
     let routes = router(edge).into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() })
 }
@@ -71,7 +77,7 @@ impl TestApp {
         let geoip = GeoIp::open(&[networks.into()]).unwrap();
         let clock_dyn: Arc<dyn Clock> = clock.clone();
         let app = App::open(store, clock_dyn, Crypto::new(&[9; 32]), url.clone(), geoip).await.unwrap();
-        let server = serve(&app, listener);
+        let server = serve(&app, listener, &Quotas::default());
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let mut this = Self { app, clock, url, http, admin: String::new(), database_url: database.url(), server };
         this.admin = this.client("Ada", &vouchsafe::service::admin::SCOPES, &["src_self"], None).await;
@@ -91,8 +97,16 @@ impl TestApp {
         let app = self.replica().await;
         let (listener, url) = listen().await;
         self.server.abort();
-        self.server = serve(&app, listener);
+        self.server = serve(&app, listener, &Quotas::default());
         (self.app, self.url) = (app, url);
+    }
+
+    /// The same service behind an edge with other limits.
+    pub(crate) async fn limited(&mut self, quotas: &Quotas) {
+        let (listener, url) = listen().await;
+        self.server.abort();
+        self.server = serve(&self.app, listener, quotas);
+        self.url = url;
     }
 
     /// Another process on the same database: own store, own memory, same keys and clock.

@@ -10,6 +10,7 @@
 
 mod app;
 mod architecture;
+mod arrival;
 mod binary;
 mod conditional;
 mod edge;
