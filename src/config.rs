@@ -1,5 +1,6 @@
 //! Configuration: built-in defaults, then the file, then `VOUCHSAFE_*`, then flags. Every key is safe when absent or refused at start by name.
 
+use crate::http::limits::{Quota, Quotas};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,14 @@ pub struct RawConfig {
     pub master_key_file: Option<PathBuf>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Option<Vec<String>>,
+    /// `REQUESTS/SECONDS` of one client, or `off`.
+    pub rate_limit_client: Option<String>,
+    /// The same of one gateway.
+    pub rate_limit_gateway: Option<String>,
+    /// The same of one address at public endpoints.
+    pub rate_limit_public: Option<String>,
+    /// The same of one address at the token endpoint.
+    pub rate_limit_token: Option<String>,
     /// MaxMind databases.
     pub geoip: Option<Vec<PathBuf>>,
     /// `human` or `json`.
@@ -84,6 +93,10 @@ impl RawConfig {
         set(&mut self.listen, "VOUCHSAFE_LISTEN");
         set(&mut self.admin_listen, "VOUCHSAFE_ADMIN_LISTEN");
         set(&mut self.database, "VOUCHSAFE_DATABASE");
+        set(&mut self.rate_limit_client, "VOUCHSAFE_RATE_LIMIT_CLIENT");
+        set(&mut self.rate_limit_gateway, "VOUCHSAFE_RATE_LIMIT_GATEWAY");
+        set(&mut self.rate_limit_public, "VOUCHSAFE_RATE_LIMIT_PUBLIC");
+        set(&mut self.rate_limit_token, "VOUCHSAFE_RATE_LIMIT_TOKEN");
         if let Some(path) = get("VOUCHSAFE_MASTER_KEY_FILE") {
             self.master_key_file = Some(path.into());
         }
@@ -120,6 +133,8 @@ pub struct Config {
     pub master_key_file: PathBuf,
     /// Networks whose forwarded addresses are believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Who may ask how often.
+    pub quotas: Quotas,
     /// Network databases.
     pub geoip: Vec<PathBuf>,
     /// Log format.
@@ -162,7 +177,18 @@ impl Config {
                     .map_err(|_| key("trusted_proxies", format!("`{text}` is not a network such as `10.0.0.0/8`")))
             })
             .collect::<Result<_, _>>()?;
+        let usual = Quotas::default();
+        let quota = |name: &'static str, text: &Option<String>, usual: Option<Quota>| {
+            text.as_deref().map_or(Ok(usual), |text| Quota::parse(text).map_err(|problem| key(name, problem)))
+        };
+        let quotas = Quotas {
+            client: quota("rate_limit_client", &raw.rate_limit_client, usual.client)?,
+            gateway: quota("rate_limit_gateway", &raw.rate_limit_gateway, usual.gateway)?,
+            public: quota("rate_limit_public", &raw.rate_limit_public, usual.public)?,
+            token: quota("rate_limit_token", &raw.rate_limit_token, usual.token)?,
+        };
         Ok(Self {
+            quotas,
             public_origin: origin.trim_end_matches('/').to_owned(),
             listen: address("listen", raw.listen, "127.0.0.1:8080")?,
             admin_listen: address("admin_listen", raw.admin_listen, "127.0.0.1:9090")?,
@@ -188,6 +214,19 @@ mod tests {
         assert_eq!(raw.listen.as_deref(), Some("127.0.0.1:2"));
         let error = Config::check(raw).unwrap_err().to_string();
         assert!(error.contains("`public_origin`"), "{error}");
+    }
+
+    #[test]
+    fn a_rate_limit_is_read_or_refused_by_name() {
+        let raw = |limit: &str| RawConfig {
+            public_origin: Some("https://a.example".into()),
+            master_key_file: Some("k".into()),
+            rate_limit_token: Some(limit.into()),
+            ..RawConfig::default()
+        };
+        assert_eq!(Config::check(raw("off")).unwrap().quotas.token, None);
+        assert_eq!(Config::check(raw("5/1")).unwrap().quotas.token, Quota::parse("5/1").unwrap());
+        assert!(Config::check(raw("5")).unwrap_err().to_string().contains("`rate_limit_token`"));
     }
 
     #[test]

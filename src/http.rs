@@ -1,32 +1,29 @@
 //! The HTTP edge: the route table on one screen. Handlers extract, call one use case, and map.
 
 pub mod admin;
+mod arrival;
+pub mod conditional;
 pub mod decisions;
 pub mod evidence;
 pub mod extract;
 pub mod gateway;
+mod idempotency;
+pub mod limits;
 pub mod oauth;
 pub mod ops;
 pub mod problem;
 pub mod rules;
 pub mod subjects;
 
-use crate::crypto::hex;
 use crate::service::App;
+use arrival::Hall;
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
-use metrics::{Counter, Histogram};
+use axum::middleware::from_fn_with_state;
+use idempotency::Posts;
+use limits::Limits;
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
-use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ClientCredentials, Flow, OAuth2, Scopes, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -39,6 +36,8 @@ pub struct Edge {
     pub app: Arc<App>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Arc<[ipnet::IpNet]>,
+    /// Who may ask how often.
+    pub limits: Arc<Limits>,
     /// Renders the metrics, where a recorder is installed.
     pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
 }
@@ -85,12 +84,20 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(rules::create_set, rules::list_sets))
         .routes(routes!(rules::propose, rules::list_directives))
         .routes(routes!(rules::show_directive))
+        .routes(routes!(rules::show_policy))
+        .routes(routes!(rules::show_definition))
+        .routes(routes!(rules::show_set))
         .routes(routes!(rules::approve))
         .routes(routes!(admin::create_organisation, admin::list_organisations))
         .routes(routes!(admin::create_source, admin::list_sources))
         .routes(routes!(admin::create_client, admin::list_clients))
         .routes(routes!(admin::create_gateway, admin::list_gateways))
         .routes(routes!(admin::create_audience, admin::list_audiences))
+        .routes(routes!(admin::show_organisation))
+        .routes(routes!(admin::show_source))
+        .routes(routes!(admin::show_client))
+        .routes(routes!(admin::show_gateway))
+        .routes(routes!(admin::show_audience))
 }
 
 /// Routes that authenticate in their own way, or are public by purpose.
@@ -109,8 +116,11 @@ fn public() -> OpenApiRouter<Edge> {
 
 /// The public listener.
 pub fn router(edge: Edge) -> Router {
+    let guarded = guarded();
+    let posts = Posts { edge: edge.clone(), scopes: Arc::new(post_scopes(guarded.get_openapi())) };
+    let guarded = guarded.layer(from_fn_with_state(posts, idempotency::repeat));
     let (router, openapi) =
-        OpenApiRouter::with_openapi(Description::openapi()).merge(guarded()).merge(public()).split_for_parts();
+        OpenApiRouter::with_openapi(Description::openapi()).merge(guarded).merge(public()).split_for_parts();
     let document: Arc<str> = openapi.to_json().unwrap_or_default().into();
     let describe = move || {
         let document = Arc::clone(&document);
@@ -120,12 +130,21 @@ pub fn router(edge: Edge) -> Router {
         .route("/openapi.json", axum::routing::get(describe))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(from_fn_with_state(Arc::new(Meters::default()), count))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(15)))
-        .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
+        .layer(from_fn_with_state(Hall::new(edge.clone()), arrival::receive))
         .with_state(edge)
+}
+
+/// The scope that each guarded POST needs, by route, as its description says.
+fn post_scopes(openapi: &utoipa::openapi::OpenApi) -> HashMap<String, String> {
+    let document = serde_json::to_value(openapi).unwrap_or_default();
+    let paths = document.get("paths").and_then(serde_json::Value::as_object).into_iter().flatten();
+    paths
+        .filter_map(|(path, operations)| {
+            let scope = operations.pointer("/post/security/0/client/0")?.as_str()?;
+            Some((path.clone(), scope.to_owned()))
+        })
+        .collect()
 }
 
 /// The admin listener: health and metrics.
@@ -135,53 +154,4 @@ pub fn admin_router(edge: Edge) -> Router {
         .route("/readyz", axum::routing::get(ops::readyz))
         .route("/metrics", axum::routing::get(ops::metrics))
         .with_state(edge)
-}
-
-/// Ids of requests that came without one: the process's start and a number.
-#[derive(Clone)]
-struct RequestIds {
-    start: u64,
-    next: Arc<AtomicU64>,
-}
-
-impl Default for RequestIds {
-    fn default() -> Self {
-        Self { start: RandomState::new().hash_one(0), next: Arc::default() }
-    }
-}
-
-impl MakeRequestId for RequestIds {
-    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = hex(&[self.start.to_be_bytes(), next.to_be_bytes()].concat());
-        id.parse().ok().map(RequestId::new)
-    }
-}
-
-/// Meters by status and route: finding one by its labels costs more than counting.
-type Meters = RwLock<HashMap<u16, HashMap<String, (Counter, Histogram)>>>;
-
-/// Counts and times requests by route, never by path: paths hold subject ids.
-async fn count(State(meters): State<Arc<Meters>>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let begun = Instant::now();
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let status = response.status().as_u16();
-    let elapsed = begun.elapsed().as_secs_f64();
-    if let Some((counter, histogram)) =
-        meters.read().unwrap_or_else(PoisonError::into_inner).get(&status).and_then(|routes| routes.get(route))
-    {
-        counter.increment(1);
-        histogram.record(elapsed);
-        return response;
-    }
-    let counter =
-        metrics::counter!("vouchsafe_http_requests_total", "route" => route.to_owned(), "status" => status.to_string());
-    let histogram = metrics::histogram!("vouchsafe_http_request_duration_seconds", "route" => route.to_owned());
-    counter.increment(1);
-    histogram.record(elapsed);
-    let mut meters = meters.write().unwrap_or_else(PoisonError::into_inner);
-    meters.entry(status).or_default().insert(route.to_owned(), (counter, histogram));
-    response
 }

@@ -6,6 +6,7 @@ pub mod cross_check;
 pub mod direct;
 pub mod evaluate;
 pub mod gateway;
+pub mod idempotency;
 pub mod index;
 pub mod ingest;
 pub mod issue;
@@ -47,6 +48,12 @@ pub enum ServiceError {
     /// It collides with what is there.
     #[error("conflict: {0}")]
     Conflict(&'static str),
+    /// The subject or record is not at the version that the caller named.
+    #[error("precondition failed")]
+    PreconditionFailed,
+    /// Another process took over this request's idempotency key; nothing was changed.
+    #[error("idempotency key taken over")]
+    KeyTakenOver,
     /// The caller may not do this.
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
@@ -235,11 +242,31 @@ impl App {
         feed: Vec<FeedRow>,
     ) -> ServiceResult<Result<(), Conflict>> {
         let change = Change { writes, audit: vec![audit], feed: feed.clone(), outbox: Vec::new() };
-        let answer = self.store.commit(change).await?;
+        let answer = self.commit_change(change).await?;
         if answer.is_ok() {
             self.follow(&feed).await?;
         }
         Ok(answer)
+    }
+
+    /// Commits a change under the preconditions of the request it serves: the version its caller expects, and the
+    /// idempotency key it holds.
+    pub(crate) async fn commit_change(&self, mut change: Change) -> ServiceResult<Result<(), Conflict>> {
+        if let Some(expect) = idempotency::expected() {
+            change.writes.insert(0, expect);
+        }
+        let entries = change.audit.iter().chain(change.writes.iter().filter_map(|write| match write {
+            Write::Attestation(new) => Some(&new.audit),
+            _ => None,
+        }));
+        // What the service does on its own behalf along the way is not what the request asked for.
+        let done = entries.filter(|entry| entry.actor != Actor::system().0).map(|entry| entry.target.clone()).next();
+        change.writes.extend(done.and_then(idempotency::effect));
+        match self.store.commit(change).await? {
+            Err(Conflict::Unmet) => Err(ServiceError::PreconditionFailed),
+            Err(Conflict::Stale("requests")) => Err(ServiceError::KeyTakenOver),
+            answer => Ok(answer),
+        }
     }
 
     /// Reloads what feed rows name.

@@ -60,6 +60,8 @@ pub enum Conflict {
     Stale(&'static str),
     /// A single-use identifier was spent before.
     Spent,
+    /// The subject is not at the version that [`Write::Expect`] names.
+    Unmet,
 }
 
 /// Result of an intent: committed with `T`, or not written because of a conflict.
@@ -323,6 +325,27 @@ pub struct StoredKey {
     pub created_at_ms: i64,
 }
 
+/// A request under an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredRequest {
+    /// The client it came from.
+    pub client: String,
+    /// Keyed digest of method, path and key; unique per client.
+    pub key: String,
+    /// SHA-256 (hex) of its body.
+    pub body_sha256: String,
+    /// Random; who works on it.
+    pub owner: String,
+    /// Until when its owner is believed to live, epoch milliseconds.
+    pub lease_until_ms: i64,
+    /// What it did, once that is committed.
+    pub effect: Option<String>,
+    /// Its answer, sealed, once that is known.
+    pub answer: Option<Sealed>,
+    /// When it is forgotten, epoch milliseconds.
+    pub expires_at_ms: i64,
+}
+
 /// A delivery that is authentic but cannot be attached to a subject yet.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Quarantined {
@@ -426,6 +449,54 @@ pub enum Write {
     },
     /// The attestation intent as part of a larger change (for example with a spent jti).
     Attestation(NewAttestation),
+    /// Writes nothing; `Unmet` unless the subject is at one of these versions, which it then keeps until the commit.
+    Expect {
+        /// Subject id.
+        subject: String,
+        /// Versions that were read.
+        versions: Vec<i64>,
+    },
+    /// Takes an idempotency key. One that has expired at `now_ms`, or whose owner's lease has ended without effect
+    /// and whose body is the same, is taken over; `Exists("requests")` otherwise.
+    Claim {
+        /// The row; its `effect` and `answer` are ignored.
+        request: StoredRequest,
+        /// Now, epoch milliseconds.
+        now_ms: i64,
+    },
+    /// Notes in the commit of what a request does that it did it; `Stale("requests")` if its owner lost the key.
+    Effect {
+        /// Client id.
+        client: String,
+        /// See [`StoredRequest::key`].
+        key: String,
+        /// The owner that claimed it.
+        owner: String,
+        /// What was made or changed; the first one named stays.
+        effect: String,
+    },
+    /// Keeps the answer of a request; `Stale("requests")` if its owner lost the key.
+    Answer {
+        /// Client id.
+        client: String,
+        /// See [`StoredRequest::key`].
+        key: String,
+        /// The owner that claimed it.
+        owner: String,
+        /// Sealed.
+        answer: Sealed,
+    },
+    /// Gives a key back: forgotten if it had no effect, else its lease ends. `Stale("requests")` if it is not held.
+    GiveBack {
+        /// Client id.
+        client: String,
+        /// See [`StoredRequest::key`].
+        key: String,
+        /// The owner that claimed it.
+        owner: String,
+    },
+    /// Forgets at most 1000 requests that have expired at this instant; `Stale("requests")` if there is none.
+    Forget(i64),
 }
 
 /// An atomic set of writes with its audit entry.
@@ -433,7 +504,8 @@ pub enum Write {
 pub struct Change {
     /// Applied in order; the first conflict undoes all.
     pub writes: Vec<Write>,
-    /// Entries for the audit log; never empty.
+    /// Entries for the audit log; empty only where the writes bring their own, and for the books of idempotency keys,
+    /// which are no state of ours.
     pub audit: Vec<AuditEntry>,
     /// What followers must reload.
     pub feed: Vec<FeedRow>,
@@ -526,6 +598,8 @@ pub trait Store: Send + Sync + 'static {
     async fn token(&self, jti: &str) -> Result<Option<StoredToken>, StoreError>;
     /// jtis revoked and not yet expired at `now_ms`.
     async fn revoked_tokens(&self, now_ms: i64) -> Result<Vec<String>, StoreError>;
+    /// A request by its idempotency key.
+    async fn request(&self, client: &str, key: &str) -> Result<Option<StoredRequest>, StoreError>;
     /// All signing keys, newest first.
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError>;
 

@@ -141,6 +141,21 @@ CREATE TABLE spent_jtis (
 );
 CREATE INDEX spent_jtis_by_end ON spent_jtis (expires_at_ms);
 
+-- A request that carries an idempotency key, under a digest of its place and key. `effect` is set in the commit of
+-- what the request does, `answer` (sealed) after it; who holds neither `effect` nor `answer` did nothing.
+CREATE TABLE requests (
+    client TEXT COLLATE "C" NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    body_sha256 TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    lease_until_ms BIGINT NOT NULL,
+    effect TEXT,
+    answer BYTEA,
+    expires_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (client, key)
+);
+CREATE INDEX requests_by_end ON requests (expires_at_ms);
+
 CREATE TABLE keys (
     kid TEXT NOT NULL PRIMARY KEY,
     alg TEXT NOT NULL,

@@ -4,6 +4,7 @@ use super::{logs, say, serve};
 use crate::clock::SystemClock;
 use crate::config::LogFormat;
 use crate::crypto::{Crypto, new_id, random};
+use crate::http::limits::Quotas;
 use crate::intake::geoip::GeoIp;
 use crate::service::authenticate::Caller;
 use crate::service::ingest::{Delivery, Submission};
@@ -78,7 +79,7 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         introduce(&app, &seeded, &url).await?;
     }
     let trusted = [ipnet::IpNet::from(address.ip())];
-    serve::serve(app, trusted.into(), public, admin, serve::signalled()).await
+    serve::serve(app, trusted.into(), &Quotas::default(), public, admin, serve::signalled()).await
 }
 
 async fn open(folder: &Path, url: &str) -> anyhow::Result<Arc<App>> {
@@ -238,7 +239,7 @@ async fn activate(app: &App, actor: &Actor, first: &str, second: &str) -> anyhow
         actions,
     };
     app.propose(&officer(first, "Cam Compliance"), directive).await?;
-    app.approve(&officer(second, "Lee Lawyer"), "demo-rules").await?;
+    app.approve(&officer(second, "Lee Lawyer"), "demo-rules", None).await?;
     Ok(())
 }
 

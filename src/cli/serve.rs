@@ -1,6 +1,7 @@
 //! `vouchsafe serve`: listeners, background jobs, graceful end.
 
 use super::{ConfigArgs, load, logs, open};
+use crate::http::limits::{Limits, Quotas};
 use crate::http::{Edge, admin_router, router};
 use crate::service::App;
 use anyhow::Context as _;
@@ -25,19 +26,25 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("listening on {}", config.admin_listen))?;
     tracing::info!(listen = %public.local_addr()?, admin = %admin.local_addr()?, "ready");
-    serve(app, config.trusted_proxies.into(), public, admin, signalled()).await
+    serve(app, config.trusted_proxies.into(), &config.quotas, public, admin, signalled()).await
 }
 
 /// Serves until `until` completes, then drains. A crashed task makes the exit code non-zero.
 pub(crate) async fn serve(
     app: Arc<App>,
     trusted_proxies: Arc<[ipnet::IpNet]>,
+    quotas: &Quotas,
     public: TcpListener,
     admin: TcpListener,
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
     let metrics = crate::telemetry::install_metrics();
-    let edge = Edge { app: Arc::clone(&app), trusted_proxies, metrics: metrics.clone() };
+    let edge = Edge {
+        app: Arc::clone(&app),
+        trusted_proxies,
+        limits: Arc::new(Limits::new(quotas)),
+        metrics: metrics.clone(),
+    };
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let mut jobs = tokio::task::JoinSet::new();
@@ -50,7 +57,8 @@ pub(crate) async fn serve(
         }));
     }
     jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));
-    jobs.spawn(tasks.track_future(link(app, stop.clone())));
+    jobs.spawn(tasks.track_future(link(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(forget(app, stop.clone())));
     if let Some(metrics) = metrics {
         jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
     }
@@ -102,6 +110,18 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
         }
     }
     link_audit(&app).await;
+    Ok(())
+}
+
+/// How often idempotency keys that have expired are forgotten.
+const FORGET: Duration = Duration::from_secs(60);
+
+async fn forget(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(tokio::time::sleep(FORGET)).await.is_some() {
+        if let Err(error) = app.forget_requests().await {
+            tracing::error!(error = %error, "expired idempotency keys cannot be forgotten");
+        }
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::Edge;
 use super::extract::{Auth, Checked, Page};
 use super::problem::Problem;
-use super::rules::records;
+use super::rules::{records, shows};
 use crate::service::Actor;
 use crate::service::world::{Audience, Organisation, Source, Vendor, VendorSecrets};
 use axum::Json;
@@ -318,4 +318,12 @@ pub async fn list_audiences(
 ) -> Result<Json<Value>, Problem> {
     caller.require("admin")?;
     records(&edge, "audience", &page).await
+}
+
+shows! {
+    show_organisation, "organisation", "/v1/organisations/{id}", "admin", "admin", "One organisation.";
+    show_source, "source", "/v1/sources/{id}", "admin", "admin", "One source, without its secrets.";
+    show_client, "client", "/v1/clients/{id}", "admin", "admin", "One client, without its secret.";
+    show_gateway, "gateway", "/v1/gateways/{id}", "admin", "admin", "One gateway, without its key.";
+    show_audience, "audience", "/v1/audiences/{id}", "admin", "admin", "One audience.";
 }

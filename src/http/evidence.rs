@@ -1,9 +1,11 @@
 //! Evidence in: attestations, vouches, observations, vendors' webhooks.
 
 use super::Edge;
+use super::conditional::IfMatch;
 use super::extract::{Auth, Checked, Raw};
 use super::problem::Problem;
 use super::subjects::subject_id;
+use crate::service::idempotency::expecting;
 use crate::service::ingest::{Delivery, Submission};
 use crate::service::vouch::PlainVouch;
 use crate::service::{Actor, ServiceError};
@@ -117,12 +119,13 @@ fn delivered(delivery: Delivery) -> Result<(StatusCode, Json<Value>), Problem> {
 }
 
 /// Records a statement of a source that the client may speak for.
-#[utoipa::path(post, path = "/v1/subjects/{id}/attestations", tag = "evidence", params(("id" = String, Path)), request_body = NewAttestation, security(("client" = ["attestations:write"])),
-    responses((status = 201, description = "recorded"), (status = 200, description = "delivered before"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(post, path = "/v1/subjects/{id}/attestations", tag = "evidence", params(("id" = String, Path), ("If-Match" = Option<String>, Header)), request_body = NewAttestation, security(("client" = ["attestations:write"])),
+    responses((status = 201, description = "recorded"), (status = 200, description = "delivered before"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn attest(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     Path(id): Path<String>,
+    expected: IfMatch,
     Checked(new): Checked<NewAttestation>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("attestations:write")?;
@@ -162,7 +165,8 @@ pub async fn attest(
         checked_at: new.checked_at,
         ends_at: [new.ends_at, expires].into_iter().flatten().min(),
     };
-    delivered(edge.app.submit(&Actor::client(&caller.id), &subject_id(&id)?, submission).await?)
+    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
+    delivered(expecting(&subject, expected.0, edge.app.submit(&actor, &subject, submission)).await?)
 }
 
 /// Attestations about the subject, with what was said of them.

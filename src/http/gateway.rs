@@ -34,7 +34,7 @@ fn challenge(error: &str) -> Response {
 }
 
 /// One value of a header; given twice it counts as unusable.
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(super) fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok().map(str::trim).filter(|text| !text.is_empty()),
@@ -44,7 +44,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// The address the caller's request came from, as a configured proxy wrote it. The peer of this connection is the
 /// gateway: its own address is never the caller's, and without a word about the caller nothing is known.
-fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[ipnet::IpNet]) -> Option<IpAddr> {
+pub(super) fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[ipnet::IpNet]) -> Option<IpAddr> {
     let mut forwarded = Vec::new();
     for value in headers.get_all("x-forwarded-for") {
         // Bytes that are no text are no evidence.

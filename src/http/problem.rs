@@ -1,10 +1,11 @@
 //! Problems (RFC 9457): stable types and codes; nothing is copied from an inner error.
 
+use super::arrival::RequestId;
 use crate::intake::IntakeError;
 use crate::service::ServiceError;
 use axum::Json;
 use axum::body::Body;
-use axum::http::{HeaderValue, Response as HttpResponse, StatusCode, header};
+use axum::http::{Extensions, HeaderValue, Response as HttpResponse, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -40,6 +41,12 @@ pub struct Problem {
     /// The decision, where the problem is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Value>,
+    /// The request, as in `x-request-id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Seconds to wait before another try.
+    #[serde(skip)]
+    pub retry_after: Option<i64>,
 }
 
 impl Problem {
@@ -54,7 +61,16 @@ impl Problem {
             detail: None,
             errors: Vec::new(),
             decision: None,
+            request_id: None,
+            retry_after: None,
         }
+    }
+
+    /// With `Retry-After`.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: i64) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 
     /// With a detail.
@@ -81,7 +97,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -94,8 +110,28 @@ impl IntoResponse for Problem {
             }
             _ => {}
         }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        // Kept beside the body until the edge puts the request's id in; see `with_request_id`.
+        response.extensions_mut().insert(self);
         response
     }
+}
+
+/// The id of the request, as set or replaced at the edge.
+pub(super) fn request_id(extensions: &Extensions) -> Option<String> {
+    Some(extensions.get::<RequestId>()?.0.to_str().ok()?.to_owned())
+}
+
+/// A problem says which request it answers.
+pub(super) fn with_request_id(mut response: Response, id: Option<&str>) -> Response {
+    let (Some(mut problem), Some(id)) = (response.extensions_mut().remove::<Problem>(), id) else { return response };
+    problem.request_id = Some(id.to_owned());
+    let Ok(body) = serde_json::to_vec(&problem) else { return response };
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.body_mut() = Body::from(body);
+    response
 }
 
 impl From<ServiceError> for Problem {
@@ -107,6 +143,13 @@ impl From<ServiceError> for Problem {
             ServiceError::Invalid { pointer, problem } => Self::invalid().field(pointer, problem),
             ServiceError::Conflict(what) => Self::new(StatusCode::CONFLICT, "conflict", "conflicts with what is there")
                 .detail(format!("the {what} exists, was used or has changed")),
+            ServiceError::PreconditionFailed => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "it has changed since you read it")
+                    .detail("read it again and decide anew")
+            }
+            ServiceError::KeyTakenOver => {
+                Self::new(StatusCode::CONFLICT, "idempotency_in_progress", "another attempt took over")
+            }
             ServiceError::Forbidden("second_person") => {
                 Self::new(StatusCode::FORBIDDEN, "second_person_required", "another person must approve")
             }
@@ -138,7 +181,7 @@ fn unavailable(error: &ServiceError) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "cannot answer now")
 }
 
-fn internal() -> Problem {
+pub(super) fn internal() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the service failed")
 }
 

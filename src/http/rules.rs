@@ -1,6 +1,7 @@
 //! Policies, definition packs, sets and directives.
 
 use super::Edge;
+use super::conditional::IfMatch;
 use super::extract::{Auth, Page, Raw, page_body, parse};
 use super::problem::Problem;
 use crate::service::Actor;
@@ -86,27 +87,43 @@ pub async fn propose(
 }
 
 /// Approves a directive as another person.
-#[utoipa::path(post, path = "/v1/directives/{id}/approve", tag = "rules", params(("id" = String, Path)), security(("client" = ["directives:approve"])),
-    responses((status = 200, description = "approved"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(post, path = "/v1/directives/{id}/approve", tag = "rules", params(("id" = String, Path), ("If-Match" = Option<String>, Header)), security(("client" = ["directives:approve"])),
+    responses((status = 200, description = "approved"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn approve(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     Path(id): Path<String>,
+    expected: IfMatch,
 ) -> Result<Json<Value>, Problem> {
     caller.require("directives:approve")?;
-    Ok(Json(json!(edge.app.approve(&caller, &id).await?)))
+    Ok(Json(json!(edge.app.approve(&caller, &id, expected.0.as_deref()).await?)))
 }
 
-/// One directive with its approvals.
-#[utoipa::path(get, path = "/v1/directives/{id}", tag = "rules", params(("id" = String, Path)), security(("client" = ["rules:read"])),
-    responses((status = 200, description = "the directive"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
-pub async fn show_directive(
-    State(edge): State<Edge>,
-    Auth(caller): Auth,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    caller.require("rules:read")?;
-    Ok(Json(edge.app.show("directive", &id).await?))
+/// A route that shows one record of a kind.
+macro_rules! shows {
+    ($($name:ident, $kind:literal, $path:literal, $tag:literal, $scope:literal, $text:literal;)*) => {$(
+        #[doc = $text]
+        #[utoipa::path(get, path = $path, tag = $tag, params(("id" = String, Path), ("If-None-Match" = Option<String>, Header)), security(("client" = [$scope])),
+            responses((status = 200, description = "the record, its version as `ETag`"), (status = 304, description = "as you have it"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+        pub async fn $name(
+            axum::extract::State(edge): axum::extract::State<$crate::http::Edge>,
+            $crate::http::extract::Auth(caller): $crate::http::extract::Auth,
+            axum::extract::Path(id): axum::extract::Path<String>,
+            headers: axum::http::HeaderMap,
+        ) -> Result<axum::response::Response, Problem> {
+            caller.require($scope)?;
+            let (version, record) = edge.app.show($kind, &id).await?;
+            Ok($crate::http::conditional::at_version(&headers, version, &record))
+        }
+    )*};
+}
+pub(crate) use shows;
+
+shows! {
+    show_directive, "directive", "/v1/directives/{id}", "rules", "rules:read", "One directive with its approvals.";
+    show_policy, "policy", "/v1/policies/{id}", "rules", "rules:read", "One policy version, as `name@version`.";
+    show_definition, "definition", "/v1/definitions/{id}", "rules", "rules:read", "One definition pack version, as `name@version`.";
+    show_set, "set", "/v1/sets/{id}", "rules", "rules:read", "One set, as `name@date`.";
 }
 
 /// A page of records of a kind.

@@ -1,12 +1,15 @@
 //! `/v1/subjects`: subjects, links, vendor sessions.
 
 use super::Edge;
+use super::conditional::{IfMatch, at_version};
 use super::extract::{Auth, Checked, Page, page_body};
 use super::problem::Problem;
 use crate::service::Actor;
+use crate::service::idempotency::expecting;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -78,15 +81,17 @@ pub async fn list(
 }
 
 /// One subject.
-#[utoipa::path(get, path = "/v1/subjects/{id}", tag = "subjects", params(("id" = String, Path)), security(("client" = ["subjects:read"])),
-    responses((status = 200, description = "the subject"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/v1/subjects/{id}", tag = "subjects", params(("id" = String, Path), ("If-None-Match" = Option<String>, Header)), security(("client" = ["subjects:read"])),
+    responses((status = 200, description = "the subject, its version as `ETag`"), (status = 304, description = "as you have it"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub async fn show(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     caller.require("subjects:read")?;
-    Ok(Json(json!(edge.app.subject(&subject_id(&id)?).await?)))
+    let subject = edge.app.subject(&subject_id(&id)?).await?;
+    Ok(at_version(&headers, subject.version, &subject))
 }
 
 /// A caller's id for a subject.
@@ -104,16 +109,18 @@ pub struct NewLink {
 }
 
 /// Links a caller's id to the subject.
-#[utoipa::path(post, path = "/v1/subjects/{id}/links", tag = "subjects", params(("id" = String, Path)), request_body = NewLink, security(("client" = ["subjects:write"])),
-    responses((status = 201, description = "linked"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(post, path = "/v1/subjects/{id}/links", tag = "subjects", params(("id" = String, Path), ("If-Match" = Option<String>, Header)), request_body = NewLink, security(("client" = ["subjects:write"])),
+    responses((status = 201, description = "linked"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 412, body = Problem), (status = 503, body = Problem)))]
 pub async fn link(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     Path(id): Path<String>,
+    expected: IfMatch,
     Checked(new): Checked<NewLink>,
 ) -> Result<StatusCode, Problem> {
     caller.require("subjects:write")?;
-    edge.app.link(&Actor::client(&caller.id), &subject_id(&id)?, &new.namespace, &new.id).await?;
+    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
+    expecting(&subject, expected.0, edge.app.link(&actor, &subject, &new.namespace, &new.id)).await?;
     Ok(StatusCode::CREATED)
 }
 
@@ -133,15 +140,17 @@ pub async fn links(
 }
 
 /// Removes a link.
-#[utoipa::path(delete, path = "/v1/subjects/{id}/links/{namespace}/{link}", tag = "subjects", params(("id" = String, Path), ("namespace" = String, Path), ("link" = String, Path)), security(("client" = ["subjects:write"])),
-    responses((status = 204, description = "removed"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(delete, path = "/v1/subjects/{id}/links/{namespace}/{link}", tag = "subjects", params(("id" = String, Path), ("namespace" = String, Path), ("link" = String, Path), ("If-Match" = Option<String>, Header)), security(("client" = ["subjects:write"])),
+    responses((status = 204, description = "removed"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 412, body = Problem), (status = 503, body = Problem)))]
 pub async fn unlink(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     Path((id, namespace, link)): Path<(String, String, String)>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     caller.require("subjects:write")?;
-    edge.app.unlink(&Actor::client(&caller.id), &subject_id(&id)?, &namespace, &link).await?;
+    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
+    expecting(&subject, expected.0, edge.app.unlink(&actor, &subject, &namespace, &link)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -161,16 +170,18 @@ pub struct NewSession {
 }
 
 /// Binds a vendor session to the subject; what was quarantined for it is attached.
-#[utoipa::path(post, path = "/v1/subjects/{id}/sessions", tag = "subjects", params(("id" = String, Path)), request_body = NewSession, security(("client" = ["subjects:write"])),
-    responses((status = 201, description = "bound"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(post, path = "/v1/subjects/{id}/sessions", tag = "subjects", params(("id" = String, Path), ("If-Match" = Option<String>, Header)), request_body = NewSession, security(("client" = ["subjects:write"])),
+    responses((status = 201, description = "bound"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 412, body = Problem), (status = 503, body = Problem)))]
 pub async fn bind_session(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     Path(id): Path<String>,
+    expected: IfMatch,
     Checked(new): Checked<NewSession>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("subjects:write")?;
+    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
     let attached =
-        edge.app.bind_session(&Actor::client(&caller.id), &subject_id(&id)?, &new.source, &new.session).await?;
+        expecting(&subject, expected.0, edge.app.bind_session(&actor, &subject, &new.source, &new.session)).await?;
     Ok((StatusCode::CREATED, Json(json!({ "attached": attached }))))
 }

@@ -285,12 +285,13 @@ impl App {
         self.store.records(kind, after, limit).await?.iter().map(record_view).collect()
     }
 
-    /// One record, secrets left out.
+    /// One record with its version, secrets left out.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn show(&self, kind: &'static str, id: &str) -> ServiceResult<Value> {
-        record_view(&self.store.record(kind, id).await?.ok_or(ServiceError::NotFound(kind))?)
+    pub async fn show(&self, kind: &'static str, id: &str) -> ServiceResult<(i64, Value)> {
+        let record = self.store.record(kind, id).await?.ok_or(ServiceError::NotFound(kind))?;
+        Ok((record.version, record_view(&record)?))
     }
 }
 

@@ -135,6 +135,12 @@ impl App {
         if fits { Ok(verified) } else { Err(ServiceError::Unauthenticated) }
     }
 
+    /// The id of the client that an access token was given to, whatever it may still do.
+    pub async fn client_of(&self, token: &str) -> Option<String> {
+        let verified = self.verify_own(token, Purpose::Access, "at+jwt").await.ok()?;
+        (verified.aud == self.issuer).then(|| verified.sub.clone())
+    }
+
     /// The API client behind a bearer token.
     ///
     /// # Errors

@@ -42,9 +42,14 @@ impl App {
     /// Approves a directive.
     ///
     /// # Errors
-    /// `NotFound`; `Forbidden` when the same person or client approved before.
-    pub async fn approve(&self, caller: &Caller, id: &str) -> ServiceResult<DirectiveState> {
+    /// `NotFound`; `PreconditionFailed` when it is at none of the versions the caller may insist on; `Forbidden` when
+    /// the same person or client approved before.
+    pub async fn approve(&self, caller: &Caller, id: &str, expected: Option<&[i64]>) -> ServiceResult<DirectiveState> {
         let record = self.store.record("directive", id).await?.ok_or(ServiceError::NotFound("directive"))?;
+        // What is read here is what the commit replaces, so the version cannot change in between.
+        if expected.is_some_and(|versions| !versions.contains(&record.version)) {
+            return Err(ServiceError::PreconditionFailed);
+        }
         let state: DirectiveState = serde_json::from_str(&record.body)
             .map_err(|_| ServiceError::Unreadable(format!("record directive/{id}")))?;
         if state

@@ -2,7 +2,7 @@
 
 use super::{Actor, App, NETWORK_SOURCE, SELF_SOURCE, ServiceError, ServiceResult, invalid};
 use crate::intake::names::normalised_name;
-use crate::storage::{Comparison, Conflict, FeedRow, NewAttestation, OutboxRow, StoredMark, Write};
+use crate::storage::{Change, Comparison, Conflict, FeedRow, NewAttestation, OutboxRow, StoredMark, Write};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -151,8 +151,15 @@ impl App {
             subject: new.subject.clone(),
             document: new.document.clone(),
         });
-        match self.store.record_attestation(new).await? {
-            Ok(_) => {
+        let recorded = if super::idempotency::is_plain() {
+            self.store.record_attestation(new).await?.map(|_| ())
+        } else {
+            let writes = vec![Write::Attestation(new)];
+            let change = Change { writes, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+            self.commit_change(change).await?
+        };
+        match recorded {
+            Ok(()) => {
                 self.index.invalidate(subject.as_str());
                 if let Some(compare) = compare
                     && let Err(error) = self.compare(&compare).await

@@ -86,7 +86,7 @@ impl App {
         let feed = vec![FeedRow { kind: "subject".to_owned(), key: subject.to_string() }];
         let change =
             Change { writes: vec![spend, Write::Attestation(new)], audit: vec![audit], feed, outbox: Vec::new() };
-        let answer = self.store.commit(change).await?;
+        let answer = self.commit_change(change).await?;
         self.index.invalidate(subject.as_str());
         match answer {
             Ok(()) => Ok((Delivery::Recorded(id), subject)),

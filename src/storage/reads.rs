@@ -283,6 +283,18 @@ macro_rules! implement_store {
                 Ok(rows)
             }
 
+            async fn request(&self, client: &str, key: &str) -> Result<Option<StoredRequest>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredRequest>(
+                    "SELECT client, key, body_sha256, owner, lease_until_ms, effect, answer, expires_at_ms
+                     FROM requests WHERE client = $1 AND key = $2",
+                )
+                .bind(client)
+                .bind(key)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
             async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredKey>(
                     "SELECT kid, alg, purpose, sealed, jwk, created_at_ms

@@ -66,6 +66,12 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Key(_) => "keys",
         Write::Decision { .. } => "decisions",
         Write::Attestation(_) => "attestations",
+        Write::Expect { .. } => "subjects",
+        Write::Claim { .. }
+        | Write::Effect { .. }
+        | Write::Answer { .. }
+        | Write::GiveBack { .. }
+        | Write::Forget(_) => "requests",
     }
 }
 
@@ -135,7 +141,95 @@ macro_rules! implement_writes {
                 Write::Key(key) => add_key(conn, key).await,
                 Write::Decision { decision, rules } => add_decision(conn, decision, rules).await,
                 Write::Attestation(new) => attest(conn, new).await,
+                Write::Expect { subject, versions } => match lock(conn, subject).await? {
+                    Some((found, true)) if versions.contains(&found) => Ok(()),
+                    Some((_, true)) => Err(Conflict::Unmet.into()),
+                    _ => Err(Conflict::NoSuchSubject.into()),
+                },
+                Write::Claim { request, now_ms } => claim(conn, request, *now_ms).await,
+                Write::Effect { client, key, owner, effect } => {
+                    let done = sqlx::query(
+                        "UPDATE requests SET effect = COALESCE(effect, $4)
+                         WHERE client = $1 AND key = $2 AND owner = $3",
+                    )
+                    .bind(client)
+                    .bind(key)
+                    .bind(owner)
+                    .bind(effect)
+                    .execute(&mut *conn)
+                    .await?;
+                    or_conflict(done.rows_affected(), Conflict::Stale("requests"))
+                }
+                Write::Answer { client, key, owner, answer } => {
+                    let done = sqlx::query(
+                        "UPDATE requests SET answer = $4 WHERE client = $1 AND key = $2 AND owner = $3",
+                    )
+                    .bind(client)
+                    .bind(key)
+                    .bind(owner)
+                    .bind(answer)
+                    .execute(&mut *conn)
+                    .await?;
+                    or_conflict(done.rows_affected(), Conflict::Stale("requests"))
+                }
+                Write::GiveBack { client, key, owner } => give_back(conn, client, key, owner).await,
+                Write::Forget(now_ms) => {
+                    let done = sqlx::query(
+                        "DELETE FROM requests WHERE (client, key) IN
+                             (SELECT client, key FROM requests WHERE expires_at_ms <= $1 LIMIT 1000)",
+                    )
+                    .bind(now_ms)
+                    .execute(&mut *conn)
+                    .await?;
+                    or_conflict(done.rows_affected(), Conflict::Stale("requests"))
+                }
             }
+        }
+
+        async fn claim(conn: &mut $connection, request: &StoredRequest, now_ms: i64) -> Result<(), Undo> {
+            let done = sqlx::query(
+                "INSERT INTO requests (client, key, body_sha256, owner, lease_until_ms, expires_at_ms)
+                 VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (client, key) DO UPDATE SET body_sha256 = excluded.body_sha256,
+                     owner = excluded.owner, lease_until_ms = excluded.lease_until_ms,
+                     expires_at_ms = excluded.expires_at_ms, effect = NULL, answer = NULL
+                 WHERE requests.expires_at_ms <= $7
+                     OR (requests.answer IS NULL AND requests.effect IS NULL AND requests.lease_until_ms <= $7
+                         AND requests.body_sha256 = excluded.body_sha256)",
+            )
+            .bind(&request.client)
+            .bind(&request.key)
+            .bind(&request.body_sha256)
+            .bind(&request.owner)
+            .bind(request.lease_until_ms)
+            .bind(request.expires_at_ms)
+            .bind(now_ms)
+            .execute(conn)
+            .await?;
+            or_conflict(done.rows_affected(), Conflict::Exists("requests"))
+        }
+
+        async fn give_back(conn: &mut $connection, client: &str, key: &str, owner: &str) -> Result<(), Undo> {
+            let gone = sqlx::query(
+                "DELETE FROM requests WHERE client = $1 AND key = $2 AND owner = $3 AND effect IS NULL",
+            )
+            .bind(client)
+            .bind(key)
+            .bind(owner)
+            .execute(&mut *conn)
+            .await?;
+            if gone.rows_affected() > 0 {
+                return Ok(());
+            }
+            let ended = sqlx::query(
+                "UPDATE requests SET lease_until_ms = 0 WHERE client = $1 AND key = $2 AND owner = $3",
+            )
+            .bind(client)
+            .bind(key)
+            .bind(owner)
+            .execute(conn)
+            .await?;
+            or_conflict(ended.rows_affected(), Conflict::Stale("requests"))
         }
 
         fn or_conflict(rows: u64, conflict: Conflict) -> Result<(), Undo> {

@@ -4,8 +4,8 @@ use super::batch::Queue;
 use super::reads::implement_store;
 use super::{
     AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
-    StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken,
-    TimelineRow,
+    StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject,
+    StoredToken, TimelineRow,
 };
 use async_trait::async_trait;
 use engine::{SqliteEngine, Task};

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use vouchsafe::clock::{Clock, ManualClock};
 use vouchsafe::crypto::Crypto;
+use vouchsafe::http::limits::{Limits, Quotas};
 use vouchsafe::http::{Edge, router};
 use vouchsafe::intake::geoip::GeoIp;
 use vouchsafe::service::{Actor, App};
@@ -34,7 +35,7 @@ pub(crate) struct TestApp {
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
     pub(crate) admin: String,
-    database_url: String,
+    pub(crate) database_url: String,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -48,21 +49,35 @@ fn fixture(path: &str) -> String {
     std::fs::read_to_string(format!("{}/fixtures/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
+async fn listen() -> (tokio::net::TcpListener, String) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+fn serve(app: &Arc<App>, listener: tokio::net::TcpListener, quotas: &Quotas) -> tokio::task::JoinHandle<()> {
+    let trusted = ["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
+    let edge = Edge {
+        app: Arc::clone(app),
+        trusted_proxies: trusted.into(),
+        limits: Limits::new(quotas).into(),
+        metrics: None,
+    };
+    let routes = router(edge).into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() })
+}
+
 impl TestApp {
     /// A service with every scope in one client's hands and the shipped policies committed, none in force.
     pub(crate) async fn start(database: &Database) -> Self {
         let store = database.store().await;
         let clock = Arc::new(ManualClock::new(START_MS));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (listener, url) = listen().await;
         let networks = format!("{}/fixtures/geoip/test.mmdb", env!("CARGO_MANIFEST_DIR"));
         let geoip = GeoIp::open(&[networks.into()]).unwrap();
         let clock_dyn: Arc<dyn Clock> = clock.clone();
         let app = App::open(store, clock_dyn, Crypto::new(&[9; 32]), url.clone(), geoip).await.unwrap();
-        let trusted = ["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
-        let edge = Edge { app: Arc::clone(&app), trusted_proxies: trusted.into(), metrics: None };
-        let routes = router(edge).into_make_service_with_connect_info::<SocketAddr>();
-        let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        let server = serve(&app, listener, &Quotas::default());
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let mut this = Self { app, clock, url, http, admin: String::new(), database_url: database.url(), server };
         this.admin = this.client("Ada", &vouchsafe::service::admin::SCOPES, &["src_self"], None).await;
@@ -77,11 +92,28 @@ impl TestApp {
         this
     }
 
+    /// The service again after its process ended: only the database and the keys are the same. Its url replaces ours.
+    pub(crate) async fn restart(&mut self) {
+        let app = self.replica().await;
+        let (listener, url) = listen().await;
+        self.server.abort();
+        self.server = serve(&app, listener, &Quotas::default());
+        (self.app, self.url) = (app, url);
+    }
+
+    /// The same service behind an edge with other limits.
+    pub(crate) async fn limited(&mut self, quotas: &Quotas) {
+        let (listener, url) = listen().await;
+        self.server.abort();
+        self.server = serve(&self.app, listener, quotas);
+        self.url = url;
+    }
+
     /// Another process on the same database: own store, own memory, same keys and clock.
     pub(crate) async fn replica(&self) -> Arc<App> {
         let store = vouchsafe::storage::open(&self.database_url).await.unwrap();
         let clock: Arc<dyn Clock> = self.clock.clone();
-        App::open(store, clock, Crypto::new(&[9; 32]), self.url.clone(), GeoIp::empty()).await.unwrap()
+        App::open(store, clock, Crypto::new(&[9; 32]), self.app.issuer.clone(), GeoIp::empty()).await.unwrap()
     }
 
     /// The access token of a new client.
@@ -106,6 +138,26 @@ impl TestApp {
         let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(token);
         if let Some(body) = body {
             request = request.json(&body);
+        }
+        answer(request).await
+    }
+
+    /// A client with the secret in hand.
+    pub(crate) async fn client_secret(&self) -> vouchsafe::service::admin::Created {
+        let scopes = ["subjects:read", "subjects:write"].map(str::to_owned).into();
+        self.app.create_client(&Actor::system(), "test", "Bo", scopes, [].into(), None).await.unwrap()
+    }
+
+    /// Client and digest of every idempotency key.
+    pub(crate) async fn requests(&self) -> Vec<(String, String)> {
+        crate::support::pairs(&self.database_url, "SELECT client, key FROM requests").await
+    }
+
+    /// A POST of the administrator with more headers.
+    pub(crate) async fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.admin).json(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         answer(request).await
     }

@@ -10,8 +10,11 @@
 
 mod app;
 mod architecture;
+mod arrival;
 mod binary;
+mod conditional;
 mod edge;
+mod idempotency;
 mod onfido;
 mod persons;
 mod store_contract;

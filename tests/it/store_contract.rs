@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use vouchsafe::storage::{
     self, AuditEntry, AuditRecord, Basis, Change, Conflict, FeedRow, NewAttestation, OutboxRow, Quarantined, Record,
-    Store, StoredDecision, StoredKey, StoredLink, StoredMark, StoredSubject, StoredToken, Write, audit_hash,
+    Store, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject, StoredToken, Write,
+    audit_hash,
 };
 
 /// Runs every function on both databases.
@@ -58,6 +59,8 @@ contract!(
     session_stays_with_its_first_subject,
     quarantined_event_is_held_once_until_released,
     record_is_replaced_only_at_its_version,
+    idempotency_key_has_one_owner_and_one_effect,
+    a_change_waits_on_the_expected_version,
     timeline_is_in_order_of_approval,
     mark_is_added_once_and_raises_the_version,
     decision_recorded_again_changes_nothing,
@@ -704,6 +707,98 @@ async fn record_is_replaced_only_at_its_version(database: &Database) {
     assert_eq!(store.records("policy", "", 10).await.unwrap(), [record(&body, 2)]);
     assert_eq!(store.records("policy", "p@1", 10).await.unwrap(), []);
     assert_eq!(store.records("source", "", 10).await.unwrap(), []);
+}
+
+async fn idempotency_key_has_one_owner_and_one_effect(database: &Database) {
+    let store = database.store().await;
+    let request = |owner: &str, body: &str, now_ms: i64| StoredRequest {
+        client: "c".to_owned(),
+        key: "k".to_owned(),
+        body_sha256: body.to_owned(),
+        owner: owner.to_owned(),
+        lease_until_ms: now_ms + 10,
+        effect: None,
+        answer: None,
+        expires_at_ms: now_ms + 100,
+    };
+    let books = |write| Change { writes: vec![write], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+    let claim = |owner: &str, body: &str, now_ms| books(Write::Claim { request: request(owner, body, now_ms), now_ms });
+    let effect = |owner: &str| Write::Effect {
+        client: "c".to_owned(),
+        key: "k".to_owned(),
+        owner: owner.to_owned(),
+        effect: format!("by {owner}"),
+    };
+    let give_back =
+        |owner: &str| books(Write::GiveBack { client: "c".to_owned(), key: "k".to_owned(), owner: owner.to_owned() });
+    let answer = |owner: &str| {
+        let (client, key, owner) = ("c".to_owned(), "k".to_owned(), owner.to_owned());
+        books(Write::Answer { client, key, owner, answer: vec![0, 255] })
+    };
+    let (taken, stale) = (Err(Conflict::Exists("requests")), Err(Conflict::Stale("requests")));
+    assert_eq!(store.commit(claim("a", "x", 0)).await.unwrap(), Ok(()));
+    assert_eq!(store.request("c", "k").await.unwrap(), Some(request("a", "x", 0)));
+    assert_eq!(store.request("c", "other").await.unwrap(), None);
+    assert_eq!(store.commit(claim("b", "x", 9)).await.unwrap(), taken, "the lease stands");
+    assert_eq!(store.commit(claim("b", "y", 10)).await.unwrap(), taken, "another body");
+    assert_eq!(store.commit(claim("b", "x", 10)).await.unwrap(), Ok(()), "the lease has ended without effect");
+    let late = change("late", vec![Write::Subject(subject("sub_late")), effect("a")]);
+    assert_eq!(store.commit(late).await.unwrap(), stale);
+    assert_eq!(store.subject("sub_late").await.unwrap(), None, "who lost the key does nothing");
+    assert_eq!(store.commit(give_back("b")).await.unwrap(), Ok(()));
+    assert_eq!(store.request("c", "k").await.unwrap(), None);
+    assert_eq!(store.commit(claim("c", "y", 10)).await.unwrap(), Ok(()));
+    let done = change("done", vec![Write::Subject(subject("sub_1")), effect("c")]);
+    assert_eq!(store.commit(done).await.unwrap(), Ok(()));
+    assert_eq!(store.commit(claim("d", "y", 50)).await.unwrap(), taken, "an effect outlives the lease");
+    assert_eq!(store.commit(give_back("c")).await.unwrap(), Ok(()), "and the key that had it");
+    let found = store.request("c", "k").await.unwrap().unwrap();
+    assert_eq!((found.effect.as_deref(), found.lease_until_ms), (Some("by c"), 0));
+    assert_eq!(store.commit(answer("d")).await.unwrap(), stale);
+    assert_eq!(store.commit(answer("c")).await.unwrap(), Ok(()));
+    assert_eq!(store.request("c", "k").await.unwrap().unwrap().answer, Some(vec![0, 255]));
+    assert_eq!(store.commit(claim("d", "z", 109)).await.unwrap(), taken);
+    assert_eq!(store.commit(claim("d", "z", 110)).await.unwrap(), Ok(()), "an expired key is anyone's");
+    assert_eq!(store.request("c", "k").await.unwrap(), Some(request("d", "z", 110)));
+    assert_eq!(store.commit(books(Write::Forget(209))).await.unwrap(), stale);
+    assert_eq!(store.commit(books(Write::Forget(210))).await.unwrap(), Ok(()));
+    assert_eq!(database.count("requests").await, 0);
+    let mut tasks = JoinSet::new();
+    for n in 0..64 {
+        let (store, claim) = (store.clone(), claim(&n.to_string(), "x", 0));
+        tasks.spawn(async move { store.commit(claim).await.unwrap() });
+    }
+    assert_eq!(tasks.join_all().await.iter().filter(|answer| answer.is_ok()).count(), 1);
+    assert_eq!(store.audit_backlog().await.unwrap(), 1, "the books leave no audit entry");
+}
+
+async fn a_change_waits_on_the_expected_version(database: &Database) {
+    let store = database.store().await;
+    add_subject(&store, "sub_1").await;
+    let add = |version, digest: &str| {
+        let expect = Write::Expect { subject: "sub_1".to_owned(), versions: vec![version, 77] };
+        let link = StoredLink {
+            namespace: "n".to_owned(),
+            digest: digest.to_owned(),
+            subject: "sub_1".to_owned(),
+            sealed: vec![1],
+            created_at_ms: 1,
+        };
+        change("e", vec![expect, Write::Link(link)])
+    };
+    assert_eq!(store.commit(add(2, "d1")).await.unwrap(), Err(Conflict::Unmet));
+    assert_eq!(store.commit(add(1, "d1")).await.unwrap(), Ok(()));
+    assert_eq!(store.commit(add(1, "d2")).await.unwrap(), Err(Conflict::Unmet));
+    assert_eq!(store.record_attestation(attestation("1", "sub_1", "l", 1)).await.unwrap(), Ok(3));
+    assert_eq!(store.commit(add(2, "d2")).await.unwrap(), Err(Conflict::Unmet), "statements count");
+    let missing = change("m", vec![Write::Expect { subject: "sub_2".to_owned(), versions: vec![1] }]);
+    assert_eq!(store.commit(missing).await.unwrap(), Err(Conflict::NoSuchSubject));
+    let mut tasks = JoinSet::new();
+    for n in 0..16 {
+        let (store, change) = (store.clone(), add(3, &format!("race {n}")));
+        tasks.spawn(async move { store.commit(change).await.unwrap() });
+    }
+    assert_eq!(tasks.join_all().await.iter().filter(|answer| answer.is_ok()).count(), 1);
 }
 
 async fn timeline_is_in_order_of_approval(database: &Database) {

@@ -110,6 +110,16 @@ impl Database {
     }
 }
 
+/// Pairs of texts that a query finds.
+pub(crate) async fn pairs(url: &str, sql: &str) -> Vec<(String, String)> {
+    if url.starts_with("sqlite:") {
+        let mut conn = SqliteConnection::connect(url).await.unwrap();
+        return sqlx::query_as(AssertSqlSafe(sql.to_owned())).fetch_all(&mut conn).await.unwrap();
+    }
+    let mut conn = PgConnection::connect(url).await.unwrap();
+    sqlx::query_as(AssertSqlSafe(sql.to_owned())).fetch_all(&mut conn).await.unwrap()
+}
+
 impl Drop for Database {
     /// A server that outlives the tests must not fill up; a private one goes away as a whole.
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 use crate::storage::sql::{Undo, implement_writes, table};
 use crate::storage::{
     AuditEntry, Change, Conflict, NewAttestation, OutboxRow, Quarantined, Record, StoredDecision, StoredKey,
-    StoredLink, StoredMark, StoredSubject, Write,
+    StoredLink, StoredMark, StoredRequest, StoredSubject, Write,
 };
 use sqlx::SqliteConnection;
 
