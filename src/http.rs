@@ -9,6 +9,7 @@ pub mod extract;
 pub mod gateway;
 mod idempotency;
 pub mod limits;
+pub mod listen;
 pub mod oauth;
 pub mod ops;
 pub mod problem;

@@ -2,11 +2,11 @@
 
 use super::{ConfigArgs, load, logs, open};
 use crate::http::limits::{Limits, Quotas};
+use crate::http::listen::{Bounds, listen};
 use crate::http::{Edge, admin_router, router};
 use crate::service::App;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,10 +50,9 @@ pub(crate) async fn serve(
     let mut jobs = tokio::task::JoinSet::new();
     for (listener, routes) in [(public, router(edge.clone())), (admin, admin_router(edge))] {
         let stopped = stop.clone();
-        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
         jobs.spawn(tasks.track_future(async move {
-            let done = axum::serve(listener, service).with_graceful_shutdown(stopped.cancelled_owned()).await;
-            done.map_err(|error| error.to_string())
+            listen(listener, routes, Bounds::default(), stopped).await;
+            Ok(())
         }));
     }
     jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));

@@ -4,6 +4,7 @@ use crate::app::{START_MS, TestApp, answer, on_both};
 use crate::support::Database;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use vouchsafe::http::listen::{Bounds, listen};
 use vouchsafe::storage::{Change, FeedRow, StoredMark, Write};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,4 +217,23 @@ async fn a_recorded_decision_stays_readable_when_more_arrives_in_its_second() {
         assert_eq!((read.status, &read.body["id"]), (StatusCode::OK, &json!(decision)), "{}", read.body);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_sends_nothing_gives_its_place_back() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let routes = axum::Router::new().route("/", axum::routing::get(|| async { "here" }));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let bounds = Bounds { connections: 1, patience: std::time::Duration::from_millis(200) };
+    let server = tokio::spawn(listen(listener, routes, bounds, stop.clone()));
+    let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a").await.unwrap();
+    // The only place is taken until the half request has been given up; then the next one is served.
+    assert_eq!(reqwest::get(format!("http://{address}/")).await.unwrap().text().await.unwrap(), "here");
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    stop.cancel();
+    server.await.unwrap();
 }
