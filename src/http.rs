@@ -4,6 +4,7 @@ pub mod admin;
 mod arrival;
 pub mod conditional;
 pub mod decisions;
+mod docs;
 pub mod evidence;
 pub mod extract;
 pub mod gateway;
@@ -121,6 +122,7 @@ pub fn router(edge: Edge) -> Router {
     let guarded = guarded.layer(from_fn_with_state(posts, idempotency::repeat));
     let (router, openapi) =
         OpenApiRouter::with_openapi(Description::openapi()).merge(guarded).merge(public()).split_for_parts();
+    let page = docs::Page::new(&serde_json::to_value(&openapi).unwrap_or_default());
     let document: Arc<str> = openapi.to_json().unwrap_or_default().into();
     let describe = move || {
         let document = Arc::clone(&document);
@@ -128,6 +130,7 @@ pub fn router(edge: Edge) -> Router {
     };
     router
         .route("/openapi.json", axum::routing::get(describe))
+        .route("/docs", axum::routing::get(async move || page.clone()))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::panicked))
