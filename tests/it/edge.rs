@@ -18,6 +18,13 @@ async fn every_v1_route_asks_for_a_token_and_its_scope() {
                 continue;
             }
             assert!(operation["security"][0]["client"].is_array(), "{method} {path} names its scope");
+            let parameters = operation["parameters"].to_string();
+            assert_eq!(parameters.contains("Idempotency-Key"), method == "post", "{method} {path}");
+            assert!(
+                operation["responses"]["429"]["content"]["application/problem+json"].is_object(),
+                "{method} {path}"
+            );
+            assert!(!operation["responses"]["401"].to_string().contains("application/json"), "{method} {path}");
             let concrete = path.replace("{id}", "sub_1").replace("{namespace}", "n").replace("{link}", "l");
             let method: Method = method.to_uppercase().parse().unwrap();
             let concrete = format!("{concrete}?resource=a.b");
