@@ -4,6 +4,7 @@ pub mod admin;
 mod arrival;
 pub mod conditional;
 pub mod decisions;
+mod docs;
 pub mod evidence;
 pub mod extract;
 pub mod gateway;
@@ -22,6 +23,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use idempotency::Posts;
 use limits::Limits;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -122,13 +124,17 @@ pub fn router(edge: Edge) -> Router {
     let guarded = guarded.layer(from_fn_with_state(posts, idempotency::repeat));
     let (router, openapi) =
         OpenApiRouter::with_openapi(Description::openapi()).merge(guarded).merge(public()).split_for_parts();
-    let document: Arc<str> = openapi.to_json().unwrap_or_default().into();
+    let mut document = serde_json::to_value(&openapi).unwrap_or_default();
+    describe_edge(&mut document);
+    let page = docs::Page::new(&document);
+    let document: Arc<str> = document.to_string().into();
     let describe = move || {
         let document = Arc::clone(&document);
         async move { ([("content-type", "application/json")], document.to_string()) }
     };
     router
         .route("/openapi.json", axum::routing::get(describe))
+        .route("/docs", axum::routing::get(async move || page.clone()))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::panicked))
@@ -139,13 +145,57 @@ pub fn router(edge: Edge) -> Router {
 /// The scope that each guarded POST needs, by route, as its description says.
 fn post_scopes(openapi: &utoipa::openapi::OpenApi) -> HashMap<String, String> {
     let document = serde_json::to_value(openapi).unwrap_or_default();
-    let paths = document.get("paths").and_then(serde_json::Value::as_object).into_iter().flatten();
+    let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
     paths
         .filter_map(|(path, operations)| {
             let scope = operations.pointer("/post/security/0/client/0")?.as_str()?;
             Some((path.clone(), scope.to_owned()))
         })
         .collect()
+}
+
+/// Adds to every operation what the edge does around its handler.
+fn describe_edge(document: &mut Value) {
+    let problem = |text: &str| {
+        json!({ "description": text, "content": { "application/problem+json":
+            { "schema": { "$ref": "#/components/schemas/Problem" } } } })
+    };
+    let key = json!({ "name": "Idempotency-Key", "in": "header", "required": false,
+        "description": "for 24 h the same key and body get the first answer again",
+        "schema": { "type": "string", "minLength": 1, "maxLength": 257, "pattern": "^[!-~]([ -~]*[!-~])?$" } });
+    for (path, operations) in document.pointer_mut("/paths").and_then(Value::as_object_mut).into_iter().flatten() {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            let Some(operation) = operation.as_object_mut() else { continue };
+            let once = method == "post" && operation.contains_key("security");
+            if once && let Some(list) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut() {
+                list.push(key.clone());
+            }
+            let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { continue };
+            for response in responses.values_mut().filter_map(|response| response.pointer_mut("/content")) {
+                let is_problem = |content: &Value| {
+                    content.pointer("/application~1json/schema/$ref") == Some(&json!("#/components/schemas/Problem"))
+                };
+                if is_problem(response)
+                    && let Some(content) = response.as_object_mut()
+                    && let Some(body) = content.remove("application/json")
+                {
+                    content.insert("application/problem+json".to_owned(), body);
+                }
+            }
+            if path.ends_with("/livez") || path.ends_with("/readyz") {
+                continue;
+            }
+            let mut add = |status: &str, text: &str| {
+                responses.entry(status).or_insert_with(|| problem(text));
+            };
+            add("429", "too many requests");
+            if once {
+                add("400", "the idempotency key cannot be used");
+                add("409", "another attempt is at work, or its answer was lost");
+                add("422", "the idempotency key was used with another body");
+            }
+        }
+    }
 }
 
 /// The admin listener: health and metrics.

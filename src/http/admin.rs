@@ -1,13 +1,13 @@
 //! Administration: organisations, sources, clients, gateways, audiences.
 
 use super::Edge;
-use super::extract::{Auth, Checked, Page};
+use super::extract::{Auth, Checked, Page, Query};
 use super::problem::Problem;
 use super::rules::{records, shows};
 use crate::service::Actor;
 use crate::service::world::{Audience, Organisation, Source, Vendor, VendorSecrets};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -262,7 +262,7 @@ pub async fn create_audience(
 
 /// Organisations.
 #[utoipa::path(get, path = "/v1/organisations", tag = "admin", params(Page), security(("client" = ["admin"])),
-    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn list_organisations(
     State(edge): State<Edge>,
     Auth(caller): Auth,
@@ -274,7 +274,7 @@ pub async fn list_organisations(
 
 /// Sources.
 #[utoipa::path(get, path = "/v1/sources", tag = "admin", params(Page), security(("client" = ["admin"])),
-    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn list_sources(
     State(edge): State<Edge>,
     Auth(caller): Auth,
@@ -286,7 +286,7 @@ pub async fn list_sources(
 
 /// Clients.
 #[utoipa::path(get, path = "/v1/clients", tag = "admin", params(Page), security(("client" = ["admin"])),
-    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn list_clients(
     State(edge): State<Edge>,
     Auth(caller): Auth,
@@ -298,7 +298,7 @@ pub async fn list_clients(
 
 /// Gateways.
 #[utoipa::path(get, path = "/v1/gateways", tag = "admin", params(Page), security(("client" = ["admin"])),
-    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn list_gateways(
     State(edge): State<Edge>,
     Auth(caller): Auth,
@@ -310,7 +310,7 @@ pub async fn list_gateways(
 
 /// Audiences.
 #[utoipa::path(get, path = "/v1/audiences", tag = "admin", params(Page), security(("client" = ["admin"])),
-    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn list_audiences(
     State(edge): State<Edge>,
     Auth(caller): Auth,

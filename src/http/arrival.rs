@@ -112,14 +112,15 @@ async fn standing(edge: &Edge, route: &str, headers: &HeaderMap, peer: Option<Ip
 
 /// 429 in the shape of the surface that was asked.
 fn refuse(route: &str, standing: &Standing) -> Response {
-    let status = StatusCode::TOO_MANY_REQUESTS;
     metrics::counter!("vouchsafe_rate_limited_total", "class" => standing.class()).increment(1);
     let mut response = if route.starts_with("/oauth2/") {
-        problem::oauth(status, "temporarily_unavailable", "too many requests")
+        problem::oauth(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", "too many requests")
     } else if route.starts_with("/gateway/") {
-        (status, [(header::CACHE_CONTROL, "no-store")]).into_response()
+        (StatusCode::TOO_MANY_REQUESTS, [(header::CACHE_CONTROL, "no-store")]).into_response()
     } else {
-        Problem::new(status, "rate_limited", "too many requests").detail("wait as `Retry-After` says").into_response()
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests")
+            .detail("wait as `Retry-After` says")
+            .into_response()
     };
     response.headers_mut().insert(header::RETRY_AFTER, standing.wait_secs.into());
     response

@@ -1,12 +1,12 @@
 //! Decisions and the tokens that state them.
 
 use super::Edge;
-use super::extract::{Auth, Checked};
+use super::extract::{Auth, Checked, Query};
 use super::problem::Problem;
 use super::subjects::subject_id;
 use crate::service::Actor;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
@@ -53,7 +53,7 @@ fn resource_id(text: &str) -> Result<ResourceId, Problem> {
 
 /// May the subject use the resource, and why?
 #[utoipa::path(get, path = "/v1/subjects/{id}/eligibility", tag = "decisions", params(("id" = String, Path), Question), security(("client" = ["eligibility:read"])),
-    responses((status = 200, description = "the decision"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "the decision"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn eligibility(
     State(edge): State<Edge>,
     Auth(caller): Auth,

@@ -64,6 +64,21 @@ impl<T: DeserializeOwned + Validate> FromRequest<Edge> for Checked<T> {
     }
 }
 
+/// Parameters of a query of known types.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Edge> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Edge) -> Result<Self, Problem> {
+        axum::extract::Query::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|_| {
+            Problem::new(StatusCode::BAD_REQUEST, "query_invalid", "the query cannot be used")
+                .detail("a parameter is missing, given twice or of the wrong type")
+        })
+    }
+}
+
 /// Largest body we use.
 const BODY_LIMIT: usize = 256 * 1024;
 

@@ -2,11 +2,11 @@
 
 use super::Edge;
 use super::conditional::IfMatch;
-use super::extract::{Auth, Page, Raw, page_body, parse};
+use super::extract::{Auth, Page, Query, Raw, page_body, parse};
 use super::problem::Problem;
 use crate::service::Actor;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -136,7 +136,7 @@ pub(crate) async fn records(edge: &Edge, kind: &str, page: &Page) -> Result<Json
 
 /// Policies, all versions.
 #[utoipa::path(get, path = "/v1/policies", tag = "rules", params(Page), security(("client" = ["rules:read"])),
-    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn list_policies(
     State(edge): State<Edge>,
     Auth(caller): Auth,
@@ -148,7 +148,7 @@ pub async fn list_policies(
 
 /// Definition packs, all versions.
 #[utoipa::path(get, path = "/v1/definitions", tag = "rules", params(Page), security(("client" = ["rules:read"])),
-    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn list_definitions(
     State(edge): State<Edge>,
     Auth(caller): Auth,
@@ -160,7 +160,7 @@ pub async fn list_definitions(
 
 /// Sets.
 #[utoipa::path(get, path = "/v1/sets", tag = "rules", params(Page), security(("client" = ["rules:read"])),
-    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn list_sets(
     State(edge): State<Edge>,
     Auth(caller): Auth,
@@ -172,7 +172,7 @@ pub async fn list_sets(
 
 /// Directives.
 #[utoipa::path(get, path = "/v1/directives", tag = "rules", params(Page), security(("client" = ["rules:read"])),
-    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn list_directives(
     State(edge): State<Edge>,
     Auth(caller): Auth,

@@ -2,12 +2,12 @@
 
 use super::Edge;
 use super::conditional::{IfMatch, at_version};
-use super::extract::{Auth, Checked, Page, page_body};
+use super::extract::{Auth, Checked, Page, Query, page_body};
 use super::problem::Problem;
 use crate::service::Actor;
 use crate::service::idempotency::expecting;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -62,7 +62,7 @@ pub struct Find {
 
 /// Lists subjects, or finds one by external id.
 #[utoipa::path(get, path = "/v1/subjects", tag = "subjects", params(Find), security(("client" = ["subjects:read"])),
-    responses((status = 200, description = "a page"), (status = 400, description = "query"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn list(
     State(edge): State<Edge>,
     Auth(caller): Auth,

@@ -150,7 +150,12 @@ impl TestApp {
 
     /// Client and digest of every idempotency key.
     pub(crate) async fn requests(&self) -> Vec<(String, String)> {
-        crate::support::pairs(&self.database_url, "SELECT client, key FROM requests").await
+        self.requests_with("key").await
+    }
+
+    /// Client and another column of every idempotency key.
+    pub(crate) async fn requests_with(&self, column: &str) -> Vec<(String, String)> {
+        crate::support::pairs(&self.database_url, &format!("SELECT client, {column} FROM requests")).await
     }
 
     /// A POST of the administrator with more headers.

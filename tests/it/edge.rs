@@ -20,6 +20,13 @@ async fn every_v1_route_asks_for_a_token_and_its_scope() {
                 continue;
             }
             assert!(operation["security"][0]["client"].is_array(), "{method} {path} names its scope");
+            let parameters = operation["parameters"].to_string();
+            assert_eq!(parameters.contains("Idempotency-Key"), method == "post", "{method} {path}");
+            assert!(
+                operation["responses"]["429"]["content"]["application/problem+json"].is_object(),
+                "{method} {path}"
+            );
+            assert!(!operation["responses"]["401"].to_string().contains("application/json"), "{method} {path}");
             let concrete = path.replace("{id}", "sub_1").replace("{namespace}", "n").replace("{link}", "l");
             let method: Method = method.to_uppercase().parse().unwrap();
             let concrete = format!("{concrete}?resource=a.b");
@@ -236,4 +243,38 @@ async fn a_connection_that_sends_nothing_gives_its_place_back() {
     idle.read_to_end(&mut rest).await.unwrap();
     stop.cancel();
     server.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_docs_page_shows_every_operation_and_allows_nothing_but_its_style() {
+    let database = Database::sqlite();
+    let t = TestApp::start(&database).await;
+    let document = answer(t.http.get(format!("{}/openapi.json", t.url))).await.body;
+    let response = t.http.get(format!("{}/docs", t.url)).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let page = response.text().await.unwrap();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            assert!(page.contains(&format!("id=\"{method}-{path}\"")), "{method} {path}");
+        }
+    }
+    for schema in document["components"]["schemas"].as_object().unwrap().keys() {
+        assert!(page.contains(&format!("<h3 id=\"{schema}\">")), "{schema}");
+    }
+    assert!(!page.contains("<script"));
+    for tag in page.split('<').filter_map(|part| part.split_once('>')).map(|(tag, _)| tag) {
+        for outside in ["href=\"http", "src=", "url(", " style=", " on"] {
+            assert!(!tag.contains(outside), "{tag}");
+        }
+    }
+    let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, style.as_bytes());
+    let digest = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest.as_ref());
+    assert_eq!(
+        policy,
+        format!(
+            "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+    );
 }

@@ -79,6 +79,9 @@ async fn every_creating_route_takes_a_key() {
             assert_eq!(again.header("cache-control"), first.header("cache-control"), "{path}");
             assert_eq!(again.header("idempotency-replayed"), "true", "{path}");
         }
+        let noted = t.requests_with("COALESCE(effect, '')").await;
+        let without = noted.iter().filter(|(_, effect)| effect.is_empty()).count();
+        assert_eq!((noted.len(), without), (10, 1), "only a token is committed without its key");
         let attestations = t.get(&of("attestations")).await.body["items"].as_array().unwrap().len();
         assert_eq!(attestations, 4, "one declaration and one observation were added");
     })

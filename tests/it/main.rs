@@ -8,6 +8,7 @@
     reason = "a test that fails shall panic where it does, and its harness reads the environment"
 )]
 
+mod api_page;
 mod app;
 mod architecture;
 mod arrival;
