@@ -29,6 +29,15 @@ pub enum Kind {
     CrossCheck,
 }
 
+/// Code of a cross-check: a document is on two subjects. Weighs on identity.
+pub const DOCUMENT_SHARED: &str = "document.shared";
+/// Code of a cross-check: two birth dates on one subject. Weighs on identity.
+pub const PERSON_MISMATCH: &str = "person.mismatch";
+/// Code of a cross-check: a document is on two subjects and both matched the face. Told only.
+pub const SUBJECT_DUPLICATE: &str = "subject.duplicate";
+/// Code of a cross-check: two names under one birth date. Told only.
+pub const NAME_DIFFERS: &str = "person.name_differs";
+
 impl Kind {
     /// The name used in JSON, SQL and logs.
     #[must_use]

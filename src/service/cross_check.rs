@@ -8,7 +8,10 @@ use super::ingest::{Delivery, Speaker, Submission};
 use super::{Actor, App, SERVICE_SOURCE, ServiceError, ServiceResult};
 use crate::storage::{Change, Comparison, Write};
 use std::collections::BTreeSet;
-use vouchsafe_core::facts::{Facts, Grade, Kind, MarkKind, Outcome, PersonKey, SourceKind};
+use vouchsafe_core::facts::{
+    DOCUMENT_SHARED, Facts, Grade, Kind, MarkKind, NAME_DIFFERS, Outcome, PERSON_MISMATCH, PersonKey,
+    SUBJECT_DUPLICATE, SourceKind,
+};
 use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::second::DAY;
 
@@ -70,11 +73,11 @@ impl App {
         if let Some((_, other)) = standing.iter().find(|(_, person)| person.birth != ours.birth) {
             let mut births = [ours.birth.as_str(), other.birth.as_str()];
             births.sort_unstable();
-            return self.found(&facts.subject, "person.mismatch", &births.join("/")).await;
+            return self.found(&facts.subject, PERSON_MISMATCH, &births.join("/")).await;
         }
         let differs = |other: &PersonKey| matches!((&other.name, &ours.name), (Some(a), Some(b)) if a != b);
         if standing.iter().any(|(_, person)| differs(person)) {
-            return self.found(&facts.subject, "person.name_differs", &ours.birth).await;
+            return self.found(&facts.subject, NAME_DIFFERS, &ours.birth).await;
         }
         Ok(())
     }
@@ -99,7 +102,7 @@ impl App {
         }
         let Some(ours) = ours else { return Ok(()) };
         for other in others {
-            let code = if ours.matched_face && other.matched_face { "subject.duplicate" } else { "document.shared" };
+            let code = if ours.matched_face && other.matched_face { SUBJECT_DUPLICATE } else { DOCUMENT_SHARED };
             for subject in [&ours.subject, &other.subject] {
                 let subject = SubjectId::parse(subject).map_err(|_| ServiceError::Unreadable("subject".to_owned()))?;
                 self.found(&subject, code, document).await?;
@@ -109,7 +112,7 @@ impl App {
     }
 
     async fn found(&self, subject: &SubjectId, code: &str, about: &str) -> ServiceResult<()> {
-        let weighs = matches!(code, "document.shared" | "person.mismatch");
+        let weighs = [DOCUMENT_SHARED, PERSON_MISMATCH].contains(&code);
         let now = self.clock.now();
         let speaker = Speaker {
             source: SERVICE_SOURCE.to_owned(),
