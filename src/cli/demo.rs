@@ -261,26 +261,7 @@ impl Seeder<'_> {
     }
 
     fn plain(&self, source: &str, kind: Kind) -> anyhow::Result<Submission> {
-        Ok(Submission {
-            source: source.to_owned(),
-            event: self.app.fresh_event()?,
-            lineage: None,
-            kind,
-            grade: Some(Grade::Strong),
-            outcome: Outcome::Approved,
-            codes: BTreeSet::new(),
-            document_type: None,
-            issuing_country: None,
-            document_number: None,
-            statement: None,
-            basis: None,
-            doubt: None,
-            birth_date: None,
-            name: None,
-            fact_date: None,
-            checked_at: None,
-            ends_at: None,
-        })
+        Ok(Submission { grade: Some(Grade::Strong), ..Submission::new(source, self.app.fresh_event()?, kind) })
     }
 
     /// A document examined and matched to the face, `days` ago; issued `issued` days ago.

@@ -121,24 +121,12 @@ impl App {
             max_grade: Grade::Weak,
         };
         let submission = Submission {
-            source: SERVICE_SOURCE.to_owned(),
-            event: format!("{code}:{subject}:{about}"),
-            lineage: None,
-            kind: Kind::CrossCheck,
             grade: Some(Grade::Weak),
             outcome: if weighs { Outcome::Declined } else { Outcome::Approved },
             codes: BTreeSet::from([code.to_owned()]),
-            document_type: None,
-            issuing_country: None,
-            document_number: None,
-            statement: None,
-            basis: None,
-            doubt: None,
-            birth_date: None,
-            name: None,
-            fact_date: None,
             checked_at: Some(now),
             ends_at: Some(now.plus(ENDS_AFTER)),
+            ..Submission::new(SERVICE_SOURCE, format!("{code}:{subject}:{about}"), Kind::CrossCheck)
         };
         // The futures of recording and comparing contain each other.
         let recorded = Box::pin(self.record(&Actor::system(), subject, &speaker, submission)).await;

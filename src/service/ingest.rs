@@ -54,6 +54,33 @@ pub struct Submission {
     pub ends_at: Option<Second>,
 }
 
+impl Submission {
+    /// A statement that says nothing yet, approved.
+    #[must_use]
+    pub fn new(source: &str, event: String, kind: Kind) -> Self {
+        Self {
+            source: source.to_owned(),
+            event,
+            lineage: None,
+            kind,
+            grade: None,
+            outcome: Outcome::Approved,
+            codes: BTreeSet::new(),
+            document_type: None,
+            issuing_country: None,
+            document_number: None,
+            statement: None,
+            basis: None,
+            doubt: None,
+            birth_date: None,
+            name: None,
+            fact_date: None,
+            checked_at: None,
+            ends_at: None,
+        }
+    }
+}
+
 /// What became of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
@@ -392,24 +419,10 @@ impl App {
         };
         let now = self.clock.now();
         let submission = Submission {
-            source: NETWORK_SOURCE.to_owned(),
-            event: self.id("obs")?,
-            lineage: None,
-            kind: Kind::Observation,
-            grade: None,
-            outcome: Outcome::Approved,
-            codes: BTreeSet::new(),
-            document_type: None,
-            issuing_country: None,
-            document_number: None,
             statement: Some(statement),
-            basis: None,
-            doubt: None,
-            birth_date: None,
-            name: None,
-            fact_date: None,
             checked_at: Some(now),
             ends_at: Some(now.plus(86_400)),
+            ..Submission::new(NETWORK_SOURCE, self.id("obs")?, Kind::Observation)
         };
         self.record(actor, subject, &speaker, submission).await
     }

@@ -7,9 +7,8 @@ use crate::intake::IntakeError;
 use crate::intake::vouch::{OrganisationKey, VouchSubject, unverified_issuer, verify};
 use crate::storage::{Change, Conflict, FeedRow, StoredMark, Write};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use vouchsafe_core::Second;
-use vouchsafe_core::facts::{Basis, Grade, Kind, Outcome, SourceKind, Statement};
+use vouchsafe_core::facts::{Basis, Grade, Kind, SourceKind, Statement};
 use vouchsafe_core::ids::SubjectId;
 
 /// What an organisation's own client says.
@@ -155,23 +154,10 @@ fn submission(
     ends_at: Option<Second>,
 ) -> Submission {
     Submission {
-        source: speaker.source.clone(),
-        event,
-        lineage: None,
-        kind: Kind::Vouch,
-        grade: None,
-        outcome: Outcome::Approved,
-        codes: BTreeSet::new(),
-        document_type: None,
-        issuing_country: None,
-        document_number: None,
         statement: Some(statement),
         basis,
-        doubt: None,
-        birth_date: None,
-        name: None,
         fact_date,
-        checked_at: None,
         ends_at,
+        ..Submission::new(&speaker.source, event, Kind::Vouch)
     }
 }
