@@ -65,7 +65,12 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     request.extensions_mut().insert(RequestId(id.clone()));
     let standing = {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-        standing(&hall.edge, route, request.headers(), peer).await
+        let gateway = gateway::prove(&hall.edge, route, request.headers());
+        let standing = standing(&hall.edge, route, request.headers(), peer, gateway.as_ref()).await;
+        if let Some(gateway) = gateway {
+            request.extensions_mut().insert(gateway);
+        }
+        standing
     };
     let mut response = match standing {
         Some(standing) if standing.wait_secs > 0 => refuse(route, &standing),
@@ -85,7 +90,13 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
 }
 
 /// Takes one from the asker's bucket. `None` where nothing limits.
-async fn standing(edge: &Edge, route: &str, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<Standing> {
+async fn standing(
+    edge: &Edge,
+    route: &str,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+    gateway: Option<&gateway::Proven>,
+) -> Option<Standing> {
     let now_ms = edge.app.clock.now_ms();
     let limits = &edge.limits;
     if matches!(route, "/livez" | "/readyz") {
@@ -93,9 +104,7 @@ async fn standing(edge: &Edge, route: &str, headers: &HeaderMap, peer: Option<Ip
     }
     // SECURITY: an id counts only once it is proven; else strangers could empty a client's bucket, or fill memory.
     if route.starts_with("/gateway/") {
-        if let Some(key) = gateway::single(headers, "x-gateway-key")
-            && edge.app.gateway(key).is_ok()
-        {
+        if let (Some(_), Some(key)) = (gateway, gateway::single(headers, "x-gateway-key")) {
             return limits.gateway.take(key, now_ms);
         }
     } else if route.starts_with("/v1/")

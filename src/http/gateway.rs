@@ -5,10 +5,13 @@ use super::extract::bearer;
 use crate::intake::client_address::client_address;
 use crate::service::ServiceError;
 use crate::service::gateway::{Credential, Verdict};
+use crate::service::world::Gateway;
+use axum::Extension;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use vouchsafe_core::ids::ResourceId;
 
 const DECISION: HeaderName = HeaderName::from_static("x-eligibility-decision");
@@ -42,6 +45,18 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
     }
 }
 
+/// The gateway that asks, proven by its key: once for a request, before its rate is looked at.
+#[derive(Debug, Clone)]
+pub struct Proven(Arc<Gateway>);
+
+/// The gateway behind the key that a request to a gateway's route brings.
+pub(super) fn prove(edge: &Edge, route: &str, headers: &HeaderMap) -> Option<Proven> {
+    if !route.starts_with("/gateway/") {
+        return None;
+    }
+    edge.app.gateway(single(headers, "x-gateway-key")?).ok().map(Proven)
+}
+
 /// The address the caller's request came from, as a configured proxy wrote it. The peer of this connection is the
 /// gateway: its own address is never the caller's, and without a word about the caller nothing is known.
 pub(super) fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[ipnet::IpNet]) -> Option<IpAddr> {
@@ -60,10 +75,10 @@ pub async fn check(
     State(edge): State<Edge>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(resource): Path<String>,
+    proven: Option<Extension<Proven>>,
     headers: HeaderMap,
 ) -> Response {
-    let Some(key) = single(&headers, "x-gateway-key") else { return challenge("") };
-    let Ok(gateway) = edge.app.gateway(key) else { return challenge("") };
+    let Some(Extension(Proven(gateway))) = proven else { return challenge("") };
     let refused = StatusCode::from_u16(gateway.deny_status).unwrap_or(StatusCode::FORBIDDEN);
     let Ok(resource) = ResourceId::parse(&resource) else {
         return answer(refused, &[(REASON, "resource.ungoverned")]);

@@ -287,3 +287,21 @@ pub(crate) async fn on_both<F: AsyncFn(TestApp)>(story: F) {
         story(TestApp::start(&postgres).await).await;
     }
 }
+
+/// The shipped policy in force, a subject, and what it is now.
+pub(crate) async fn newcomer(t: &TestApp) -> String {
+    t.activate("restricted-us-persons").await;
+    let subject = t.subject("ada").await;
+    assert_eq!(status(t, &subject).await, "insufficient");
+    subject
+}
+
+pub(crate) async fn status(t: &TestApp, subject: &str) -> String {
+    t.eligibility(subject, "restricted.api").await["status"].as_str().unwrap().to_owned()
+}
+
+pub(crate) async fn attestations(t: &TestApp, subject: &str) -> Vec<Value> {
+    let answer = t.get(&format!("/v1/subjects/{subject}/attestations")).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    answer.body["items"].as_array().unwrap().clone()
+}

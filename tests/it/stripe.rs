@@ -1,6 +1,6 @@
 //! Stripe's webhook through the real endpoint: its signature over time and raw bytes, and a vendor that is asked.
 
-use crate::app::{Answer, START_MS, TestApp, answer, on_both};
+use crate::app::{Answer, START_MS, TestApp, answer, attestations, newcomer, on_both, status};
 use aws_lc_rs::hmac;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -103,24 +103,6 @@ impl Stripe {
         let body = json!({ "source": self.source, "session": session });
         t.post(&format!("/v1/subjects/{subject}/sessions"), body).await
     }
-}
-
-/// The shipped policy in force, a subject, and what it is now.
-async fn newcomer(t: &TestApp) -> String {
-    t.activate("restricted-us-persons").await;
-    let subject = t.subject("ada").await;
-    assert_eq!(status(t, &subject).await, "insufficient");
-    subject
-}
-
-async fn status(t: &TestApp, subject: &str) -> String {
-    t.eligibility(subject, "restricted.api").await["status"].as_str().unwrap().to_owned()
-}
-
-async fn attestations(t: &TestApp, subject: &str) -> Vec<Value> {
-    let answer = t.get(&format!("/v1/subjects/{subject}/attestations")).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-    answer.body["items"].as_array().unwrap().clone()
 }
 
 /// When the vendor decided again, after the fixtures' time.
