@@ -164,7 +164,9 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
         GeoIp::open(&config.geoip).context("configuration key `geoip`")?
     };
     let app = App::open(store, Arc::new(SystemClock), crypto, config.public_origin.clone(), geoip).await;
-    app.context("opening the service")
+    let app = app.context("opening the service")?;
+    app.retention_secs.store(config.retention.secs(), std::sync::atomic::Ordering::Relaxed);
+    Ok(app)
 }
 
 /// Starts logging at the configured format; the filter is `RUST_LOG`, else `info`.

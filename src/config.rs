@@ -1,9 +1,12 @@
 //! Configuration: built-in defaults, then the file, then `VOUCHSAFE_*`, then flags. Every key is safe when absent or refused at start by name.
 
 use crate::http::limits::{Quota, Quotas};
+use crate::service::retention::RETENTION_SECS;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use vouchsafe_core::policy::Span;
+use vouchsafe_core::second::DAY;
 
 /// Why the service cannot start with this configuration.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,8 @@ pub struct RawConfig {
     pub rate_limit_public: Option<String>,
     /// The same of one address at the token endpoint.
     pub rate_limit_token: Option<String>,
+    /// How long what an auditor may ask about is kept: `1826d`.
+    pub retention: Option<String>,
     /// MaxMind databases.
     pub geoip: Option<Vec<PathBuf>>,
     /// `human` or `json`.
@@ -93,6 +98,7 @@ impl RawConfig {
         set(&mut self.listen, "VOUCHSAFE_LISTEN");
         set(&mut self.admin_listen, "VOUCHSAFE_ADMIN_LISTEN");
         set(&mut self.database, "VOUCHSAFE_DATABASE");
+        set(&mut self.retention, "VOUCHSAFE_RETENTION");
         set(&mut self.rate_limit_client, "VOUCHSAFE_RATE_LIMIT_CLIENT");
         set(&mut self.rate_limit_gateway, "VOUCHSAFE_RATE_LIMIT_GATEWAY");
         set(&mut self.rate_limit_public, "VOUCHSAFE_RATE_LIMIT_PUBLIC");
@@ -135,6 +141,8 @@ pub struct Config {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Who may ask how often.
     pub quotas: Quotas,
+    /// How long what an auditor may ask about is kept.
+    pub retention: Span,
     /// Network databases.
     pub geoip: Vec<PathBuf>,
     /// Log format.
@@ -187,8 +195,16 @@ impl Config {
             public: quota("rate_limit_public", &raw.rate_limit_public, usual.public)?,
             token: quota("rate_limit_token", &raw.rate_limit_token, usual.token)?,
         };
+        let retention = match raw.retention {
+            None => Span::from_secs(RETENTION_SECS),
+            Some(text) => Span::try_from(text).map_err(|problem| key("retention", problem))?,
+        };
+        if retention.secs() < DAY {
+            return Err(key("retention", "must be at least `1d`".to_owned()));
+        }
         Ok(Self {
             quotas,
+            retention,
             public_origin: origin.trim_end_matches('/').to_owned(),
             listen: address("listen", raw.listen, "127.0.0.1:8080")?,
             admin_listen: address("admin_listen", raw.admin_listen, "127.0.0.1:9090")?,
@@ -227,6 +243,20 @@ mod tests {
         assert_eq!(Config::check(raw("off")).unwrap().quotas.token, None);
         assert_eq!(Config::check(raw("5/1")).unwrap().quotas.token, Quota::parse("5/1").unwrap());
         assert!(Config::check(raw("5")).unwrap_err().to_string().contains("`rate_limit_token`"));
+    }
+
+    #[test]
+    fn a_retention_is_at_least_a_day() {
+        let raw = |retention: &str| RawConfig {
+            public_origin: Some("https://a.example".into()),
+            master_key_file: Some("k".into()),
+            retention: Some(retention.into()),
+            ..RawConfig::default()
+        };
+        assert_eq!(Config::check(raw("30d")).unwrap().retention.secs(), 30 * 86_400);
+        for wrong in ["23h", "5y", "-1d", ""] {
+            assert!(Config::check(raw(wrong)).unwrap_err().to_string().contains("`retention`"), "{wrong}");
+        }
     }
 
     #[test]

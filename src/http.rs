@@ -5,6 +5,7 @@ mod arrival;
 pub mod conditional;
 pub mod decisions;
 mod docs;
+pub mod erasure;
 pub mod evidence;
 pub mod extract;
 pub mod gateway;
@@ -70,7 +71,9 @@ impl utoipa::Modify for ClientCredentialsScheme {
 fn guarded() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()
         .routes(routes!(subjects::create, subjects::list))
-        .routes(routes!(subjects::show))
+        .routes(routes!(subjects::show, erasure::erase))
+        .routes(routes!(erasure::export))
+        .routes(routes!(erasure::place_hold, erasure::show_hold, erasure::lift_hold))
         .routes(routes!(subjects::link, subjects::links))
         .routes(routes!(subjects::unlink))
         .routes(routes!(subjects::bind_session))
@@ -188,6 +191,9 @@ fn describe_edge(document: &mut Value) {
             let mut add = |status: &str, text: &str| {
                 responses.entry(status).or_insert_with(|| problem(text));
             };
+            if ["/v1/subjects/{id}", "/v1/vouches", "/v1/observations"].iter().any(|about| path.starts_with(about)) {
+                add("410", "the subject was erased");
+            }
             add("429", "too many requests");
             if once {
                 add("400", "the idempotency key cannot be used");

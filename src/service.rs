@@ -4,13 +4,16 @@ pub mod admin;
 pub mod authenticate;
 pub mod cross_check;
 pub mod direct;
+pub mod erase;
 pub mod evaluate;
+pub mod export;
 pub mod gateway;
 pub mod idempotency;
 pub mod index;
 pub mod ingest;
 pub mod issue;
 pub mod packed;
+pub mod retention;
 pub mod subjects;
 pub mod vendor;
 pub mod vouch;
@@ -26,7 +29,7 @@ use arc_swap::ArcSwap;
 use index::Index;
 use serde_json::Value;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use vouchsafe_core::Decision;
 use world::World;
@@ -45,6 +48,12 @@ pub enum ServiceError {
         /// What is wrong and what to do; never echoes the value.
         problem: String,
     },
+    /// The subject was erased.
+    #[error("erased")]
+    Erased,
+    /// A legal hold forbids it.
+    #[error("legal hold")]
+    LegalHold,
     /// It collides with what is there.
     #[error("conflict: {0}")]
     Conflict(&'static str),
@@ -162,6 +171,12 @@ pub struct App {
     pub(crate) recorded: moka::future::Cache<String, ()>,
     /// Last successful poll of the feed, epoch milliseconds.
     pub(crate) polled_at_ms: AtomicI64,
+    /// How long what an auditor may ask about is kept, seconds.
+    pub retention_secs: AtomicI64,
+    /// When idle subjects were last searched for, epoch milliseconds.
+    pub(crate) idle_searched_ms: AtomicI64,
+    /// What was erased may still lie in the database's files.
+    pub(crate) scrub_wanted: AtomicBool,
     cursor: tokio::sync::Mutex<String>,
 }
 
@@ -208,6 +223,10 @@ impl App {
             revoked: RwLock::default(),
             recorded: moka::future::Cache::new(200_000),
             polled_at_ms: AtomicI64::new(now_ms),
+            retention_secs: AtomicI64::new(retention::RETENTION_SECS),
+            idle_searched_ms: AtomicI64::new(0),
+            // A process that ended between erasing and this is made up for.
+            scrub_wanted: AtomicBool::new(true),
             cursor: tokio::sync::Mutex::new(cursor),
         });
         app.ensure_keys().await?;
@@ -305,6 +324,14 @@ impl App {
         let mut cursor = self.cursor.lock().await;
         // The picture is as old as the read, however long following it takes.
         let begun = self.clock.now_ms();
+        if begun - self.polled_at_ms.load(Ordering::Relaxed) > retention::AWAY {
+            // Rows of the meantime may be gone: everything is read anew, after a new cursor.
+            *cursor = self.store.feed("").await?.1;
+            self.index.invalidate_all();
+            self.load_keys().await?;
+            self.reload_world().await?;
+            self.reload_revoked().await?;
+        }
         let (rows, next) = self.store.feed(&cursor).await?;
         self.follow(&rows).await?;
         *cursor = next;

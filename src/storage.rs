@@ -17,6 +17,9 @@ mod reads;
 mod rows;
 mod sql;
 pub mod sqlite;
+mod upkeep;
+
+pub use upkeep::{Forgotten, StoredErasure, StoredHold, StoredSession, Table};
 
 /// A direct identifier, sealed under its subject's key; opaque to the store.
 pub type Sealed = Vec<u8>;
@@ -368,14 +371,6 @@ pub struct Quarantined {
 pub enum Write {
     /// New subject; `Exists("subjects")` on a taken id or external digest.
     Subject(StoredSubject),
-    /// Replaces external digest, identifiers and state where `version` is `expected`; version grows by one.
-    /// `Stale("subjects")` otherwise.
-    ReplaceSubject {
-        /// The row as it shall be; its `version` field is ignored.
-        subject: StoredSubject,
-        /// The version that was read.
-        expected: i64,
-    },
     /// New link; `Exists("links")` on a taken (namespace, digest), `NoSuchSubject` if the subject is missing
     /// or erased.
     Link(StoredLink),
@@ -495,8 +490,35 @@ pub enum Write {
         /// The owner that claimed it.
         owner: String,
     },
-    /// Forgets at most 1000 requests that have expired at this instant; `Stale("requests")` if there is none.
-    Forget(i64),
+    /// Places a legal hold and raises the subject's version; `Exists("holds")`, `NoSuchSubject`.
+    Hold(StoredHold),
+    /// Lifts the legal hold of a subject and raises its version; `Stale("holds")`, `NoSuchSubject`.
+    LiftHold(String),
+    /// Erases an active subject at exactly the version that was read: its key, identifiers, links, waiting deliveries and
+    /// comparisons go, its sessions are kept under digests, its living tokens are revoked and fed. `NoSuchSubject`,
+    /// `Stale("subjects")`, `Exists("holds")`.
+    Erase {
+        /// What stays known of it.
+        erasure: StoredErasure,
+        /// The version that was read.
+        expected: i64,
+        /// Its sessions, each with the digest that replaces the id.
+        sessions: Vec<(StoredSession, String)>,
+    },
+    /// Deletes rows that have outlived their use, as [`Store::bygone`] found them; `Stale(table)` when one is gone or
+    /// may not go.
+    Prune {
+        /// Where.
+        table: Table,
+        /// Which.
+        ids: Vec<String>,
+        /// Now, epoch milliseconds.
+        now_ms: i64,
+    },
+    /// Forgets a bounded number of rows that are books; `Stale(table)` if there is none.
+    Forget(Forgotten, i64),
+    /// Notes how far the feed has come at the first instant; marks before the last one that is older than the second go.
+    MarkFeed(i64, i64),
 }
 
 /// An atomic set of writes with its audit entry.
@@ -566,6 +588,24 @@ pub trait Store: Send + Sync + 'static {
     async fn links(&self, subject: &str) -> Result<Vec<StoredLink>, StoreError>;
     /// Subjects in id order after `after`, at most `limit`.
     async fn subjects(&self, after: &str, limit: i64) -> Result<Vec<StoredSubject>, StoreError>;
+    /// What is left of an erased subject; `None` for any other.
+    async fn erasure(&self, subject: &str) -> Result<Option<StoredErasure>, StoreError>;
+    /// The legal hold on a subject.
+    async fn hold(&self, subject: &str) -> Result<Option<StoredHold>, StoreError>;
+    /// Vendor sessions of a subject.
+    async fn sessions(&self, subject: &str) -> Result<Vec<StoredSession>, StoreError>;
+    /// Decisions about a subject in id order after `after`, at most `limit`.
+    async fn decisions_of(&self, subject: &str, after: &str, limit: i64) -> Result<Vec<StoredDecision>, StoreError>;
+    /// Tokens of a subject in id order after `after`, at most `limit`.
+    async fn tokens_of(&self, subject: &str, after: &str, limit: i64) -> Result<Vec<StoredToken>, StoreError>;
+    /// Ids of rows that have outlived their use at `before_ms`, at most `limit`; see [`Table`].
+    async fn bygone(&self, table: Table, before_ms: i64, limit: i64) -> Result<Vec<String>, StoreError>;
+    /// Active subjects after `after` in id order that were created before `before_ms`, without hold, and of whom nothing
+    /// was recorded, decided or issued since; at most `limit`.
+    async fn idle_subjects(&self, after: &str, before_ms: i64, limit: i64) -> Result<Vec<String>, StoreError>;
+    /// Makes what was erased unreadable in the database's own files, as far as the database can: SQLite's log is
+    /// written back and emptied, PostgreSQL's dead rows are vacuumed. Copies elsewhere are out of its reach.
+    async fn scrub(&self) -> Result<(), StoreError>;
     /// The subject that a vendor session is bound to.
     async fn session_subject(&self, source: &str, session: &str) -> Result<Option<String>, StoreError>;
     /// Quarantined deliveries of one session, oldest first.

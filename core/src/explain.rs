@@ -226,6 +226,10 @@ pub fn texts(code: &str) -> (&'static str, &'static str) {
             "Your identity check needs a person to look at it.",
             "a document is on two subjects, or two birth dates on one",
         ),
+        "of_erased" => (
+            "Your identity check needs a person to look at it.",
+            "the document is that of a subject who was erased with evidence against it",
+        ),
         "duplicate" => (
             "You may have more than one account with us.",
             "a document is on two subjects and both matched the face: one person, two accounts",

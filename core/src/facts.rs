@@ -31,6 +31,8 @@ pub enum Kind {
 
 /// Code of a cross-check: a document is on two subjects. Weighs on identity.
 pub const DOCUMENT_SHARED: &str = "document.shared";
+/// Code of a cross-check: the document is that of a subject who was erased with evidence against it. Weighs on identity.
+pub const DOCUMENT_OF_ERASED: &str = "document.of_erased";
 /// Code of a cross-check: two birth dates on one subject. Weighs on identity.
 pub const PERSON_MISMATCH: &str = "person.mismatch";
 /// Code of a cross-check: a document is on two subjects and both matched the face. Told only.

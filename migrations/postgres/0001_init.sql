@@ -28,6 +28,30 @@ CREATE TABLE sessions (
     created_at_ms BIGINT NOT NULL,
     PRIMARY KEY (source, session)
 );
+CREATE INDEX sessions_by_subject ON sessions (subject);
+
+-- A subject under legal hold is neither erased nor purged.
+CREATE TABLE holds (
+    subject TEXT NOT NULL PRIMARY KEY REFERENCES subjects (id),
+    reason TEXT NOT NULL,
+    placed_by TEXT NOT NULL,
+    placed_at_ms BIGINT NOT NULL
+);
+
+-- What is left of an erased subject goes at `keep_until_ms`. `adverse`: evidence against it stood when it was erased.
+CREATE TABLE erasures (
+    subject TEXT NOT NULL PRIMARY KEY REFERENCES subjects (id),
+    erased_at_ms BIGINT NOT NULL,
+    keep_until_ms BIGINT NOT NULL,
+    adverse BOOLEAN NOT NULL
+);
+CREATE INDEX erasures_by_end ON erasures (keep_until_ms);
+
+-- Rows of append-only tables that this transaction may delete, by their own id or their subject's. Always empty
+-- between transactions.
+CREATE TABLE pruning (
+    id TEXT NOT NULL PRIMARY KEY
+);
 
 CREATE TABLE records (
     kind TEXT COLLATE "C" NOT NULL,
@@ -99,6 +123,7 @@ CREATE TABLE quarantine (
     received_at_ms BIGINT NOT NULL,
     UNIQUE (source, event)
 );
+CREATE INDEX quarantine_by_receipt ON quarantine (received_at_ms);
 CREATE INDEX quarantine_by_session ON quarantine (source, session, received_at_ms);
 
 CREATE TABLE rules (
@@ -118,13 +143,15 @@ CREATE TABLE decisions (
     attestations TEXT NOT NULL
 );
 CREATE INDEX decisions_by_subject ON decisions (subject);
+CREATE INDEX decisions_by_instant ON decisions (at_ms);
 
 CREATE TABLE tokens (
     jti TEXT NOT NULL PRIMARY KEY,
     subject TEXT NOT NULL REFERENCES subjects (id),
     audience TEXT NOT NULL,
     resource TEXT NOT NULL,
-    decision TEXT NOT NULL REFERENCES decisions (id),
+    -- Written in one commit with its decision, which stays as long as the token.
+    decision TEXT NOT NULL,
     client TEXT NOT NULL,
     issued_at_ms BIGINT NOT NULL,
     expires_at_ms BIGINT NOT NULL,
@@ -202,6 +229,12 @@ CREATE TABLE feed (
 );
 CREATE INDEX feed_by_xid ON feed (xid);
 
+-- How far the feed had come at an instant: its rows carry none, and go when they are old.
+CREATE TABLE feed_marks (
+    at_ms BIGINT NOT NULL PRIMARY KEY,
+    position BIGINT NOT NULL
+);
+
 -- `seq` is drawn under a lock that lasts until the commit: no reader meets a number below one it has seen.
 CREATE FUNCTION timeline_in_order() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -215,14 +248,27 @@ CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;
 END $$;
+CREATE FUNCTION refuse_early_delete() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    row JSONB := to_jsonb(OLD);
+    owner TEXT := row ->> 'subject';
+BEGIN
+    IF owner IS NULL THEN
+        SELECT subject INTO owner FROM attestations WHERE id = row ->> 'attestation';
+    END IF;
+    IF EXISTS (SELECT 1 FROM pruning WHERE id IN (row ->> 'id', owner)) THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;
+END $$;
 CREATE TRIGGER attestations_no_update BEFORE UPDATE ON attestations FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER attestations_no_delete BEFORE DELETE ON attestations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER attestations_no_delete BEFORE DELETE ON attestations FOR EACH ROW EXECUTE FUNCTION refuse_early_delete();
 CREATE TRIGGER attestations_no_truncate BEFORE TRUNCATE ON attestations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER marks_no_update BEFORE UPDATE ON marks FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER marks_no_delete BEFORE DELETE ON marks FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER marks_no_delete BEFORE DELETE ON marks FOR EACH ROW EXECUTE FUNCTION refuse_early_delete();
 CREATE TRIGGER marks_no_truncate BEFORE TRUNCATE ON marks FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions FOR EACH ROW EXECUTE FUNCTION refuse_early_delete();
 CREATE TRIGGER decisions_no_truncate BEFORE TRUNCATE ON decisions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log FOR EACH ROW EXECUTE FUNCTION refuse_change();

@@ -29,6 +29,30 @@ CREATE TABLE sessions (
     created_at_ms BIGINT NOT NULL,
     PRIMARY KEY (source, session)
 );
+CREATE INDEX sessions_by_subject ON sessions (subject);
+
+-- A subject under legal hold is neither erased nor purged.
+CREATE TABLE holds (
+    subject TEXT NOT NULL PRIMARY KEY REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
+    reason TEXT NOT NULL,
+    placed_by TEXT NOT NULL,
+    placed_at_ms BIGINT NOT NULL
+);
+
+-- What is left of an erased subject goes at `keep_until_ms`. `adverse`: evidence against it stood when it was erased.
+CREATE TABLE erasures (
+    subject TEXT NOT NULL PRIMARY KEY REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
+    erased_at_ms BIGINT NOT NULL,
+    keep_until_ms BIGINT NOT NULL,
+    adverse BOOLEAN NOT NULL
+);
+CREATE INDEX erasures_by_end ON erasures (keep_until_ms);
+
+-- Rows of append-only tables that this transaction may delete, by their own id or their subject's. Always empty
+-- between transactions.
+CREATE TABLE pruning (
+    id TEXT NOT NULL PRIMARY KEY
+);
 
 CREATE TABLE records (
     kind TEXT NOT NULL,
@@ -100,6 +124,7 @@ CREATE TABLE quarantine (
     received_at_ms BIGINT NOT NULL,
     UNIQUE (source, event)
 );
+CREATE INDEX quarantine_by_receipt ON quarantine (received_at_ms);
 CREATE INDEX quarantine_by_session ON quarantine (source, session, received_at_ms);
 
 CREATE TABLE rules (
@@ -119,13 +144,15 @@ CREATE TABLE decisions (
     attestations TEXT NOT NULL
 );
 CREATE INDEX decisions_by_subject ON decisions (subject);
+CREATE INDEX decisions_by_instant ON decisions (at_ms);
 
 CREATE TABLE tokens (
     jti TEXT NOT NULL PRIMARY KEY,
     subject TEXT NOT NULL REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
     audience TEXT NOT NULL,
     resource TEXT NOT NULL,
-    decision TEXT NOT NULL REFERENCES decisions (id) DEFERRABLE INITIALLY DEFERRED,
+    -- Written in one commit with its decision, which stays as long as the token.
+    decision TEXT NOT NULL,
     client TEXT NOT NULL,
     issued_at_ms BIGINT NOT NULL,
     expires_at_ms BIGINT NOT NULL,
@@ -200,11 +227,17 @@ CREATE TABLE feed (
     key TEXT NOT NULL
 );
 
+-- How far the feed had come at an instant: its rows carry none, and go when they are old.
+CREATE TABLE feed_marks (
+    at_ms BIGINT NOT NULL PRIMARY KEY,
+    position BIGINT NOT NULL
+);
+
 CREATE TRIGGER attestations_no_update BEFORE UPDATE ON attestations BEGIN SELECT RAISE(ABORT, 'attestations is append-only'); END;
-CREATE TRIGGER attestations_no_delete BEFORE DELETE ON attestations BEGIN SELECT RAISE(ABORT, 'attestations is append-only'); END;
+CREATE TRIGGER attestations_no_delete BEFORE DELETE ON attestations WHEN NOT EXISTS (SELECT 1 FROM pruning WHERE id IN (OLD.id, OLD.subject)) BEGIN SELECT RAISE(ABORT, 'attestations is append-only'); END;
 CREATE TRIGGER marks_no_update BEFORE UPDATE ON marks BEGIN SELECT RAISE(ABORT, 'marks is append-only'); END;
-CREATE TRIGGER marks_no_delete BEFORE DELETE ON marks BEGIN SELECT RAISE(ABORT, 'marks is append-only'); END;
+CREATE TRIGGER marks_no_delete BEFORE DELETE ON marks WHEN NOT EXISTS (SELECT 1 FROM pruning WHERE id = (SELECT subject FROM attestations WHERE id = OLD.attestation)) BEGIN SELECT RAISE(ABORT, 'marks is append-only'); END;
 CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
-CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
+CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions WHEN NOT EXISTS (SELECT 1 FROM pruning WHERE id IN (OLD.id, OLD.subject)) BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
 CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
 CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;

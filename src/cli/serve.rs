@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     }
     jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(link(Arc::clone(&app), stop.clone())));
-    jobs.spawn(tasks.track_future(forget(app, stop.clone())));
+    jobs.spawn(tasks.track_future(keep_bounds(app, stop.clone())));
     if let Some(metrics) = metrics {
         jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
     }
@@ -112,13 +112,13 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     Ok(())
 }
 
-/// How often idempotency keys that have expired are forgotten.
-const FORGET: Duration = Duration::from_secs(60);
+/// How often what has outlived its use is let go.
+const BOUNDS: Duration = Duration::from_secs(60);
 
-async fn forget(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
-    while stop.run_until_cancelled(tokio::time::sleep(FORGET)).await.is_some() {
-        if let Err(error) = app.forget_requests().await {
-            tracing::error!(error = %error, "expired idempotency keys cannot be forgotten");
+async fn keep_bounds(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(tokio::time::sleep(BOUNDS)).await.is_some() {
+        if let Err(error) = app.keep_bounds().await {
+            tracing::error!(error = %error, "what has outlived its use cannot be let go");
         }
     }
     Ok(())

@@ -143,6 +143,9 @@ impl From<ServiceError> for Problem {
             ServiceError::Invalid { pointer, problem } => Self::invalid().field(pointer, problem),
             ServiceError::Conflict(what) => Self::new(StatusCode::CONFLICT, "conflict", "conflicts with what is there")
                 .detail(format!("the {what} exists, was used or has changed")),
+            ServiceError::Erased => Self::new(StatusCode::GONE, "subject_erased", "the subject was erased"),
+            ServiceError::LegalHold => Self::new(StatusCode::CONFLICT, "legal_hold", "a legal hold forbids it")
+                .detail("see the hold for its reason; ask again when it is lifted"),
             ServiceError::PreconditionFailed => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "it has changed since you read it")
                     .detail("read it again and decide anew")

@@ -14,9 +14,12 @@ use vouchsafe_core::ids::{OrganisationId, ResourcePattern};
 use vouchsafe_core::policy::{NamedSet, Policy};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 15] = [
+pub const SCOPES: [&str; 18] = [
     "subjects:read",
     "subjects:write",
+    "subjects:export",
+    "subjects:erase",
+    "subjects:hold",
     "attestations:read",
     "attestations:write",
     "vouches:write",

@@ -6,11 +6,11 @@
 
 use super::ingest::{Delivery, Speaker, Submission};
 use super::{Actor, App, SERVICE_SOURCE, ServiceError, ServiceResult};
-use crate::storage::{Change, Comparison, Write};
+use crate::storage::{Change, Comparison, StoredErasure, Write};
 use std::collections::BTreeSet;
 use vouchsafe_core::facts::{
-    DOCUMENT_SHARED, Facts, Grade, Kind, MarkKind, NAME_DIFFERS, Outcome, PERSON_MISMATCH, PersonKey,
-    SUBJECT_DUPLICATE, SourceKind,
+    DOCUMENT_OF_ERASED, DOCUMENT_SHARED, Facts, Grade, Kind, MarkKind, NAME_DIFFERS, Outcome, PERSON_MISMATCH,
+    PersonKey, SUBJECT_DUPLICATE, SourceKind,
 };
 use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::second::DAY;
@@ -21,16 +21,50 @@ const ENDS_AFTER: i64 = 730 * DAY;
 /// Comparisons of one round of the job.
 const ROUND: i64 = 100;
 
-/// A document check that can be held against somebody: it passed. A failed one says nothing about who holds the
-/// document, or a thief could put its owner under review by trying it.
+/// A document check that names a document.
 struct Holder {
     subject: String,
+    approved: bool,
     matched_face: bool,
+    person: Option<PersonKey>,
 }
 
-fn holder(subject: &str, facts: &Facts) -> Option<Holder> {
-    let matched_face = facts.codes.contains("face_match");
-    (facts.outcome == Outcome::Approved).then(|| Holder { subject: subject.to_owned(), matched_face })
+impl Holder {
+    fn new(subject: &str, facts: &Facts) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            approved: facts.outcome == Outcome::Approved,
+            matched_face: facts.codes.contains("face_match"),
+            person: facts.person.clone(),
+        }
+    }
+
+    /// Whether both name one person: the same birth date and no other name.
+    fn agrees(&self, other: &Self) -> bool {
+        let (Some(a), Some(b)) = (&self.person, &other.person) else { return false };
+        let differs = matches!((&a.name, &b.name), (Some(a), Some(b)) if a != b);
+        a.birth == b.birth && !differs
+    }
+
+    /// What `other` holding the same document means for us; nothing when it means nothing. Only a check that passed is
+    /// held against anybody: a failed one says nothing about who holds the document, or a thief could put its owner
+    /// under review by trying it.
+    fn beside(&self, other: &Self, erased: Option<&StoredErasure>) -> Option<&'static str> {
+        let both_faces = self.matched_face && other.matched_face;
+        match erased {
+            Some(erased) if erased.adverse && (other.approved || self.agrees(other)) => Some(DOCUMENT_OF_ERASED),
+            _ if !other.approved => None,
+            // Somebody who left with nothing against them may come back.
+            Some(_) if both_faces || self.agrees(other) => None,
+            None if both_faces => Some(SUBJECT_DUPLICATE),
+            _ => Some(DOCUMENT_SHARED),
+        }
+    }
+}
+
+/// Whether a mark of this kind takes its attestation back; a settled one still stands.
+pub(super) fn takes_back(kind: MarkKind) -> bool {
+    kind != MarkKind::Resolved
 }
 
 impl App {
@@ -66,7 +100,7 @@ impl App {
             .attestations
             .iter()
             .filter(|attestation| attestation.facts.outcome == Outcome::Approved)
-            .filter(|attestation| !attestation.marks.iter().any(|mark| mark.kind != MarkKind::Resolved))
+            .filter(|attestation| !attestation.marks.iter().any(|mark| takes_back(mark.kind)))
             .filter_map(|attestation| Some((attestation.id.as_str(), attestation.facts.person.as_ref()?)))
             .collect();
         let Some((_, ours)) = standing.iter().find(|(id, _)| *id == waiting.attestation) else { return Ok(()) };
@@ -93,16 +127,17 @@ impl App {
             }
             let unreadable = |_| ServiceError::Unreadable(format!("attestation {id}"));
             let facts: Facts = serde_json::from_str(&row.facts).map_err(unreadable)?;
-            let Some(holder) = holder(&row.subject, &facts) else { continue };
+            let holder = Holder::new(&row.subject, &facts);
             if id == waiting.attestation {
                 ours = Some(holder);
             } else if row.subject != waiting.subject {
                 others.push(holder);
             }
         }
-        let Some(ours) = ours else { return Ok(()) };
+        let Some(ours) = ours.filter(|holder| holder.approved) else { return Ok(()) };
         for other in others {
-            let code = if ours.matched_face && other.matched_face { SUBJECT_DUPLICATE } else { DOCUMENT_SHARED };
+            let erased = self.store.erasure(&other.subject).await?;
+            let Some(code) = ours.beside(&other, erased.as_ref()) else { continue };
             for subject in [&ours.subject, &other.subject] {
                 let subject = SubjectId::parse(subject).map_err(|_| ServiceError::Unreadable("subject".to_owned()))?;
                 self.found(&subject, code, document).await?;
@@ -112,7 +147,7 @@ impl App {
     }
 
     async fn found(&self, subject: &SubjectId, code: &str, about: &str) -> ServiceResult<()> {
-        let weighs = [DOCUMENT_SHARED, PERSON_MISMATCH].contains(&code);
+        let weighs = [DOCUMENT_SHARED, DOCUMENT_OF_ERASED, PERSON_MISMATCH].contains(&code);
         let now = self.clock.now();
         let speaker = Speaker {
             source: SERVICE_SOURCE.to_owned(),
@@ -136,7 +171,7 @@ impl App {
                 Ok(())
             }
             // Found before; or the subject was erased meanwhile.
-            Ok(_) | Err(ServiceError::NotFound(_)) => Ok(()),
+            Ok(_) | Err(ServiceError::NotFound(_) | ServiceError::Erased) => Ok(()),
             Err(error) => Err(error),
         }
     }

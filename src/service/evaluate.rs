@@ -4,6 +4,7 @@ use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Basis, StoredDecision, Write};
 use serde_json::json;
 use std::sync::Arc;
+use vouchsafe_core::facts::SubjectFacts;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::rules::{Body, Rules};
 use vouchsafe_core::{Decision, Second, decide};
@@ -33,7 +34,7 @@ impl App {
         let world = self.world.load_full();
         let rules = world.rules(resource, now)?;
         let found = self.index.decision(subject, &rules, now, || self.load_versioned(subject.as_str())).await?;
-        let (decision, version) = found.ok_or(ServiceError::NotFound("subject"))?;
+        let Some((decision, version)) = found else { return Err(self.missing(subject.as_str()).await) };
         let timeline = world.timeline.iter().map(|entry| entry.seq).max().unwrap_or(0);
         Ok((decision, rules, Basis { version, timeline }))
     }
@@ -57,7 +58,7 @@ impl App {
         let rules = Rules::compile(&world.library, &world.timeline, resource, at)
             .map_err(|error| ServiceError::Unreadable(error.to_string()))?;
         let facts = self.index.facts(subject, || self.load_versioned(subject.as_str())).await?;
-        let facts = facts.ok_or(ServiceError::NotFound("subject"))?;
+        let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
         Ok((Arc::new(decide(&rules, &facts, at)), Arc::new(rules)))
     }
 
@@ -98,23 +99,28 @@ impl App {
         Ok(())
     }
 
-    /// A recorded decision, its body derived again from its inputs.
+    /// A recorded decision, its body derived again from its inputs; of an erased subject too, while they are kept.
     ///
     /// # Errors
     /// `NotFound`; `Unreadable` when the inputs no longer give the recorded id.
     pub async fn decision(&self, id: &str) -> ServiceResult<Decision> {
         let stored = self.store.decision(id).await?.ok_or(ServiceError::NotFound("decision"))?;
+        let (_, facts, _) = self.load_stored(&stored.subject).await?.ok_or(ServiceError::NotFound("decision"))?;
+        self.replay(&stored, facts).await
+    }
+
+    /// The body of a recorded decision about the subject with these facts.
+    pub(crate) async fn replay(&self, stored: &StoredDecision, mut facts: SubjectFacts) -> ServiceResult<Decision> {
         let rules = self.store.rules(&stored.rules_digest).await?.ok_or(ServiceError::NotFound("decision"))?;
         let body: Body =
             serde_json::from_str(&rules).map_err(|_| ServiceError::Unreadable(stored.rules_digest.clone()))?;
         let at = Second::from_millis(stored.at_ms);
         let rules = Rules::from_body(body, at);
-        let mut facts = self.load_facts(&stored.subject).await?.ok_or(ServiceError::NotFound("decision"))?;
         // Instants are whole seconds: what arrived later in the same second was not looked at.
         let used: Vec<String> =
             serde_json::from_str(&stored.attestations).map_err(|_| ServiceError::Unreadable(stored.id.clone()))?;
         facts.attestations.retain(|attestation| used.iter().any(|id| id == attestation.id.as_str()));
         let decision = decide(&rules, &facts, at);
-        if decision.id == stored.id { Ok(decision) } else { Err(ServiceError::Unreadable(stored.id)) }
+        if decision.id == stored.id { Ok(decision) } else { Err(ServiceError::Unreadable(stored.id.clone())) }
     }
 }

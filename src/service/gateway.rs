@@ -100,7 +100,7 @@ impl App {
         let (decision, rules) = match self.eligibility(&subject, resource).await {
             Ok(found) => found,
             // An erased subject is nobody.
-            Err(ServiceError::NotFound(_)) => {
+            Err(ServiceError::NotFound(_) | ServiceError::Erased) => {
                 return Ok(Verdict::Refuse { reason: "caller.unlinked".to_owned(), decision: None });
             }
             Err(error) => return Err(error),

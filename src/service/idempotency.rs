@@ -7,7 +7,7 @@
 
 use super::{App, ServiceResult};
 use crate::crypto::{hex, random, sha256_hex};
-use crate::storage::{Change, Conflict, StoredRequest, Write};
+use crate::storage::{Change, StoredRequest, Write};
 use std::cell::RefCell;
 use vouchsafe_core::ids::SubjectId;
 
@@ -82,7 +82,7 @@ pub(crate) fn effect(effect: String) -> Option<Write> {
         .ok()
 }
 
-fn bookkeeping(write: Write) -> Change {
+pub(crate) fn bookkeeping(write: Write) -> Change {
     Change { writes: vec![write], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() }
 }
 
@@ -144,16 +144,6 @@ impl App {
     pub async fn give_back(&self, claim: &Claim) -> ServiceResult<()> {
         let Claim { client, key, owner } = claim.clone();
         let _ = self.store.commit(bookkeeping(Write::GiveBack { client, key, owner })).await?;
-        Ok(())
-    }
-
-    /// Forgets keys that have expired.
-    ///
-    /// # Errors
-    /// When the store cannot write.
-    pub async fn forget_requests(&self) -> ServiceResult<()> {
-        let now_ms = self.clock.now_ms();
-        while self.store.commit(bookkeeping(Write::Forget(now_ms))).await? != Err(Conflict::Stale("requests")) {}
         Ok(())
     }
 }

@@ -10,6 +10,10 @@ use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Basis, Facts, Grade, Kind, Outcome, PersonKey, SourceKind, Statement};
 use vouchsafe_core::ids::SubjectId;
 
+/// For how long, in seconds, seeing a subject in the same place again says nothing new: so many observations a day are
+/// kept of one subject at most as hours, for each place it is seen in.
+const SEEN_AGAIN_SECS: i64 = 3600;
+
 /// How far ahead a source's clock may be, in seconds.
 const SKEW_SECS: i64 = 300;
 
@@ -198,7 +202,7 @@ impl App {
             }
             Err(Conflict::DuplicateEvent { attestation }) => Ok(Delivery::Duplicate(attestation)),
             Err(Conflict::Overtaken) => Ok(Delivery::Overtaken),
-            Err(Conflict::NoSuchSubject) => Err(ServiceError::NotFound("subject")),
+            Err(Conflict::NoSuchSubject) => Err(self.missing(subject.as_str()).await),
             Err(_) => Err(ServiceError::Conflict("attestation")),
         }
     }
@@ -418,6 +422,16 @@ impl App {
             max_grade: Grade::Strong,
         };
         let now = self.clock.now();
+        let facts = self.index.facts(subject, || self.load_versioned(subject.as_str())).await?;
+        let same = facts.iter().flat_map(|facts| &facts.attestations).find(|seen| {
+            seen.source.as_str() == NETWORK_SOURCE
+                && seen.facts.statement.as_ref() == Some(&statement)
+                && now.since(seen.facts.checked_at) < SEEN_AGAIN_SECS
+                && seen.marks.is_empty()
+        });
+        if let Some(same) = same {
+            return Ok(Delivery::Duplicate(same.id.to_string()));
+        }
         let submission = Submission {
             statement: Some(statement),
             checked_at: Some(now),
@@ -442,8 +456,10 @@ impl App {
     /// # Errors
     /// `NotFound`.
     pub async fn attestations(&self, subject: &SubjectId) -> ServiceResult<Vec<vouchsafe_core::facts::Attestation>> {
-        let facts = self.load_facts(subject.as_str()).await?.ok_or(ServiceError::NotFound("subject"))?;
-        Ok(facts.attestations)
+        match self.load_facts(subject.as_str()).await? {
+            Some(facts) => Ok(facts.attestations),
+            None => Err(self.missing(subject.as_str()).await),
+        }
     }
 
     /// Revokes an attestation of a source that the caller may speak for; any other looks missing.

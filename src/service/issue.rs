@@ -142,7 +142,7 @@ impl App {
         let Some((subject, resource)) = self.token_subject(&verified)? else { return Ok(inactive) };
         let (decision, _) = match self.eligibility(&subject, &resource).await {
             Ok(found) => found,
-            Err(ServiceError::NotFound(_)) => return Ok(inactive),
+            Err(ServiceError::NotFound(_) | ServiceError::Erased) => return Ok(inactive),
             Err(error) => return Err(error),
         };
         if decision.status != Status::Eligible {

@@ -90,8 +90,15 @@ impl App {
     /// # Errors
     /// `NotFound`.
     pub async fn subject(&self, id: &SubjectId) -> ServiceResult<SubjectView> {
-        let subject = self.store.subject(id.as_str()).await?.filter(|subject| subject.state == "active");
-        self.view(&subject.ok_or(ServiceError::NotFound("subject"))?)
+        self.view(&self.active(id).await?)
+    }
+
+    /// A subject's row while it is active.
+    async fn active(&self, id: &SubjectId) -> ServiceResult<StoredSubject> {
+        match self.store.subject(id.as_str()).await? {
+            Some(subject) if subject.state == "active" => Ok(subject),
+            _ => Err(self.missing(id.as_str()).await),
+        }
     }
 
     /// A subject by the caller's own id.
@@ -125,8 +132,7 @@ impl App {
     /// `Conflict` when the id is linked already; `NotFound` when the subject is not there.
     pub async fn link(&self, actor: &Actor, subject: &SubjectId, namespace: &str, id: &str) -> ServiceResult<()> {
         check_namespace(namespace)?;
-        let stored = self.store.subject(subject.as_str()).await?.filter(|subject| subject.state == "active");
-        let stored = stored.ok_or(ServiceError::NotFound("subject"))?;
+        let stored = self.active(subject).await?;
         let key = self.crypto.unwrap_data_key(&stored.id, &stored.wrapped_key)?;
         let digest = self.link_digest(namespace, id);
         let link = StoredLink {
@@ -140,7 +146,7 @@ impl App {
         let feed = vec![FeedRow { kind: "link".to_owned(), key: link_key(namespace, &digest) }];
         match self.commit(vec![Write::Link(link)], audit, feed).await? {
             Ok(()) => Ok(()),
-            Err(Conflict::NoSuchSubject) => Err(ServiceError::NotFound("subject")),
+            Err(Conflict::NoSuchSubject) => Err(self.missing(&stored.id).await),
             Err(_) => Err(ServiceError::Conflict("link")),
         }
     }
@@ -164,8 +170,7 @@ impl App {
     /// # Errors
     /// `NotFound`.
     pub async fn links(&self, subject: &SubjectId) -> ServiceResult<Vec<(String, String)>> {
-        let stored = self.store.subject(subject.as_str()).await?.filter(|subject| subject.state == "active");
-        let stored = stored.ok_or(ServiceError::NotFound("subject"))?;
+        let stored = self.active(subject).await?;
         let key = self.crypto.unwrap_data_key(&stored.id, &stored.wrapped_key)?;
         self.store
             .links(&stored.id)
@@ -206,6 +211,10 @@ impl App {
             return Err(invalid("/source", "no such source"));
         }
         self.subject(subject).await?;
+        // The session of somebody who was erased is nobody else's.
+        if self.store.session_subject(source, &self.erased_session(source, session)).await?.is_some() {
+            return Err(ServiceError::Conflict("session"));
+        }
         let audit = self.audit(actor, "session.bound", subject.as_str(), &json!({ "source": source }))?;
         let write = Write::Session {
             source: source.to_owned(),
@@ -213,7 +222,8 @@ impl App {
             subject: subject.as_str().to_owned(),
             created_at_ms: self.clock.now_ms(),
         };
-        self.commit(vec![write], audit, Vec::new()).await?.map_err(|_| ServiceError::Conflict("session"))?;
+        let feed = vec![FeedRow { kind: "subject".to_owned(), key: subject.to_string() }];
+        self.commit(vec![write], audit, feed).await?.map_err(|_| ServiceError::Conflict("session"))?;
         self.release_quarantine(source, session, subject).await
     }
 
@@ -224,10 +234,14 @@ impl App {
 
     /// The subject's facts and the version they make.
     pub(crate) async fn load_versioned(&self, id: &str) -> ServiceResult<Option<(SubjectFacts, i64)>> {
+        let loaded = self.load_stored(id).await?;
+        Ok(loaded.filter(|(active, ..)| *active).map(|(_, facts, version)| (facts, version)))
+    }
+
+    /// Facts and version of a subject, erased or not, and whether it is active.
+    pub(crate) async fn load_stored(&self, id: &str) -> ServiceResult<Option<(bool, SubjectFacts, i64)>> {
         let Some((subject, rows)) = self.store.load_subject(id).await? else { return Ok(None) };
-        if subject.state != "active" {
-            return Ok(None);
-        }
+        let active = subject.state == "active";
         let attestations = rows
             .into_iter()
             .map(|row| {
@@ -257,7 +271,7 @@ impl App {
             .collect::<ServiceResult<_>>()?;
         let version = subject.version;
         let subject = SubjectId::parse(&subject.id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
-        Ok(Some((SubjectFacts { subject, attestations }, version)))
+        Ok(Some((active, SubjectFacts { subject, attestations }, version)))
     }
 }
 

@@ -168,6 +168,10 @@ impl App {
             let actor = Actor::source(&speaker.source);
             return self.record(&actor, &subject, speaker, waiting.submission(&speaker.source)).await;
         }
+        let erased = self.erased_session(&speaker.source, &session);
+        if self.store.session_subject(&speaker.source, &erased).await?.is_some() {
+            return Ok(Delivery::Ignored);
+        }
         let id = self.id("qua")?;
         let event = waiting.event.clone();
         let plain = serde_json::to_vec(&waiting).map_err(|_| ServiceError::Unreadable("result".to_owned()))?;

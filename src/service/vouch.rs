@@ -91,7 +91,7 @@ impl App {
             Ok(()) => Ok((Delivery::Recorded(id), subject)),
             Err(Conflict::Spent) => Err(ServiceError::Conflict("jti")),
             Err(Conflict::DuplicateEvent { .. }) => Err(ServiceError::Conflict("jti")),
-            Err(Conflict::NoSuchSubject) => Err(ServiceError::NotFound("subject")),
+            Err(Conflict::NoSuchSubject) => Err(self.missing(subject.as_str()).await),
             Err(_) => Err(ServiceError::Conflict("vouch")),
         }
     }

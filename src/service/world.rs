@@ -218,6 +218,12 @@ impl World {
         Ok(rules)
     }
 
+    /// A resource of everything that a policy governs: each one named, and a made-up member of each family.
+    pub fn sample_resources(&self) -> BTreeSet<ResourceId> {
+        let patterns = self.library.policies.values().flat_map(|policy| policy.resources.iter());
+        patterns.filter_map(|pattern| ResourceId::parse(&pattern.to_string().replace('*', "any")).ok()).collect()
+    }
+
     /// Resources that policies name one by one, for suggestions and start-up checks.
     pub fn named_resources(&self) -> BTreeSet<ResourceId> {
         self.library

@@ -5,8 +5,8 @@ use super::reads::implement_store;
 use super::sql::Undo;
 use super::{
     AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
-    StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject,
-    StoredToken, TimelineRow, audit,
+    StoreError, StoredAttestation, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
+    StoredRequest, StoredSession, StoredSubject, StoredToken, Table, TimelineRow, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;
@@ -70,6 +70,17 @@ impl PostgresStore {
             sqlx::query_scalar("SELECT current_setting('transaction_read_only')").fetch_one(&self.readers).await?;
         // A standby and a database set to read-only both say `on`.
         if read_only == "off" { Ok(()) } else { Err(StoreError::Unavailable("the database is read-only".to_owned())) }
+    }
+
+    /// On a connection of its own, which is not given back: its time limit is another.
+    async fn scrub_files(&self) -> Result<(), StoreError> {
+        let mut conn = self.readers.acquire().await?.detach();
+        sqlx::raw_sql("SET statement_timeout = '15min'").execute(&mut conn).await?;
+        for text in ["VACUUM subjects", "VACUUM links", "VACUUM quarantine", "VACUUM sessions"] {
+            sqlx::query(text).execute(&mut conn).await?;
+        }
+        sqlx::Connection::close(conn).await?;
+        Ok(())
     }
 
     async fn apply(&self, change: Change) -> Intent<()> {

@@ -101,6 +101,107 @@ macro_rules! implement_store {
                 Ok(row)
             }
 
+            async fn erasure(&self, subject: &str) -> Result<Option<StoredErasure>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredErasure>(
+                    "SELECT subject, erased_at_ms, keep_until_ms, adverse FROM erasures WHERE subject = $1",
+                )
+                .bind(subject)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn hold(&self, subject: &str) -> Result<Option<StoredHold>, StoreError> {
+                let row = sqlx::query_as::<$database, StoredHold>(
+                    "SELECT subject, reason, placed_by, placed_at_ms FROM holds WHERE subject = $1",
+                )
+                .bind(subject)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(row)
+            }
+
+            async fn sessions(&self, subject: &str) -> Result<Vec<StoredSession>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredSession>(
+                    "SELECT source, session, created_at_ms FROM sessions WHERE subject = $1 ORDER BY source, session",
+                )
+                .bind(subject)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn decisions_of(
+                &self,
+                subject: &str,
+                after: &str,
+                limit: i64,
+            ) -> Result<Vec<StoredDecision>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredDecision>(
+                    "SELECT id, subject, acting_for, resource, at_ms, status, expires_at_ms, rules_digest,
+                         attestations
+                     FROM decisions WHERE subject = $1 AND id > $2 ORDER BY id LIMIT $3",
+                )
+                .bind(subject)
+                .bind(after)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn tokens_of(&self, subject: &str, after: &str, limit: i64) -> Result<Vec<StoredToken>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredToken>(
+                    "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
+                         revoked_at_ms
+                     FROM tokens WHERE subject = $1 AND jti > $2 ORDER BY jti LIMIT $3",
+                )
+                .bind(subject)
+                .bind(after)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn bygone(&self, table: Table, before_ms: i64, limit: i64) -> Result<Vec<String>, StoreError> {
+                let rows = sqlx::query_scalar::<$database, String>(table.bygone())
+                    .bind(before_ms)
+                    .bind(format!("{:012x}", before_ms.max(0)))
+                    .bind(limit.max(0))
+                    .fetch_all(&self.readers)
+                    .await?;
+                Ok(rows)
+            }
+
+            async fn idle_subjects(
+                &self,
+                after: &str,
+                before_ms: i64,
+                limit: i64,
+            ) -> Result<Vec<String>, StoreError> {
+                let rows = sqlx::query_scalar::<$database, String>(
+                    "SELECT id FROM subjects AS s
+                     WHERE id > $1 AND id < 'sub_' || $2 AND state = 'active' AND created_at_ms < $3
+                         AND NOT EXISTS (SELECT 1 FROM holds WHERE subject = s.id)
+                         AND NOT EXISTS (SELECT 1 FROM attestations WHERE subject = s.id AND recorded_at_ms >= $3)
+                         AND NOT EXISTS (SELECT 1 FROM decisions WHERE subject = s.id AND at_ms >= $3)
+                         AND NOT EXISTS (SELECT 1 FROM tokens WHERE subject = s.id AND issued_at_ms >= $3)
+                     ORDER BY id LIMIT $4",
+                )
+                .bind(after)
+                .bind(format!("{:012x}", before_ms.max(0)))
+                .bind(before_ms)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn scrub(&self) -> Result<(), StoreError> {
+                self.scrub_files().await
+            }
+
             async fn quarantined(&self, source: &str, session: &str) -> Result<Vec<Quarantined>, StoreError> {
                 let rows = sqlx::query_as::<$database, Quarantined>(
                     "SELECT id, source, event, session, sealed, received_at_ms

@@ -53,7 +53,7 @@ impl Undo {
 /// The table whose keys a write can find taken.
 pub(super) fn table(write: &Write) -> &'static str {
     match write {
-        Write::Subject(_) | Write::ReplaceSubject { .. } => "subjects",
+        Write::Subject(_) => "subjects",
         Write::Link(_) | Write::Unlink { .. } => "links",
         Write::Session { .. } => "sessions",
         Write::Record { .. } => "records",
@@ -67,11 +67,11 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Decision { .. } => "decisions",
         Write::Attestation(_) => "attestations",
         Write::Expect { .. } => "subjects",
-        Write::Claim { .. }
-        | Write::Effect { .. }
-        | Write::Answer { .. }
-        | Write::GiveBack { .. }
-        | Write::Forget(_) => "requests",
+        Write::Claim { .. } | Write::Effect { .. } | Write::Answer { .. } | Write::GiveBack { .. } => "requests",
+        Write::Hold(_) | Write::LiftHold(_) => "holds",
+        Write::Erase { .. } => "erasures",
+        Write::Prune { table, .. } => table.name(),
+        Write::Forget(..) | Write::MarkFeed(..) => "feed",
     }
 }
 
@@ -98,7 +98,6 @@ macro_rules! implement_writes {
         async fn apply(conn: &mut $connection, write: &Write) -> Result<(), Undo> {
             match write {
                 Write::Subject(subject) => add_subject(conn, subject).await,
-                Write::ReplaceSubject { subject, expected } => replace_subject(conn, subject, *expected).await,
                 Write::Link(link) => add_link(conn, link).await,
                 Write::Unlink { namespace, digest } => remove_link(conn, namespace, digest).await,
                 Write::Session { source, session, subject, created_at_ms } => {
@@ -173,16 +172,12 @@ macro_rules! implement_writes {
                     or_conflict(done.rows_affected(), Conflict::Stale("requests"))
                 }
                 Write::GiveBack { client, key, owner } => give_back(conn, client, key, owner).await,
-                Write::Forget(now_ms) => {
-                    let done = sqlx::query(
-                        "DELETE FROM requests WHERE (client, key) IN
-                             (SELECT client, key FROM requests WHERE expires_at_ms <= $1 LIMIT 1000)",
-                    )
-                    .bind(now_ms)
-                    .execute(&mut *conn)
-                    .await?;
-                    or_conflict(done.rows_affected(), Conflict::Stale("requests"))
-                }
+                Write::Hold(new) => hold(conn, new).await,
+                Write::LiftHold(subject) => lift_hold(conn, subject).await,
+                Write::Erase { erasure, expected, sessions } => erase(conn, erasure, *expected, sessions).await,
+                Write::Prune { table, ids, now_ms } => prune(conn, *table, ids, *now_ms).await,
+                Write::Forget(what, now_ms) => forget(conn, *what, *now_ms).await,
+                Write::MarkFeed(now_ms, old_ms) => mark_feed(conn, *now_ms, *old_ms).await,
             }
         }
 
@@ -317,30 +312,6 @@ macro_rules! implement_writes {
             or_conflict(done.rows_affected(), Conflict::Exists("subjects"))
         }
 
-        async fn replace_subject(
-            conn: &mut $connection,
-            subject: &StoredSubject,
-            expected: i64,
-        ) -> Result<(), Undo> {
-            if lock(conn, &subject.id).await?.is_none_or(|(version, _)| version != expected) {
-                return Err(Conflict::Stale("subjects").into());
-            }
-            sqlx::query(
-                "UPDATE subjects SET external_digest = $3, identifiers = $4, wrapped_key = $5, state = $6,
-                     version = $2 + 1
-                 WHERE id = $1",
-            )
-            .bind(&subject.id)
-            .bind(expected)
-            .bind(&subject.external_digest)
-            .bind(&subject.identifiers)
-            .bind(&subject.wrapped_key)
-            .bind(&subject.state)
-            .execute(conn)
-            .await?;
-            Ok(())
-        }
-
         async fn add_link(conn: &mut $connection, link: &StoredLink) -> Result<(), Undo> {
             match lock(conn, &link.subject).await? {
                 Some((version, true)) => set_version(conn, &link.subject, version + 1).await?,
@@ -379,6 +350,8 @@ macro_rules! implement_writes {
             subject: &str,
             created_at_ms: i64,
         ) -> Result<(), Undo> {
+            // Held until the commit: an erasure names the sessions it read.
+            let version = lock(conn, subject).await?.map(|(version, _)| version);
             let done = sqlx::query(
                 "INSERT INTO sessions (source, session, subject, created_at_ms)
                  SELECT $1, $2, id, $4 FROM subjects WHERE id = $3 AND state = 'active'
@@ -390,7 +363,10 @@ macro_rules! implement_writes {
             .bind(created_at_ms)
             .execute(&mut *conn)
             .await?;
-            if done.rows_affected() > 0 {
+            if let Some(version) = version
+                && done.rows_affected() > 0
+            {
+                set_version(conn, subject, version + 1).await?;
                 return Ok(());
             }
             let bound: Option<String> =

@@ -4,8 +4,8 @@ use super::batch::Queue;
 use super::reads::implement_store;
 use super::{
     AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
-    StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject,
-    StoredToken, TimelineRow,
+    StoreError, StoredAttestation, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
+    StoredRequest, StoredSession, StoredSubject, StoredToken, Table, TimelineRow,
 };
 use async_trait::async_trait;
 use engine::{SqliteEngine, Task};
@@ -73,6 +73,10 @@ impl SqliteStore {
 
     async fn probe(&self) -> Result<(), StoreError> {
         self.queue.task(Task::Probe).await?
+    }
+
+    async fn scrub_files(&self) -> Result<(), StoreError> {
+        self.queue.task(Task::Scrub).await?
     }
 
     async fn apply(&self, change: Change) -> Intent<()> {

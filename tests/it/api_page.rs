@@ -52,6 +52,7 @@ fn status_and_code(text: &str) -> impl Iterator<Item = (&str, String)> {
                 "NOT_FOUND" => 404,
                 "METHOD_NOT_ALLOWED" => 405,
                 "CONFLICT" => 409,
+                "GONE" => 410,
                 "PRECONDITION_FAILED" => 412,
                 "PAYLOAD_TOO_LARGE" => 413,
                 "UNSUPPORTED_MEDIA_TYPE" => 415,

@@ -146,7 +146,7 @@ async fn a_key_is_remembered_for_a_day_and_then_forgotten_by_the_job() {
         let secret = t.client_secret().await;
         let log_in = async || t.app.access_token(&secret.id, &secret.secret, None).await.unwrap().token;
         t.clock.advance(KEPT_SECS - 1);
-        t.app.forget_requests().await.unwrap();
+        t.app.keep_bounds().await.unwrap();
         let token = log_in().await;
         let ask = async |token: &str| {
             let request = t.http.post(format!("{}/v1/subjects", t.url)).bearer_auth(token).json(&body);
@@ -155,7 +155,7 @@ async fn a_key_is_remembered_for_a_day_and_then_forgotten_by_the_job() {
         let kept = ask(&token).await;
         assert_eq!(ask(&token).await["id"], kept["id"]);
         t.clock.advance(1);
-        t.app.forget_requests().await.unwrap();
+        t.app.keep_bounds().await.unwrap();
         assert_eq!(ask(&log_in().await).await["id"], kept["id"], "a younger key stays");
         t.clock.advance(KEPT_SECS);
         let anew = ask(&log_in().await).await;

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use vouchsafe::storage::{
-    self, AuditEntry, AuditRecord, Basis, Change, Conflict, FeedRow, NewAttestation, OutboxRow, Quarantined, Record,
-    Store, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject, StoredToken, Write,
-    audit_hash,
+    self, AuditEntry, AuditRecord, Basis, Change, Conflict, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined,
+    Record, Store, StoredDecision, StoredErasure, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject,
+    StoredToken, Write, audit_hash,
 };
 
 /// Runs every function on both databases.
@@ -34,6 +34,7 @@ macro_rules! contract {
         }
     };
 }
+pub(crate) use contract;
 
 contract!(
     migrations_run_twice_and_from_two_processes,
@@ -52,7 +53,6 @@ contract!(
     change_writes_in_order_and_with_its_entries,
     attestation_in_a_change_keeps_every_promise,
     single_use_id_is_spent_once_by_64_tasks,
-    subject_is_replaced_only_at_the_version_read,
     external_digest_belongs_to_one_subject,
     subjects_are_paged_in_id_order,
     links_are_unique_and_raise_the_version,
@@ -78,7 +78,7 @@ contract!(
     acknowledged_changes_survive_a_restart,
 );
 
-fn subject(id: &str) -> StoredSubject {
+pub(crate) fn subject(id: &str) -> StoredSubject {
     StoredSubject {
         id: id.to_owned(),
         kind: "person".to_owned(),
@@ -91,7 +91,7 @@ fn subject(id: &str) -> StoredSubject {
     }
 }
 
-fn entry(id: &str) -> AuditEntry {
+pub(crate) fn entry(id: &str) -> AuditEntry {
     AuditEntry {
         id: format!("aud_{id}"),
         at_ms: 5_000,
@@ -102,12 +102,12 @@ fn entry(id: &str) -> AuditEntry {
     }
 }
 
-fn outbox(id: &str) -> OutboxRow {
+pub(crate) fn outbox(id: &str) -> OutboxRow {
     OutboxRow { id: format!("out_{id}"), topic: "t".to_owned(), key: "k".to_owned(), body: "{}".to_owned() }
 }
 
 /// Recorded one second after the check.
-fn attestation(id: &str, subject: &str, lineage: &str, checked_at_ms: i64) -> NewAttestation {
+pub(crate) fn attestation(id: &str, subject: &str, lineage: &str, checked_at_ms: i64) -> NewAttestation {
     NewAttestation {
         id: format!("att_{id}"),
         subject: subject.to_owned(),
@@ -124,11 +124,11 @@ fn attestation(id: &str, subject: &str, lineage: &str, checked_at_ms: i64) -> Ne
     }
 }
 
-fn change(name: &str, writes: Vec<Write>) -> Change {
+pub(crate) fn change(name: &str, writes: Vec<Write>) -> Change {
     Change { writes, audit: vec![entry(name)], feed: Vec::new(), outbox: Vec::new() }
 }
 
-fn decision(id: &str, subject: &str) -> StoredDecision {
+pub(crate) fn decision(id: &str, subject: &str) -> StoredDecision {
     StoredDecision {
         id: id.to_owned(),
         subject: subject.to_owned(),
@@ -143,9 +143,9 @@ fn decision(id: &str, subject: &str) -> StoredDecision {
 }
 
 /// A subject that nothing was said of, and no order.
-const BASIS: Basis = Basis { version: 1, timeline: 0 };
+pub(crate) const BASIS: Basis = Basis { version: 1, timeline: 0 };
 
-fn token(jti: &str, subject: &str) -> StoredToken {
+pub(crate) fn token(jti: &str, subject: &str) -> StoredToken {
     StoredToken {
         jti: jti.to_owned(),
         subject: subject.to_owned(),
@@ -159,7 +159,7 @@ fn token(jti: &str, subject: &str) -> StoredToken {
     }
 }
 
-fn mark(attestation: &str, kind: &str, at_ms: i64) -> StoredMark {
+pub(crate) fn mark(attestation: &str, kind: &str, at_ms: i64) -> StoredMark {
     StoredMark {
         attestation: attestation.to_owned(),
         kind: kind.to_owned(),
@@ -170,17 +170,20 @@ fn mark(attestation: &str, kind: &str, at_ms: i64) -> StoredMark {
     }
 }
 
-async fn add_subject(store: &Arc<dyn Store>, id: &str) {
+pub(crate) async fn add_subject(store: &Arc<dyn Store>, id: &str) {
     assert_eq!(store.commit(change(id, vec![Write::Subject(subject(id))])).await.unwrap(), Ok(()));
 }
 
-async fn erase(store: &Arc<dyn Store>, id: &str, version: i64) {
-    let erased = StoredSubject { state: "erased".to_owned(), identifiers: Vec::new(), ..subject(id) };
-    let write = Write::ReplaceSubject { subject: erased, expected: version };
+pub(crate) fn erasure(id: &str, keep_until_ms: i64) -> StoredErasure {
+    StoredErasure { subject: id.to_owned(), erased_at_ms: 50, keep_until_ms, adverse: true }
+}
+
+pub(crate) async fn erase(store: &Arc<dyn Store>, id: &str, expected: i64) {
+    let write = Write::Erase { erasure: erasure(id, 90), expected, sessions: Vec::new() };
     assert_eq!(store.commit(change("erase", vec![write])).await.unwrap(), Ok(()));
 }
 
-async fn version(store: &Arc<dyn Store>, id: &str) -> i64 {
+pub(crate) async fn version(store: &Arc<dyn Store>, id: &str) -> i64 {
     store.subject(id).await.unwrap().unwrap().version
 }
 
@@ -552,26 +555,6 @@ async fn single_use_id_is_spent_once_by_64_tasks(database: &Database) {
     assert_eq!(store.commit(change("other", vec![other])).await.unwrap(), Ok(()), "ids belong to their issuer");
 }
 
-async fn subject_is_replaced_only_at_the_version_read(database: &Database) {
-    let store = database.store().await;
-    add_subject(&store, "sub_1").await;
-    let wanted = StoredSubject {
-        external_digest: Some("ext".to_owned()),
-        identifiers: vec![1],
-        wrapped_key: Vec::new(),
-        state: "erased".to_owned(),
-        version: 77,
-        ..subject("sub_1")
-    };
-    let replace = |expected| change("r", vec![Write::ReplaceSubject { subject: wanted.clone(), expected }]);
-    assert_eq!(store.commit(replace(2)).await.unwrap(), Err(Conflict::Stale("subjects")));
-    assert_eq!(store.commit(replace(1)).await.unwrap(), Ok(()));
-    assert_eq!(store.commit(replace(1)).await.unwrap(), Err(Conflict::Stale("subjects")));
-    let expected = StoredSubject { version: 2, ..wanted };
-    assert_eq!(store.subject("sub_1").await.unwrap(), Some(expected.clone()));
-    assert_eq!(store.subject_by_external("ext").await.unwrap(), Some(expected));
-}
-
 async fn external_digest_belongs_to_one_subject(database: &Database) {
     let store = database.store().await;
     let with = |id: &str, digest: &str| StoredSubject { external_digest: Some(digest.to_owned()), ..subject(id) };
@@ -580,8 +563,6 @@ async fn external_digest_belongs_to_one_subject(database: &Database) {
     assert_eq!(store.commit(add("sub_2", "x")).await.unwrap(), Err(Conflict::Exists("subjects")));
     assert_eq!(store.commit(add("sub_1", "y")).await.unwrap(), Err(Conflict::Exists("subjects")));
     assert_eq!(store.commit(add("sub_2", "y")).await.unwrap(), Ok(()));
-    let steal = Write::ReplaceSubject { subject: with("sub_2", "x"), expected: 1 };
-    assert_eq!(store.commit(change("s", vec![steal])).await.unwrap(), Err(Conflict::Exists("subjects")));
     assert_eq!(store.subject_by_external("x").await.unwrap().unwrap().id, "sub_1");
     assert_eq!(store.subject_by_external("z").await.unwrap(), None);
 }
@@ -760,8 +741,8 @@ async fn idempotency_key_has_one_owner_and_one_effect(database: &Database) {
     assert_eq!(store.commit(claim("d", "z", 109)).await.unwrap(), taken);
     assert_eq!(store.commit(claim("d", "z", 110)).await.unwrap(), Ok(()), "an expired key is anyone's");
     assert_eq!(store.request("c", "k").await.unwrap(), Some(request("d", "z", 110)));
-    assert_eq!(store.commit(books(Write::Forget(209))).await.unwrap(), stale);
-    assert_eq!(store.commit(books(Write::Forget(210))).await.unwrap(), Ok(()));
+    assert_eq!(store.commit(books(Write::Forget(Forgotten::Requests, 209))).await.unwrap(), stale);
+    assert_eq!(store.commit(books(Write::Forget(Forgotten::Requests, 210))).await.unwrap(), Ok(()));
     assert_eq!(database.count("requests").await, 0);
     let mut tasks = JoinSet::new();
     for n in 0..64 {

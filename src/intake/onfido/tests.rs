@@ -54,7 +54,7 @@ fn config(base_url: &str) -> Account {
 
 fn client() -> Client {
     Client::builder()
-        .timeout(Duration::from_millis(500))
+        .timeout(Duration::from_secs(2))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .build()

@@ -1,10 +1,13 @@
 //! Single writes on PostgreSQL.
 
 use crate::storage::sql::{Undo, implement_writes, table};
+use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
-    AuditEntry, Change, Conflict, NewAttestation, OutboxRow, Quarantined, Record, StoredDecision, StoredKey,
-    StoredLink, StoredMark, StoredRequest, StoredSubject, Write,
+    AuditEntry, Change, Conflict, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, StoredDecision,
+    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredSubject, Table,
+    Write,
 };
 use sqlx::PgConnection;
 
 implement_writes!(PgConnection, " FOR UPDATE");
+implement_upkeep!(PgConnection);

@@ -132,6 +132,7 @@ pub(super) enum Task {
     Sequence(i64, oneshot::Sender<Result<usize, StoreError>>),
     Migrate(oneshot::Sender<Result<(), StoreError>>),
     Probe(oneshot::Sender<Result<(), StoreError>>),
+    Scrub(oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// Owns the only connection that writes.
@@ -142,7 +143,11 @@ pub(super) struct SqliteEngine {
 
 impl SqliteEngine {
     pub(super) async fn open(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
-        let options = options.pragma("temp_store", "MEMORY").pragma("cache_size", "-65536").row_buffer_size(BATCH);
+        let options = options
+            .pragma("temp_store", "MEMORY")
+            .pragma("cache_size", "-65536")
+            .pragma("secure_delete", "FAST")
+            .row_buffer_size(BATCH);
         let conn = Self::connect(&options).await?;
         Ok(Self { options, conn })
     }
@@ -247,6 +252,14 @@ impl SqliteEngine {
         transaction.commit().await.map_err(|error| failed(&error))
     }
 
+    /// Deleted content is overwritten in the pages that are written anyway (`secure_delete`); old pages in the log go
+    /// when it is written back and cut.
+    async fn scrub(&mut self) -> Result<(), StoreError> {
+        let (busy, _, _): (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut self.conn).await?;
+        if busy == 0 { Ok(()) } else { Err(StoreError::Unavailable("the log is being read; later".to_owned())) }
+    }
+
     async fn probe(&mut self) -> Result<(), StoreError> {
         let outcome = sqlx::raw_sql(
             "BEGIN IMMEDIATE; INSERT INTO spent_jtis (issuer, jti, expires_at_ms) VALUES ('', '', 0); ROLLBACK",
@@ -303,6 +316,7 @@ impl Engine for SqliteEngine {
             Task::Sequence(limit, reply) => drop(reply.send(self.sequence(limit).await)),
             Task::Migrate(reply) => drop(reply.send(self.migrate().await)),
             Task::Probe(reply) => drop(reply.send(self.probe().await)),
+            Task::Scrub(reply) => drop(reply.send(self.scrub().await)),
         }
     }
 

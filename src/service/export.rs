@@ -1,0 +1,128 @@
+//! What is held about a person, for the person (GDPR, articles 15 and 20).
+
+use super::{Actor, App, ServiceResult};
+use crate::storage::StoredDecision;
+use serde_json::{Value, json};
+use vouchsafe_core::facts::SubjectFacts;
+use vouchsafe_core::ids::SubjectId;
+use vouchsafe_core::{Second, explain};
+
+/// Rows read at once.
+const PAGE: i64 = 500;
+
+/// Keyed digests of document and person: they tell the person nothing and the finder of an export too much.
+const KEYS: [&str; 2] = ["document", "person"];
+
+impl App {
+    /// Everything held about a subject, readable: identifiers, links, sessions, evidence with what was said of it,
+    /// decisions with the reasons told to the person, tokens and for whom they were made. Writes an audit entry.
+    ///
+    /// # Errors
+    /// `NotFound`, `Erased`.
+    pub async fn export_subject(&self, actor: &Actor, subject: &SubjectId) -> ServiceResult<Value> {
+        let view = self.subject(subject).await?;
+        let Some(facts) = self.load_facts(subject.as_str()).await? else {
+            return Err(self.missing(subject.as_str()).await);
+        };
+        let links: Vec<Value> = self
+            .links(subject)
+            .await?
+            .into_iter()
+            .map(|(namespace, id)| json!({ "namespace": namespace, "id": id }))
+            .collect();
+        let sessions: Vec<Value> = self
+            .store
+            .sessions(subject.as_str())
+            .await?
+            .into_iter()
+            .map(|session| {
+                let bound_at = Second::from_millis(session.created_at_ms);
+                json!({ "source": session.source, "session": session.session, "bound_at": bound_at })
+            })
+            .collect();
+        let body = json!({
+            "exported_at": self.clock.now(),
+            "issuer": self.issuer,
+            "subject": view,
+            "links": links,
+            "sessions": sessions,
+            "attestations": self.exported_attestations(&facts),
+            "decisions": self.exported_decisions(subject, facts).await?,
+            "tokens": self.exported_tokens(subject).await?,
+            "kept": {
+                "while": "the account is used",
+                "days_after_erasure": self.retention_ms() / 86_400_000,
+            },
+        });
+        // The entry comes first: nothing leaves unrecorded.
+        let audit = self.audit(actor, "subject.exported", subject.as_str(), &json!({}))?;
+        let _ = self.commit(Vec::new(), audit, Vec::new()).await?;
+        Ok(body)
+    }
+
+    fn exported_attestations(&self, facts: &SubjectFacts) -> Vec<Value> {
+        let world = self.world.load();
+        facts
+            .attestations
+            .iter()
+            .map(|attestation| {
+                let mut item = json!(attestation);
+                if let Some(facts) = item.get_mut("facts").and_then(Value::as_object_mut) {
+                    facts.retain(|name, _| !KEYS.contains(&name.as_str()));
+                }
+                if let Some(members) = item.as_object_mut() {
+                    let name = world.sources.get(attestation.source.as_str()).map(|(source, _)| source.name.clone());
+                    members.insert("source_name".to_owned(), json!(name));
+                }
+                item
+            })
+            .collect()
+    }
+
+    async fn exported_decisions(&self, subject: &SubjectId, facts: SubjectFacts) -> ServiceResult<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = self.store.decisions_of(subject.as_str(), &after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.id);
+            for stored in &page {
+                items.push((stored.at_ms, self.exported_decision(stored, facts.clone()).await?));
+            }
+        }
+        items.sort_by_key(|(at_ms, _)| *at_ms);
+        Ok(items.into_iter().map(|(_, item)| item).collect())
+    }
+
+    /// A decision whose inputs cannot be read any more is listed without reasons.
+    async fn exported_decision(&self, stored: &StoredDecision, facts: SubjectFacts) -> ServiceResult<Value> {
+        let reasons = match self.replay(stored, facts).await {
+            Ok(decision) => json!(decision.reasons.iter().map(|code| explain::texts(code).0).collect::<Vec<_>>()),
+            Err(_) => Value::Null,
+        };
+        Ok(json!({
+            "id": stored.id, "resource": stored.resource, "status": stored.status,
+            "at": Second::from_millis(stored.at_ms), "expires_at": stored.expires_at_ms.map(Second::from_millis),
+            "reasons": reasons,
+        }))
+    }
+
+    async fn exported_tokens(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = self.store.tokens_of(subject.as_str(), &after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(items) };
+            after.clone_from(&last.jti);
+            items.extend(page.iter().map(|token| {
+                json!({
+                    "jti": token.jti, "audience": token.audience, "resource": token.resource,
+                    "decision": token.decision, "client": token.client,
+                    "issued_at": Second::from_millis(token.issued_at_ms),
+                    "expires_at": Second::from_millis(token.expires_at_ms),
+                    "revoked_at": token.revoked_at_ms.map(Second::from_millis),
+                })
+            }));
+        }
+    }
+}
