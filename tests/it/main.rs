@@ -18,6 +18,7 @@ mod edge;
 mod idempotency;
 mod onfido;
 mod persons;
+mod security_page;
 mod store_contract;
 mod stories;
 mod stripe;
