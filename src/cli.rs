@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod demo;
+pub mod ready;
 pub mod serve;
 
 use crate::clock::SystemClock;
@@ -52,6 +53,8 @@ enum Command {
     Serve(ConfigArgs),
     /// A running service with hard cases, for the first five minutes; nothing is kept.
     Demo(demo::DemoArgs),
+    /// Ask the running service whether it is fit to answer; exit code 1 when it is not.
+    Ready(ConfigArgs),
     /// Bring the database to this version.
     Migrate(ConfigArgs),
     /// API clients.
@@ -118,6 +121,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(&args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Ready(args) => ready::run(&args).await,
         Command::Migrate(args) => {
             let config = load(&args)?;
             storage::open(&config.database).await?.migrate().await?;
@@ -137,8 +141,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The configuration from file, environment and flags.
-pub(crate) fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
+/// What file, environment and flags say, unchecked.
+pub(crate) fn read(args: &ConfigArgs) -> anyhow::Result<RawConfig> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let mut raw = RawConfig::load(args.config.as_deref())?.overlay(|name| std::env::var(name).ok())?;
     for (slot, flag) in [
@@ -150,7 +154,12 @@ pub(crate) fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
             *slot = Some(value.clone());
         }
     }
-    Ok(Config::check(raw)?)
+    Ok(raw)
+}
+
+/// The configuration from file, environment and flags.
+pub(crate) fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
+    Ok(Config::check(read(args)?)?)
 }
 
 /// Opens the service as configured, its database migrated.

@@ -122,6 +122,19 @@ impl RawConfig {
         }
         Ok(self)
     }
+
+    /// Where the admin listener is; all that a health check has to know.
+    ///
+    /// # Errors
+    /// When the value is no address.
+    pub fn admin_address(&self) -> Result<SocketAddr, ConfigError> {
+        address("admin_listen", self.admin_listen.as_deref().unwrap_or("127.0.0.1:9090"))
+    }
+}
+
+fn address(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    let problem = || format!("`{text}` is not an address such as `127.0.0.1:8080`");
+    text.parse().map_err(|_| ConfigError::Key { key, problem: problem() })
 }
 
 /// Checked configuration.
@@ -156,10 +169,7 @@ impl Config {
     /// Naming the key and what to do.
     pub fn check(raw: RawConfig) -> Result<Self, ConfigError> {
         let key = |key: &'static str, problem: String| ConfigError::Key { key, problem };
-        let address = |name: &'static str, text: Option<String>, default: &str| {
-            let text = text.unwrap_or_else(|| default.to_owned());
-            text.parse().map_err(|_| key(name, format!("`{text}` is not an address such as `127.0.0.1:8080`")))
-        };
+        let admin_listen = raw.admin_address()?;
         let origin = raw.public_origin.ok_or_else(|| {
             key(
                 "public_origin",
@@ -206,8 +216,8 @@ impl Config {
             quotas,
             retention,
             public_origin: origin.trim_end_matches('/').to_owned(),
-            listen: address("listen", raw.listen, "127.0.0.1:8080")?,
-            admin_listen: address("admin_listen", raw.admin_listen, "127.0.0.1:9090")?,
+            listen: address("listen", raw.listen.as_deref().unwrap_or("127.0.0.1:8080"))?,
+            admin_listen,
             database: raw.database.unwrap_or_else(|| "sqlite:vouchsafe.db".to_owned()),
             master_key_file: raw.master_key_file.ok_or_else(|| {
                 key("master_key_file", "is required; create one with `vouchsafe keys master FILE`".to_owned())

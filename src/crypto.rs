@@ -133,16 +133,16 @@ impl Crypto {
         }
     }
 
-    /// Reads the master key file: 32 bytes, readable by its owner alone.
+    /// Reads the master key file: 32 bytes, readable by its owner alone (or lent by root, see [`is_private`]).
     ///
     /// # Errors
     /// [`CryptoError::MasterKey`] with what to do.
     pub fn from_file(path: &Path) -> Result<Self, CryptoError> {
-        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::fs::MetadataExt as _;
         let fail = |problem| CryptoError::MasterKey { path: path.display().to_string(), problem };
         let metadata =
             std::fs::metadata(path).map_err(|_| fail("cannot be read; create it with `vouchsafe keys master FILE`"))?;
-        if metadata.permissions().mode() & 0o377 != 0 {
+        if !is_private(metadata.mode(), metadata.uid()) {
             return Err(fail("must be readable by its owner only: chmod 0400"));
         }
         let bytes = std::fs::read(path).map_err(|_| fail("cannot be read"))?;
@@ -259,6 +259,14 @@ impl DataKey {
     }
 }
 
+/// Whether a key file of this mode and owner is closed to others: 0400, or 0440 when it belongs to root.
+///
+/// A service manager lends a file of root's by an access list, whose mask stands in the bits of the group: so do
+/// systemd's `LoadCredential=` (systemd issue 29435) and Kubernetes' `fsGroup`. A group of our own choosing is refused.
+fn is_private(mode: u32, owner: u32) -> bool {
+    mode & 0o377 == 0 || (owner == 0 && mode & 0o337 == 0)
+}
+
 fn keyed(key: &hmac::Key, domain: &str, text: &str) -> String {
     let mut context = hmac::Context::with_key(key);
     context.update(domain.as_bytes());
@@ -325,6 +333,23 @@ mod tests {
         let mut altered = sealed.clone();
         *altered.last_mut().unwrap() ^= 1;
         assert!(key.open("external_id", &altered).is_err());
+    }
+
+    #[test]
+    fn a_key_file_is_read_by_its_owner_or_lent_by_root() {
+        for (mode, owner, private) in [
+            (0o100_400, 0, true),
+            (0o100_400, 1000, true),
+            (0o100_440, 0, true),
+            (0o100_440, 1000, false),
+            (0o100_600, 0, false),
+            (0o100_404, 0, false),
+            (0o100_444, 0, false),
+            (0o100_460, 0, false),
+            (0o100_450, 0, false),
+        ] {
+            assert_eq!(is_private(mode, owner), private, "{mode:o} of {owner}");
+        }
     }
 
     #[test]

@@ -134,6 +134,31 @@ fn vouchsafe(database: &str, key: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// The health check, with nothing of this configuration but the address.
+fn ready(admin: &str) -> Output {
+    Command::new(BINARY)
+        .args(["ready", "--admin-listen", admin])
+        .env("HTTP_PROXY", "http://127.0.0.1:1")
+        .output()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_check_fails_on_any_answer_but_ready() {
+    for (status, passes) in [(200, true), (503, false), (404, false), (302, false), (204, false)] {
+        let service = wiremock::MockServer::start().await;
+        let answer = wiremock::ResponseTemplate::new(status).insert_header("location", "/elsewhere");
+        wiremock::Mock::given(wiremock::matchers::path("/readyz")).respond_with(answer).mount(&service).await;
+        wiremock::Mock::given(wiremock::matchers::path("/elsewhere"))
+            .respond_with(wiremock::ResponseTemplate::new(200))
+            .mount(&service)
+            .await;
+        let admin = service.address().to_string();
+        let checked = tokio::task::spawn_blocking(move || ready(&admin)).await.unwrap();
+        assert_eq!(checked.status.success(), passes, "{status}: {checked:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn serve_keeps_what_was_made_at_the_command_line_and_ends_gracefully() {
     let mut databases = vec![Database::sqlite()];
@@ -171,6 +196,8 @@ async fn serve_keeps_what_was_made_at_the_command_line_and_ends_gracefully() {
         let http = reqwest::Client::builder().build().unwrap();
         let get = async |url: String| http.get(url).send().await.unwrap();
         assert_eq!(get(format!("{}/readyz", at("admin"))).await.status(), 200);
+        let admin = fields["fields"]["admin"].as_str().unwrap();
+        assert!(ready(admin).status.success(), "the health check needs neither origin nor key");
         assert!(
             get(format!("{}/metrics", at("admin"))).await.text().await.unwrap().contains("vouchsafe_feed_age_seconds")
         );
@@ -179,6 +206,9 @@ async fn serve_keeps_what_was_made_at_the_command_line_and_ends_gracefully() {
         let request = request.basic_auth(made["client_id"].as_str().unwrap(), made["client_secret"].as_str());
         assert_eq!(request.form(&[("grant_type", "client_credentials")]).send().await.unwrap().status(), 200);
         assert!(terminate(&mut running.0).success());
+        let stopped = ready(admin);
+        assert!(!stopped.status.success());
+        assert!(String::from_utf8(stopped.stderr).unwrap().contains("no answer"));
         let mut rest = String::new();
         log.read_to_string(&mut rest).unwrap();
         assert!(rest.contains("stopping"), "{rest}");

@@ -20,6 +20,7 @@ mod idempotency;
 mod onfido;
 mod persons;
 mod retention;
+mod security_page;
 mod store_contract;
 mod store_upkeep;
 mod stories;
