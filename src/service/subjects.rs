@@ -1,5 +1,6 @@
 //! Subjects, links to callers' ids, and vendor sessions.
 
+use super::index::ReadAt;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{Conflict, FeedRow, StoredLink, StoredSubject, Write};
 use serde::{Deserialize, Serialize};
@@ -222,8 +223,10 @@ impl App {
         Ok(self.load_versioned(id).await?.map(|(facts, _)| facts))
     }
 
-    /// The subject's facts and the version they make.
-    pub(crate) async fn load_versioned(&self, id: &str) -> ServiceResult<Option<(SubjectFacts, i64)>> {
+    /// The subject's facts and what they were read at.
+    pub(crate) async fn load_versioned(&self, id: &str) -> ServiceResult<Option<(SubjectFacts, ReadAt)>> {
+        // Before the facts: they hold what was suspended up to here, and perhaps more.
+        let suspensions = self.world.load().suspensions;
         let Some((subject, rows)) = self.store.load_subject(id).await? else { return Ok(None) };
         if subject.state != "active" {
             return Ok(None);
@@ -241,6 +244,7 @@ impl App {
                             "revoked" => MarkKind::Revoked,
                             "superseded" => MarkKind::Superseded,
                             "resolved" => MarkKind::Resolved,
+                            "suspended" => MarkKind::Suspended,
                             _ => return Err(unreadable()),
                         };
                         Ok(Mark { at: Second::from_millis(mark.at_ms), kind, from_start: mark.from_start })
@@ -255,9 +259,9 @@ impl App {
                 })
             })
             .collect::<ServiceResult<_>>()?;
-        let version = subject.version;
+        let read_at = ReadAt { version: subject.version, suspensions };
         let subject = SubjectId::parse(&subject.id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
-        Ok(Some((SubjectFacts { subject, attestations }, version)))
+        Ok(Some((SubjectFacts { subject, attestations }, read_at)))
     }
 }
 
