@@ -18,6 +18,9 @@ pub const MAX_ROWS: usize = 1000;
 pub const COLUMNS: [&str; 10] =
     ["subject", "action", "event_id", "frame", "states", "employed", "relation", "basis", "fact_date", "ends_at"];
 
+/// A row's members by name.
+type Members = Map<String, Value>;
+
 /// How a roster is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -99,7 +102,7 @@ pub struct Row {
 pub fn parse(format: Format, body: &[u8], now: Second) -> Result<Vec<Result<Row, RowError>>, RosterError> {
     let text = std::str::from_utf8(body).map_err(|_| RosterError::NotText)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let rows: Vec<Result<Map<String, Value>, RowError>> = match format {
+    let rows: Vec<Result<Members, RowError>> = match format {
         Format::Ndjson => lines(text),
         Format::Csv => records(text)?,
     };
@@ -114,7 +117,7 @@ fn fault<T>(member: &str, problem: &'static str) -> Result<T, RowError> {
     Err(RowError { pointer, problem })
 }
 
-fn lines(text: &str) -> Vec<Result<Map<String, Value>, RowError>> {
+fn lines(text: &str) -> Vec<Result<Members, RowError>> {
     text.lines()
         .filter(|line| !line.trim().is_empty())
         .take(MAX_ROWS + 1)
@@ -126,7 +129,7 @@ fn lines(text: &str) -> Vec<Result<Map<String, Value>, RowError>> {
 }
 
 /// The records as objects of the header's names; an empty cell is an absent member.
-fn records(text: &str) -> Result<Vec<Result<Map<String, Value>, RowError>>, RosterError> {
+fn records(text: &str) -> Result<Vec<Result<Members, RowError>>, RosterError> {
     check_quotes(text)?;
     // `flexible`: a record of another length is refused by itself, here, not by the reader for all.
     let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(false).from_reader(text.as_bytes());
@@ -193,7 +196,7 @@ fn check_quotes(text: &str) -> Result<(), RosterError> {
     if at == At::Quoted { Err(RosterError::Quote(opened)) } else { Ok(()) }
 }
 
-fn text(members: &mut Map<String, Value>, name: &'static str) -> Result<Option<String>, RowError> {
+fn text(members: &mut Members, name: &'static str) -> Result<Option<String>, RowError> {
     match members.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -201,7 +204,7 @@ fn text(members: &mut Map<String, Value>, name: &'static str) -> Result<Option<S
     }
 }
 
-fn read(mut members: Map<String, Value>, now: Second) -> Result<Row, RowError> {
+fn read(mut members: Members, now: Second) -> Result<Row, RowError> {
     if members.keys().any(|name| !COLUMNS.contains(&name.as_str())) {
         return fault("", "has an unknown member");
     }
@@ -225,7 +228,7 @@ fn read(mut members: Map<String, Value>, now: Second) -> Result<Row, RowError> {
     Ok(Row { subject, event, asks })
 }
 
-fn said(mut members: Map<String, Value>, now: Second) -> Result<Said, RowError> {
+fn said(mut members: Members, now: Second) -> Result<Said, RowError> {
     let employed = match members.remove("employed") {
         None | Some(Value::Null) => None,
         Some(Value::Bool(employed)) => Some(employed),

@@ -21,7 +21,7 @@ use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::second::DAY;
 
 /// Subjects whose rows are recorded at the same time.
-const ABREAST: usize = 64;
+const ABREAST: usize = 32;
 
 /// What became of a row.
 #[derive(Debug)]
@@ -151,9 +151,8 @@ impl App {
         facts: &SubjectFacts,
     ) -> ServiceResult<Outcome> {
         let ids: Vec<String> = vouches(facts, speaker)
-            .filter(|attestation| {
-                stands(attestation) || attestation.marks.iter().all(|m| m.kind == MarkKind::Suspended)
-            })
+            // What a suspension silenced is taken back as well.
+            .filter(|attestation| attestation.marks.iter().all(|mark| mark.kind == MarkKind::Suspended))
             .map(|attestation| attestation.id.to_string())
             .collect();
         if ids.is_empty() {

@@ -181,6 +181,9 @@ async fn hundreds_of_rows_of_an_idempotent_request_are_recorded_once() {
         let body = format!("subject,employed,event_id\n{rows}");
         let first = post(&t, &own, "text/csv", &body, Some("roster-1")).await;
         assert_eq!((first.status, &first.body["recorded"]), (StatusCode::OK, &json!(400)));
+        // Nothing is noted under the key that would keep a roster cut off by a crash from being done again.
+        let noted = t.requests_with("COALESCE(effect, 'nothing')").await;
+        assert!(matches!(&noted[..], [(_, effect)] if effect == "nothing"), "{noted:?}");
         let replayed = post(&t, &own, "text/csv", &body, Some("roster-1")).await;
         assert_eq!(replayed.header("idempotency-replayed"), "true");
         assert_eq!(replayed.body, first.body);
