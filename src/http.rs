@@ -15,8 +15,10 @@ pub mod listen;
 pub mod oauth;
 pub mod ops;
 pub mod problem;
+pub mod roster;
 pub mod rules;
 pub mod subjects;
+pub mod suspensions;
 
 use crate::service::App;
 use arrival::Hall;
@@ -80,6 +82,7 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(evidence::attest, evidence::list))
         .routes(routes!(evidence::revoke))
         .routes(routes!(evidence::vouch))
+        .routes(routes!(roster::vouch_batch))
         .routes(routes!(evidence::withdraw))
         .routes(routes!(evidence::observe))
         .routes(routes!(decisions::eligibility))
@@ -99,6 +102,10 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(admin::create_client, admin::list_clients))
         .routes(routes!(admin::create_gateway, admin::list_gateways))
         .routes(routes!(admin::create_audience, admin::list_audiences))
+        .routes(routes!(suspensions::suspend_organisation))
+        .routes(routes!(suspensions::reinstate_organisation))
+        .routes(routes!(suspensions::suspend_source))
+        .routes(routes!(suspensions::reinstate_source))
         .routes(routes!(admin::show_organisation))
         .routes(routes!(admin::show_source))
         .routes(routes!(admin::show_client))

@@ -16,6 +16,7 @@ pub mod geoip;
 pub mod names;
 pub mod native;
 pub mod onfido;
+pub mod roster;
 pub mod signature;
 pub mod stripe;
 pub mod vouch;

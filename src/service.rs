@@ -14,7 +14,9 @@ pub mod ingest;
 pub mod issue;
 pub mod packed;
 pub mod retention;
+pub mod roster;
 pub mod subjects;
+pub mod suspend;
 pub mod vendor;
 pub mod vouch;
 pub mod world;
@@ -66,6 +68,9 @@ pub enum ServiceError {
     /// The caller may not do this.
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
+    /// The source or organisation is suspended: nothing it says is taken.
+    #[error("suspended")]
+    Suspended,
     /// The caller did not prove who it is.
     #[error("unauthenticated")]
     Unauthenticated,
@@ -87,6 +92,14 @@ pub enum ServiceError {
     /// A stored thing does not parse.
     #[error("unreadable: {0}")]
     Unreadable(String),
+}
+
+impl ServiceError {
+    /// Whether it is not the caller's doing: the same may succeed later.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Crypto(_) | Self::Unavailable(_) | Self::Unreadable(_))
+    }
 }
 
 /// Result of a use case.
@@ -295,6 +308,10 @@ impl App {
         for row in rows {
             match row.kind.as_str() {
                 "subject" | "link" => self.index.invalidate(&row.key),
+                "source" => {
+                    self.index.invalidate_all();
+                    world = true;
+                }
                 "record" | "timeline" => world = true,
                 "key" => keys = true,
                 "token" => {

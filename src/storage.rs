@@ -90,9 +90,9 @@ pub struct AuditEntry {
 /// What followers must reload; never what it became.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct FeedRow {
-    /// `subject`, `record`, `timeline`, `token` or `key`.
+    /// `subject`, `record`, `timeline`, `token`, `key` or `source`.
     pub kind: String,
-    /// Key of the changed thing: a subject id, `kind/id`, a jti.
+    /// Key of the changed thing: a subject id, `kind/id`, a jti, the id of a source whose every statement changed.
     pub key: String,
 }
 
@@ -109,13 +109,15 @@ pub struct OutboxRow {
     pub body: String,
 }
 
-/// What a decision was made of: a token is recorded only while both are still so.
+/// What a decision was made of: a token is recorded only while all are still so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Basis {
     /// The subject's version.
     pub version: i64,
     /// The last `seq` of the timeline, 0 for none.
     pub timeline: i64,
+    /// How many suspensions there have been; see [`Store::suspensions`].
+    pub suspensions: i64,
 }
 
 /// The hot intent: one authenticated statement about one subject.
@@ -185,7 +187,7 @@ pub struct Comparison {
 pub struct StoredMark {
     /// The attestation it speaks of.
     pub attestation: String,
-    /// `revoked`, `superseded` or `resolved`.
+    /// `revoked`, `superseded`, `resolved`, or `suspended`, which is never stored: it follows from [`Write::Suspend`].
     pub kind: String,
     /// From when it acts, epoch milliseconds.
     pub at_ms: i64,
@@ -284,7 +286,7 @@ pub struct StoredDecision {
     pub expires_at_ms: Option<i64>,
     /// Digest of the rules it was made under; see [`Store::rules`].
     pub rules_digest: String,
-    /// JSON array of the attestation ids it looked at.
+    /// JSON array of the attestations it looked at, with their marks.
     pub attestations: String,
 }
 
@@ -381,7 +383,7 @@ pub enum Write {
         /// Keyed digest.
         digest: String,
     },
-    /// Binds a vendor session to a subject; idempotent for the same subject, `Exists("sessions")` for another.
+    /// Binds a vendor session to a subject, its result under way; idempotent for the same subject, `Exists("sessions")` for another.
     Session {
         /// Source id.
         source: String,
@@ -391,6 +393,15 @@ pub enum Write {
         subject: String,
         /// Creation, epoch milliseconds.
         created_at_ms: i64,
+    },
+    /// A vendor's result is under way since an instant, or none is; no effect on a session that nobody bound.
+    Progress {
+        /// Source id.
+        source: String,
+        /// The vendor's session id.
+        session: String,
+        /// Since when, epoch milliseconds.
+        pending_since_ms: Option<i64>,
     },
     /// Inserts (`expected` = 0) or replaces a record at exactly that version; `Exists("records")`, `Stale("records")`.
     Record {
@@ -411,6 +422,29 @@ pub enum Write {
     /// Adds a mark to an attestation and raises its subject's version; repeating the same (attestation, kind, by)
     /// changes nothing; `Stale("attestations")` if the attestation does not exist.
     Mark(StoredMark),
+    /// Nothing that a source said since `since_ms`, and until it is reinstated, counts from `at_ms` on: each such
+    /// attestation, whatever their number, is read with a `suspended` mark. `Exists("suspensions")` while the source is
+    /// suspended.
+    Suspend {
+        /// Source id.
+        source: String,
+        /// From when it acts, epoch milliseconds.
+        at_ms: i64,
+        /// Only what was recorded at or after it, epoch milliseconds.
+        since_ms: i64,
+        /// Who said so.
+        by: String,
+        /// Stable reason code.
+        reason: String,
+    },
+    /// Ends a suspension: what is recorded after `at_ms` counts again, what the suspension silenced stays silent.
+    /// `Stale("suspensions")` if there is none.
+    Reinstate {
+        /// Source id.
+        source: String,
+        /// The end, epoch milliseconds.
+        at_ms: i64,
+    },
     /// Stores a delivery for later; `DuplicateEvent` if (source, event) is here or in attestations.
     Quarantine(Quarantined),
     /// Removes a quarantined delivery; `Stale("quarantine")` if it is gone.
@@ -565,7 +599,7 @@ pub trait Store: Send + Sync + 'static {
     /// `checked_at_ms` present). Returns the subject's new version.
     async fn record_attestation(&self, new: NewAttestation) -> Intent<i64>;
     /// Records an issued token with its decision and rules; group commit as above. `Exists("tokens")` on a taken jti,
-    /// `Stale("subjects")` when anything was said of the subject, or ordered, since `basis`: what is committed before
+    /// `Stale("subjects")` when anything was said of the subject, ordered or suspended since `basis`: what is committed before
     /// the token is obeyed by it.
     async fn record_token(
         &self,
@@ -608,6 +642,9 @@ pub trait Store: Send + Sync + 'static {
     async fn scrub(&self) -> Result<(), StoreError>;
     /// The subject that a vendor session is bound to.
     async fn session_subject(&self, source: &str, session: &str) -> Result<Option<String>, StoreError>;
+    /// (source, since when in epoch milliseconds) of a subject's sessions with a result under way since after an
+    /// instant, oldest first, at most 20.
+    async fn pending(&self, subject: &str, after_ms: i64) -> Result<Vec<(String, i64)>, StoreError>;
     /// Quarantined deliveries of one session, oldest first.
     async fn quarantined(&self, source: &str, session: &str) -> Result<Vec<Quarantined>, StoreError>;
     /// (source, session, subject) of bound sessions that something is still quarantined for.
@@ -622,6 +659,9 @@ pub trait Store: Send + Sync + 'static {
     async fn comparisons(&self, limit: i64) -> Result<Vec<Comparison>, StoreError>;
     /// Ids of attestations that name a document, at most 64 of the newest.
     async fn of_document(&self, document: &str) -> Result<Vec<String>, StoreError>;
+
+    /// How many suspensions there have been; it grows with each, and a reinstatement leaves it.
+    async fn suspensions(&self) -> Result<i64, StoreError>;
 
     /// One record at its current version.
     async fn record(&self, kind: &str, id: &str) -> Result<Option<Record>, StoreError>;

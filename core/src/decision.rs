@@ -3,9 +3,9 @@
 use crate::criterion::{Answer, Prepared};
 use crate::evidence::{Evidence, interpret};
 use crate::explain::{self, CriterionReport, NextStep};
-use crate::facts::{Attestation, SubjectFacts, merged};
+use crate::facts::{Attestation, Mark, SubjectFacts, merged};
 use crate::fusion::{Cause, Item, Question, Side, Status, first_change};
-use crate::ids::SubjectId;
+use crate::ids::{AttestationId, SubjectId};
 use crate::policy::{Criterion, Policy};
 use crate::rules::{Rules, canonical, sha256_hex};
 use crate::second::{DAY, Second};
@@ -27,6 +27,17 @@ pub struct RulesRef {
     pub version: Option<u32>,
     /// Directives in force.
     pub directives: Vec<String>,
+}
+
+/// An attestation that a decision looked at, with what had been said of it by then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookedAt {
+    /// The attestation.
+    pub id: AttestationId,
+    /// Its marks, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
 }
 
 /// For (subject, resource, instant): status, confidence, expiry, reasons.
@@ -66,7 +77,7 @@ pub struct Decision {
     pub next_steps: Vec<NextStep>,
     /// The attestations it looked at.
     #[serde(default, skip_serializing)]
-    pub attestations: Vec<String>,
+    pub attestations: Vec<LookedAt>,
 }
 
 impl Decision {
@@ -356,17 +367,16 @@ fn closed(
     status: Status,
     reason: &str,
 ) -> Decision {
-    let mut said: Vec<_> = used
+    let mut attestations: Vec<LookedAt> = used
         .iter()
         .map(|a| {
             let mut marks = a.marks.clone();
             marks.sort();
-            json!({ "id": a.id, "marks": marks })
+            LookedAt { id: a.id.clone(), marks }
         })
         .collect();
-    said.sort_by_key(|entry| entry.get("id").and_then(|id| id.as_str()).unwrap_or_default().to_owned());
-    let mut attestations: Vec<String> = used.iter().map(|a| a.id.to_string()).collect();
-    attestations.sort();
+    attestations.sort_by(|a, b| a.id.cmp(&b.id));
+    let said: Vec<_> = attestations.iter().map(|a| json!({ "id": a.id, "marks": a.marks })).collect();
     let inputs = canonical(&json!({
         "subject": subject, "acting_for": null, "resource": rules.body.resource, "rules": rules.digest,
         "attestations": said, "at": at,

@@ -312,9 +312,11 @@ fn silence(mark: &Mark, against: bool) -> Silence {
         MarkKind::Revoked => SilenceCause::Revoked,
         MarkKind::Superseded => SilenceCause::Superseded,
         MarkKind::Resolved => SilenceCause::Resolved,
+        MarkKind::Suspended => SilenceCause::Suspended,
     };
-    // Forged, tampered, impostor last until adjudicated: a mere newer delivery does not end them.
-    let from = if against && mark.kind == MarkKind::Superseded {
+    // Forged, tampered, impostor last until adjudicated: neither a mere newer delivery nor one person's suspension of
+    // the source ends them.
+    let from = if against && matches!(mark.kind, MarkKind::Superseded | MarkKind::Suspended) {
         Second::from_epoch(i64::MAX)
     } else if mark.from_start {
         Second::from_epoch(i64::MIN)

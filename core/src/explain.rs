@@ -127,6 +127,7 @@ fn silence_code(cause: SilenceCause) -> &'static str {
         SilenceCause::Revoked => "revoked",
         SilenceCause::Superseded => "superseded",
         SilenceCause::Resolved => "resolved",
+        SilenceCause::Suspended => "suspended",
         SilenceCause::Overtaken => "overtaken",
         SilenceCause::Restated => "restated",
     }

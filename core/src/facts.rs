@@ -251,6 +251,8 @@ pub enum MarkKind {
     Superseded,
     /// An adjudication settled it.
     Resolved,
+    /// Its source was suspended.
+    Suspended,
 }
 
 /// A revocation, supersession or resolution. Marks only grow.

@@ -209,6 +209,8 @@ pub enum SilenceCause {
     Superseded,
     /// An adjudication settled it.
     Resolved,
+    /// Its source was suspended.
+    Suspended,
     /// A lawful change of status came after it.
     Overtaken,
     /// The same organisation later said the opposite.

@@ -128,7 +128,11 @@ fn word(
     let support_end = end.min(age.map_or(FOREVER, |days| oldest + days * DAY));
     let mut first_mark = FOREVER;
     for mark in parts.iter().flat_map(|p| &p.marks) {
-        let lasting = against && mark.kind == vouchsafe_core::facts::MarkKind::Superseded;
+        let lasting = against
+            && matches!(
+                mark.kind,
+                vouchsafe_core::facts::MarkKind::Superseded | vouchsafe_core::facts::MarkKind::Suspended
+            );
         if !lasting {
             first_mark = first_mark.min(if mark.from_start { i64::MIN } else { mark.at.epoch() });
         }

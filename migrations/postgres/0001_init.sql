@@ -26,6 +26,8 @@ CREATE TABLE sessions (
     session TEXT NOT NULL,
     subject TEXT NOT NULL REFERENCES subjects (id),
     created_at_ms BIGINT NOT NULL,
+    -- Since when a result is under way; null while none is.
+    pending_since_ms BIGINT,
     PRIMARY KEY (source, session)
 );
 CREATE INDEX sessions_by_subject ON sessions (subject);
@@ -52,6 +54,7 @@ CREATE INDEX erasures_by_end ON erasures (keep_until_ms);
 CREATE TABLE pruning (
     id TEXT NOT NULL PRIMARY KEY
 );
+CREATE INDEX sessions_pending ON sessions (subject, pending_since_ms) WHERE pending_since_ms IS NOT NULL;
 
 CREATE TABLE records (
     kind TEXT COLLATE "C" NOT NULL,
@@ -113,6 +116,20 @@ CREATE TABLE marks (
     reason TEXT NOT NULL,
     PRIMARY KEY (attestation, kind, said_by)
 );
+
+-- Nothing that the source said since `since_ms`, and until it is reinstated, counts from `at_ms` on: every such
+-- attestation is read with a mark that nobody has to write.
+CREATE TABLE suspensions (
+    seq BIGSERIAL PRIMARY KEY,
+    source TEXT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    since_ms BIGINT NOT NULL,
+    until_ms BIGINT,
+    said_by TEXT COLLATE "C" NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE INDEX suspensions_by_source ON suspensions (source);
+CREATE UNIQUE INDEX suspensions_open ON suspensions (source) WHERE until_ms IS NULL;
 
 CREATE TABLE quarantine (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
@@ -267,6 +284,10 @@ CREATE TRIGGER attestations_no_truncate BEFORE TRUNCATE ON attestations FOR EACH
 CREATE TRIGGER marks_no_update BEFORE UPDATE ON marks FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER marks_no_delete BEFORE DELETE ON marks FOR EACH ROW EXECUTE FUNCTION refuse_early_delete();
 CREATE TRIGGER marks_no_truncate BEFORE TRUNCATE ON marks FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER suspensions_no_update BEFORE UPDATE OF source, at_ms, since_ms, said_by, reason ON suspensions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER suspensions_end_once BEFORE UPDATE ON suspensions FOR EACH ROW WHEN (OLD.until_ms IS NOT NULL) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER suspensions_no_delete BEFORE DELETE ON suspensions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER suspensions_no_truncate BEFORE TRUNCATE ON suspensions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions FOR EACH ROW EXECUTE FUNCTION refuse_early_delete();
 CREATE TRIGGER decisions_no_truncate BEFORE TRUNCATE ON decisions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();

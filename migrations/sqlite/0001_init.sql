@@ -27,6 +27,8 @@ CREATE TABLE sessions (
     session TEXT NOT NULL,
     subject TEXT NOT NULL REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
     created_at_ms BIGINT NOT NULL,
+    -- Since when a result is under way; null while none is.
+    pending_since_ms BIGINT,
     PRIMARY KEY (source, session)
 );
 CREATE INDEX sessions_by_subject ON sessions (subject);
@@ -53,6 +55,7 @@ CREATE INDEX erasures_by_end ON erasures (keep_until_ms);
 CREATE TABLE pruning (
     id TEXT NOT NULL PRIMARY KEY
 );
+CREATE INDEX sessions_pending ON sessions (subject, pending_since_ms) WHERE pending_since_ms IS NOT NULL;
 
 CREATE TABLE records (
     kind TEXT NOT NULL,
@@ -114,6 +117,20 @@ CREATE TABLE marks (
     reason TEXT NOT NULL,
     PRIMARY KEY (attestation, kind, said_by)
 );
+
+-- Nothing that the source said since `since_ms`, and until it is reinstated, counts from `at_ms` on: every such
+-- attestation is read with a mark that nobody has to write.
+CREATE TABLE suspensions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    since_ms BIGINT NOT NULL,
+    until_ms BIGINT,
+    said_by TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE INDEX suspensions_by_source ON suspensions (source);
+CREATE UNIQUE INDEX suspensions_open ON suspensions (source) WHERE until_ms IS NULL;
 
 CREATE TABLE quarantine (
     id TEXT NOT NULL PRIMARY KEY,
@@ -237,6 +254,9 @@ CREATE TRIGGER attestations_no_update BEFORE UPDATE ON attestations BEGIN SELECT
 CREATE TRIGGER attestations_no_delete BEFORE DELETE ON attestations WHEN NOT EXISTS (SELECT 1 FROM pruning WHERE id IN (OLD.id, OLD.subject)) BEGIN SELECT RAISE(ABORT, 'attestations is append-only'); END;
 CREATE TRIGGER marks_no_update BEFORE UPDATE ON marks BEGIN SELECT RAISE(ABORT, 'marks is append-only'); END;
 CREATE TRIGGER marks_no_delete BEFORE DELETE ON marks WHEN NOT EXISTS (SELECT 1 FROM pruning WHERE id = (SELECT subject FROM attestations WHERE id = OLD.attestation)) BEGIN SELECT RAISE(ABORT, 'marks is append-only'); END;
+CREATE TRIGGER suspensions_no_update BEFORE UPDATE OF source, at_ms, since_ms, said_by, reason ON suspensions BEGIN SELECT RAISE(ABORT, 'suspensions is append-only'); END;
+CREATE TRIGGER suspensions_end_once BEFORE UPDATE ON suspensions WHEN OLD.until_ms IS NOT NULL BEGIN SELECT RAISE(ABORT, 'suspensions is append-only'); END;
+CREATE TRIGGER suspensions_no_delete BEFORE DELETE ON suspensions BEGIN SELECT RAISE(ABORT, 'suspensions is append-only'); END;
 CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
 CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions WHEN NOT EXISTS (SELECT 1 FROM pruning WHERE id IN (OLD.id, OLD.subject)) BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
 CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;

@@ -172,7 +172,7 @@ pub(crate) async fn source(SourceCommand::Create(new): SourceCommand) -> anyhow:
         }
         _ => (None, None),
     };
-    let source = Source { name: new.name, kind, assessor: new.assessor, max_grade, vendor };
+    let source = Source { name: new.name, kind, assessor: new.assessor, max_grade, vendor, suspensions: Vec::new() };
     let id = app.create_source(&Actor::command_line(), source, secrets).await?;
     Ok(report(new.config.json, &json!({ "source": id })))
 }

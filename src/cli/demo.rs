@@ -119,14 +119,21 @@ fn states(frame: &str, list: &[&str]) -> Statement {
 
 async fn seed(app: &App, url: &str, admin_url: &str) -> anyhow::Result<Seeded> {
     let actor = Actor::command_line();
-    let source =
-        |name: &str, kind, max_grade| Source { name: name.to_owned(), kind, assessor: None, max_grade, vendor: None };
+    let source = |name: &str, kind, max_grade| Source {
+        name: name.to_owned(),
+        kind,
+        assessor: None,
+        max_grade,
+        vendor: None,
+        suspensions: Vec::new(),
+    };
     let registry =
         app.create_source(&actor, source("Status register", SourceKind::Registry, Grade::Strong), None).await?;
     let vendor = app
         .create_source(&actor, source("Document examiner", SourceKind::DocumentVendor, Grade::Superior), None)
         .await?;
-    let organisation = |name: &str| Organisation { name: name.to_owned(), verified: true, keys: Vec::new() };
+    let organisation =
+        |name: &str| Organisation { name: name.to_owned(), verified: true, keys: Vec::new(), suspensions: Vec::new() };
     let listed =
         app.create_organisation(&actor, Some("org_meridian".to_owned()), organisation("Meridian Labs")).await?;
     let other =

@@ -167,7 +167,7 @@ pub async fn create_organisation(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("admin")?;
     let actor = Actor::client(&caller.id);
-    let organisation = Organisation { name: new.name, verified: new.verified, keys: new.keys };
+    let organisation = Organisation { name: new.name, verified: new.verified, keys: new.keys, suspensions: Vec::new() };
     let id = edge.app.create_organisation(&actor, new.id, organisation).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
@@ -195,6 +195,7 @@ pub async fn create_source(
         assessor: new.assessor,
         max_grade: new.max_grade.unwrap_or(Grade::Strong),
         vendor,
+        suspensions: Vec::new(),
     };
     let id = edge.app.create_source(&actor, source, secrets).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))

@@ -5,6 +5,7 @@ use super::extract::{Auth, Checked, Query};
 use super::problem::Problem;
 use super::subjects::subject_id;
 use crate::service::Actor;
+use crate::service::vendor::Pending;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -27,8 +28,8 @@ pub struct Question {
     at: Option<String>,
 }
 
-/// The decision with both texts of its reasons.
-fn body(decision: &Decision) -> Value {
+/// The decision with both texts of its reasons, and what is told beside it.
+fn body(decision: &Decision, pending: &[Pending]) -> Value {
     let texts: Vec<Value> = decision
         .reasons
         .iter()
@@ -40,7 +41,7 @@ fn body(decision: &Decision) -> Value {
     let mut body = json!(decision);
     if let Some(members) = body.as_object_mut() {
         members.insert("reason_texts".to_owned(), json!(texts));
-        members.insert("pending".to_owned(), json!([]));
+        members.insert("pending".to_owned(), json!(pending));
         members.insert("upcoming".to_owned(), json!([]));
         members.insert("alternatives".to_owned(), json!([]));
     }
@@ -63,18 +64,18 @@ pub async fn eligibility(
     caller.require("eligibility:read")?;
     let subject = subject_id(&id)?;
     let resource = resource_id(&question.resource)?;
-    let decision = match question.at {
+    let (decision, pending) = match question.at {
         Some(at) => {
             let at = Second::parse(&at).map_err(|error| Problem::invalid().field("/at", error.to_string()))?;
-            edge.app.eligibility_at(&subject, &resource, at).await?.0
+            (edge.app.eligibility_at(&subject, &resource, at).await?.0, Vec::new())
         }
         None => {
             let (decision, rules) = edge.app.eligibility(&subject, &resource).await?;
             edge.app.record_decision(&Actor::client(&caller.id), &decision, &rules).await?;
-            decision
+            (decision, edge.app.pending(&subject).await?)
         }
     };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body(&decision))))
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body(&decision, &pending))))
 }
 
 /// A recorded decision, derived again from its inputs.
@@ -86,7 +87,7 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     caller.require("eligibility:read")?;
-    Ok(Json(body(&edge.app.decision(&id).await?)))
+    Ok(Json(body(&edge.app.decision(&id).await?, &[])))
 }
 
 /// A token wanted.

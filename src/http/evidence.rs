@@ -5,6 +5,7 @@ use super::conditional::IfMatch;
 use super::extract::{Auth, Checked, Raw};
 use super::problem::Problem;
 use super::subjects::subject_id;
+use crate::intake::vouch::parse_subject;
 use crate::service::idempotency::expecting;
 use crate::service::ingest::{Delivery, Submission};
 use crate::service::vouch::PlainVouch;
@@ -215,7 +216,7 @@ pub struct NewVouch {
     /// A `vouch+jwt`; then nothing else is given.
     #[validate(length(min = 1, max = 16384))]
     vouch: Option<String>,
-    /// Our subject id.
+    /// Our subject id, or a link as `namespace:id`.
     subject: Option<String>,
     /// `{"type":"employment", …}` or `{"type":"states", …}`.
     #[schema(value_type = Option<Object>)]
@@ -256,7 +257,9 @@ pub async fn vouch(
                 ends_at: new.ends_at,
                 event: new.event_id,
             };
-            delivered(edge.app.vouch_plain(&caller, &subject_id(&subject)?, vouch).await?)
+            let unknown = || Problem::from(ServiceError::NotFound("subject"));
+            let subject = edge.app.vouched_subject(&parse_subject(&subject).ok_or_else(unknown)?).await?;
+            delivered(edge.app.vouch_plain(&caller, &subject, vouch).await?)
         }
         _ => Err(Problem::invalid().field("", "give `vouch` alone, or `subject` and `statement`")),
     }

@@ -160,6 +160,8 @@ impl From<ServiceError> for Problem {
                 Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "not allowed for this client")
                     .detail(format!("needs `{scope}`"))
             }
+            ServiceError::Suspended => Self::new(StatusCode::FORBIDDEN, "suspended", "the source is suspended")
+                .detail("nothing it says is taken until it is reinstated; then say it anew"),
             ServiceError::Unauthenticated => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "authenticate first")
             }

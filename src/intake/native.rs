@@ -38,6 +38,13 @@ pub enum Notice<T> {
         /// The vendor's name for it.
         action: String,
     },
+    /// No result, but a session that will have one, or will have none.
+    Progress {
+        /// The vendor's session.
+        session: String,
+        /// Whether a result is under way.
+        under_way: bool,
+    },
     /// Something may have changed: fetch it.
     Fetch(T),
     /// A result is no longer standing: what begins with the prefix waits until `target` has been fetched.
@@ -57,6 +64,7 @@ impl<T> Notice<T> {
     fn map<U>(self, into: impl FnOnce(T) -> U) -> Notice<U> {
         match self {
             Self::Ignored { action } => Notice::Ignored { action },
+            Self::Progress { session, under_way } => Notice::Progress { session, under_way },
             Self::Fetch(target) => Notice::Fetch(into(target)),
             Self::Reopened { session, lineage_prefix, at, target } => {
                 Notice::Reopened { session, lineage_prefix, at, target: into(target) }

@@ -200,8 +200,8 @@ pub type Notice = native::Notice<FetchTarget>;
 
 /// Reads a verified notice.
 ///
-/// Only a session that was decided is fetched. Nothing stands or falls with the others: a session `created`,
-/// `processing` or `canceled` has no result yet or none at all, and a `redacted` one only lost what it showed.
+/// Only a session that was decided is fetched. Nothing stands or falls with the others: a session `processing` or
+/// `canceled` has no result yet or none at all, and a `redacted` one only lost what it showed.
 ///
 /// # Errors
 /// [`IntakeError::TooLarge`] over 1 MiB; [`IntakeError::Malformed`] for repeated names, deep nesting, a missing
@@ -220,13 +220,19 @@ pub fn interpret_notice(account: &Account, body: &[u8]) -> Result<Notice, Intake
     if !named {
         return Err(IntakeError::Malformed("type"));
     }
+    let session = || {
+        let text = |name: &str| data.object.get(name).and_then(Value::as_str);
+        if text("object") != Some("identity.verification_session") {
+            return Err(IntakeError::Malformed("object"));
+        }
+        VendorId::parse(text("id").ok_or(IntakeError::Malformed("vendor id"))?)
+    };
     match kind.strip_prefix("identity.verification_session.") {
+        Some(state @ ("processing" | "canceled")) => {
+            Ok(Notice::Progress { session: session()?.to_string(), under_way: state == "processing" })
+        }
         Some("verified" | "requires_input") => {
-            let text = |name: &str| data.object.get(name).and_then(Value::as_str);
-            if text("object") != Some("identity.verification_session") {
-                return Err(IntakeError::Malformed("object"));
-            }
-            let session = VendorId::parse(text("id").ok_or(IntakeError::Malformed("vendor id"))?)?;
+            let session = session()?;
             Ok(Notice::Fetch(FetchTarget { session, at: instant(created).ok_or(IntakeError::Malformed("created"))? }))
         }
         _ => Ok(Notice::Ignored { action: kind }),

@@ -112,15 +112,7 @@ pub fn verify(
     let subject = text(&claims, "sub").and_then(parse_subject).ok_or(IntakeError::Malformed("sub"))?;
     let wire = claims.get("vouch").cloned().ok_or(IntakeError::Malformed("vouch"))?;
     let wire: Wire = serde_json::from_value(wire).map_err(|_| IntakeError::Malformed("vouch"))?;
-    wire.check()?;
-    let fact_date = wire.fact_date.as_deref().map(parse_start).transpose()?;
-    let ends_at = wire.ends_at.as_deref().map(parse_end).transpose()?;
-    if fact_date.is_some_and(|date| date > now.plus(LEEWAY_SECS)) {
-        return Err(IntakeError::Malformed("vouch.fact_date"));
-    }
-    if ends_at.is_some_and(|end| fact_date.is_some_and(|date| end <= date)) {
-        return Err(IntakeError::Malformed("vouch.ends_at"));
-    }
+    let (fact_date, ends_at) = wire.check(now)?;
     Ok(VerifiedVouch {
         issuer: issuer.to_owned(),
         subject,
@@ -140,25 +132,39 @@ pub fn verify(
 /// The `vouch` claim. Ours to define, so a member we do not know is refused: it may have been meant to limit.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire {
-    frame: String,
+pub(super) struct Wire {
+    pub(super) frame: String,
     #[serde(default)]
-    states: Option<Vec<String>>,
+    pub(super) states: Option<Vec<String>>,
     #[serde(default)]
-    employed: Option<bool>,
+    pub(super) employed: Option<bool>,
     #[serde(default)]
-    relation: Option<String>,
+    pub(super) relation: Option<String>,
     #[serde(default)]
-    basis: Option<Basis>,
+    pub(super) basis: Option<Basis>,
     #[serde(default)]
-    fact_date: Option<String>,
+    pub(super) fact_date: Option<String>,
     #[serde(default)]
-    ends_at: Option<String>,
+    pub(super) ends_at: Option<String>,
 }
 
 impl Wire {
+    /// Checks every member; gives when the condition began and when it ends.
+    pub(super) fn check(&self, now: Second) -> Result<(Option<Second>, Option<Second>), IntakeError> {
+        self.check_words()?;
+        let fact_date = self.fact_date.as_deref().map(parse_start).transpose()?;
+        let ends_at = self.ends_at.as_deref().map(parse_end).transpose()?;
+        if fact_date.is_some_and(|date| date > now.plus(LEEWAY_SECS)) {
+            return Err(IntakeError::Malformed("vouch.fact_date"));
+        }
+        if ends_at.is_some_and(|end| fact_date.is_some_and(|date| end <= date)) {
+            return Err(IntakeError::Malformed("vouch.ends_at"));
+        }
+        Ok((fact_date, ends_at))
+    }
+
     /// `employer` answers yes or no about the organisation itself; every other frame names states.
-    fn check(&self) -> Result<(), IntakeError> {
+    fn check_words(&self) -> Result<(), IntakeError> {
         if !is_term(&self.frame) {
             return Err(IntakeError::Malformed("vouch.frame"));
         }
@@ -242,7 +248,9 @@ fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Value::as_str)
 }
 
-fn parse_subject(text: &str) -> Option<VouchSubject> {
+/// Our subject id, or a caller's as `namespace:id`.
+#[must_use]
+pub fn parse_subject(text: &str) -> Option<VouchSubject> {
     match text.split_once(':') {
         None => SubjectId::parse(text).ok().map(|id| VouchSubject::Id(id.into())),
         Some((namespace, id)) => {

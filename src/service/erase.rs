@@ -65,7 +65,7 @@ impl App {
 
     /// `None` when the subject changed between reading and erasing.
     async fn erase_once(&self, actor: &Actor, subject: &SubjectId, cause: &str) -> ServiceResult<Option<Erased>> {
-        let Some((facts, expected)) = self.load_versioned(subject.as_str()).await? else {
+        let Some((facts, read_at)) = self.load_versioned(subject.as_str()).await? else {
             return Err(self.missing(subject.as_str()).await);
         };
         let now_ms = self.clock.now_ms();
@@ -96,7 +96,7 @@ impl App {
         };
         let detail = json!({ "cause": cause, "kept_until": erased.kept_until, "links": links.len(), "sessions": sessions.len() });
         let audit = self.audit(actor, "subject.erased", subject.as_str(), &detail)?;
-        match self.commit(vec![Write::Erase { erasure, expected, sessions }], audit, feed).await? {
+        match self.commit(vec![Write::Erase { erasure, expected: read_at.version, sessions }], audit, feed).await? {
             Ok(()) => Ok(Some(erased)),
             Err(Conflict::Exists("holds")) => Err(ServiceError::LegalHold),
             Err(Conflict::NoSuchSubject) => Err(self.missing(subject.as_str()).await),

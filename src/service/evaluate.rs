@@ -4,6 +4,7 @@ use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Basis, StoredDecision, Write};
 use serde_json::json;
 use std::sync::Arc;
+use vouchsafe_core::decision::LookedAt;
 use vouchsafe_core::facts::SubjectFacts;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::rules::{Body, Rules};
@@ -34,9 +35,9 @@ impl App {
         let world = self.world.load_full();
         let rules = world.rules(resource, now)?;
         let found = self.index.decision(subject, &rules, now, || self.load_versioned(subject.as_str())).await?;
-        let Some((decision, version)) = found else { return Err(self.missing(subject.as_str()).await) };
+        let Some((decision, read_at)) = found else { return Err(self.missing(subject.as_str()).await) };
         let timeline = world.timeline.iter().map(|entry| entry.seq).max().unwrap_or(0);
-        Ok((decision, rules, Basis { version, timeline }))
+        Ok((decision, rules, Basis { version: read_at.version, timeline, suspensions: read_at.suspensions }))
     }
 
     /// The decision at an earlier instant, by what was known then.
@@ -116,10 +117,16 @@ impl App {
             serde_json::from_str(&rules).map_err(|_| ServiceError::Unreadable(stored.rules_digest.clone()))?;
         let at = Second::from_millis(stored.at_ms);
         let rules = Rules::from_body(body, at);
-        // Instants are whole seconds: what arrived later in the same second was not looked at.
-        let used: Vec<String> =
+        // Instants are whole seconds: what arrived, or was said of it, later in the same second was not looked at.
+        let used: Vec<LookedAt> =
             serde_json::from_str(&stored.attestations).map_err(|_| ServiceError::Unreadable(stored.id.clone()))?;
-        facts.attestations.retain(|attestation| used.iter().any(|id| id == attestation.id.as_str()));
+        facts.attestations.retain_mut(|attestation| match used.iter().find(|used| used.id == attestation.id) {
+            Some(used) => {
+                attestation.marks.clone_from(&used.marks);
+                true
+            }
+            None => false,
+        });
         let decision = decide(&rules, &facts, at);
         if decision.id == stored.id { Ok(decision) } else { Err(ServiceError::Unreadable(stored.id.clone())) }
     }

@@ -25,10 +25,19 @@ const DECISIONS: u64 = 20_000;
 
 /// What is held under a key.
 enum Held {
-    /// A subject's facts and the version they make; `None` for a subject that does not exist or was erased.
-    Facts(Option<(Packed, i64)>),
+    /// A subject's facts and what they were read at; `None` for a subject that does not exist or was erased.
+    Facts(Option<(Packed, ReadAt)>),
     /// The subject behind a link; `None` for a link that does not exist.
     Link(Option<String>),
+}
+
+/// What a subject's facts were read at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadAt {
+    /// The subject's version.
+    pub version: i64,
+    /// How many suspensions there had been, at least.
+    pub suspensions: i64,
 }
 
 struct Entry {
@@ -38,7 +47,7 @@ struct Entry {
 
 struct HeldDecision {
     generation: u64,
-    version: i64,
+    read_at: ReadAt,
     rules: String,
     /// First instant at which it has to be computed again.
     until: Option<Second>,
@@ -96,15 +105,15 @@ impl Index {
         }
     }
 
-    /// Nothing that is held is current any more.
+    fn current(&self, key: &str) -> u64 {
+        self.generation(key).map_or(0, |generation| generation.load(Ordering::Acquire))
+    }
+
+    /// What is held of any subject is no longer current.
     pub fn invalidate_all(&self) {
         for generation in &self.generations {
             generation.fetch_add(1, Ordering::AcqRel);
         }
-    }
-
-    fn current(&self, key: &str) -> u64 {
-        self.generation(key).map_or(0, |generation| generation.load(Ordering::Acquire))
     }
 
     /// The facts of a subject, read by `load` if they are missing or outdated.
@@ -114,13 +123,13 @@ impl Index {
     pub async fn facts<F, Fut>(&self, subject: &SubjectId, load: F) -> ServiceResult<Option<SubjectFacts>>
     where
         F: Fn() -> Fut,
-        Fut: Future<Output = ServiceResult<Option<(SubjectFacts, i64)>>>,
+        Fut: Future<Output = ServiceResult<Option<(SubjectFacts, ReadAt)>>>,
     {
         Ok(self.versioned(subject, load).await?.0.map(|(facts, _)| facts))
     }
 
     /// The decision at `now`, computed once until one of its instants passes or an input changes; `None` for a subject
-    /// that does not exist. With it comes the version of the subject that it was made of.
+    /// that does not exist. With it comes what its facts were read at.
     ///
     /// # Errors
     /// As [`Index::facts`].
@@ -130,10 +139,10 @@ impl Index {
         rules: &Rules,
         now: Second,
         load: F,
-    ) -> ServiceResult<Option<(Arc<Decision>, i64)>>
+    ) -> ServiceResult<Option<(Arc<Decision>, ReadAt)>>
     where
         F: Fn() -> Fut,
-        Fut: Future<Output = ServiceResult<Option<(SubjectFacts, i64)>>>,
+        Fut: Future<Output = ServiceResult<Option<(SubjectFacts, ReadAt)>>>,
     {
         let key = (subject.as_str().to_owned(), rules.body.resource.as_str().to_owned());
         if let Some(held) = self.decisions.get(&key)
@@ -142,18 +151,18 @@ impl Index {
             && held.decision.at <= now
             && held.until.is_none_or(|until| now < until)
         {
-            return Ok(Some((Arc::clone(&held.decision), held.version)));
+            return Ok(Some((Arc::clone(&held.decision), held.read_at)));
         }
-        let (Some((facts, version)), generation) = self.versioned(subject, load).await? else { return Ok(None) };
+        let (Some((facts, read_at)), generation) = self.versioned(subject, load).await? else { return Ok(None) };
         let decision = Arc::new(decide(rules, &facts, now));
         // SECURITY: what another replica's clock wrote a moment ahead of ours is in the facts already and not yet in the
         // decision; no commit will say again that it counts.
         let ahead = facts.attestations.iter().flat_map(|a| a.marks.iter().map(|mark| mark.at).chain([a.recorded_at]));
         let until = ahead.filter(|at| *at > now).chain(decision.valid_until()).min();
         let held =
-            HeldDecision { generation, version, rules: rules.digest.clone(), until, decision: Arc::clone(&decision) };
+            HeldDecision { generation, read_at, rules: rules.digest.clone(), until, decision: Arc::clone(&decision) };
         self.decisions.insert(key, Arc::new(held));
-        Ok(Some((decision, version)))
+        Ok(Some((decision, read_at)))
     }
 
     /// The subject behind a link.
@@ -172,21 +181,25 @@ impl Index {
         }
     }
 
-    async fn versioned<F, Fut>(&self, subject: &SubjectId, load: F) -> ServiceResult<(Option<(SubjectFacts, i64)>, u64)>
+    async fn versioned<F, Fut>(
+        &self,
+        subject: &SubjectId,
+        load: F,
+    ) -> ServiceResult<(Option<(SubjectFacts, ReadAt)>, u64)>
     where
         F: Fn() -> Fut,
-        Fut: Future<Output = ServiceResult<Option<(SubjectFacts, i64)>>>,
+        Fut: Future<Output = ServiceResult<Option<(SubjectFacts, ReadAt)>>>,
     {
         let pack = || async {
             let loaded = load().await?;
-            Ok(Held::Facts(loaded.map(|(facts, version)| (Packed::pack(&facts, &self.shapes), version))))
+            Ok(Held::Facts(loaded.map(|(facts, read_at)| (Packed::pack(&facts, &self.shapes), read_at))))
         };
         let entry = self.get(subject.as_str(), pack).await?;
         let unreadable = || ServiceError::Unreadable("index".to_owned());
         let facts = match &entry.held {
             Held::Facts(None) => None,
-            Held::Facts(Some((packed, version))) => {
-                Some((packed.unpack(subject, &self.shapes).ok_or_else(unreadable)?, *version))
+            Held::Facts(Some((packed, read_at))) => {
+                Some((packed.unpack(subject, &self.shapes).ok_or_else(unreadable)?, *read_at))
             }
             Held::Link(_) => return Err(unreadable()),
         };

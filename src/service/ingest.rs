@@ -172,6 +172,18 @@ impl App {
         speaker: &Speaker,
         submission: Submission,
     ) -> ServiceResult<Delivery> {
+        self.record_with(actor, subject, speaker, submission, Vec::new()).await
+    }
+
+    /// As [`App::record`], with more writes in the commit of a new attestation.
+    pub(crate) async fn record_with(
+        &self,
+        actor: &Actor,
+        subject: &SubjectId,
+        speaker: &Speaker,
+        submission: Submission,
+        also: Vec<Write>,
+    ) -> ServiceResult<Delivery> {
         let event = submission.event.clone();
         let lineage = submission.lineage.clone().unwrap_or_else(|| event.clone());
         let facts = self.facts(subject, speaker, submission, &lineage)?;
@@ -182,10 +194,10 @@ impl App {
             subject: new.subject.clone(),
             document: new.document.clone(),
         });
-        let recorded = if super::idempotency::is_plain() {
+        let recorded = if also.is_empty() && super::idempotency::is_plain() {
             self.store.record_attestation(new).await?.map(|_| ())
         } else {
-            let writes = vec![Write::Attestation(new)];
+            let writes = also.into_iter().chain([Write::Attestation(new)]).collect();
             let change = Change { writes, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
             self.commit_change(change).await?
         };
@@ -216,6 +228,7 @@ impl App {
         lineage: String,
         facts: &Facts,
     ) -> ServiceResult<NewAttestation> {
+        self.may_speak(source, self.clock.now())?;
         let id = self.id("att")?;
         let document = facts.document.starts_with(NUMBERED).then(|| facts.document.clone());
         let detail = json!({ "subject": subject, "source": source, "kind": facts.kind, "outcome": facts.outcome });

@@ -208,6 +208,7 @@ impl Packed {
                         0 => MarkKind::Revoked,
                         1 => MarkKind::Superseded,
                         2 => MarkKind::Resolved,
+                        3 => MarkKind::Suspended,
                         _ => return None,
                     };
                     attestation.marks.push(Mark { at, kind, from_start: byte % 2 == 1 });
@@ -371,13 +372,14 @@ mod tests {
             fact_date in proptest::option::of(instant()), ends_at in proptest::option::of(instant()),
             doubt in proptest::option::of(0.01..1.0_f64), person in any_person(),
             document in "[a-z:/]{0,8}[0-9a-f]{0,70}", assessor in "(self:)?[a-z_]{0,6}[0-9a-f]{0,40}", codes in proptest::collection::btree_set("[a-z_]{1,8}", 0..3),
-            marks in proptest::collection::vec((instant(), 0..3_u8, any::<bool>()), 0..4),
+            marks in proptest::collection::vec((instant(), 0..4_u8, any::<bool>()), 0..4),
         ) -> Attestation {
             let mut made = attestation(1, &document);
             made.id = AttestationId::parse(&format!("att_{id}")).unwrap();
             made.recorded_at = recorded_at;
             made.marks = marks.into_iter().map(|(at, kind, from_start)| {
-                let kind = [MarkKind::Revoked, MarkKind::Superseded, MarkKind::Resolved][usize::from(kind)];
+                let kinds = [MarkKind::Revoked, MarkKind::Superseded, MarkKind::Resolved, MarkKind::Suspended];
+                let kind = kinds[usize::from(kind)];
                 Mark { at, kind, from_start }
             }).collect();
             let facts = &mut made.facts;

@@ -1,5 +1,6 @@
 //! Subjects, links to callers' ids, and vendor sessions.
 
+use super::index::ReadAt;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{Conflict, FeedRow, StoredLink, StoredSubject, Write};
 use serde::{Deserialize, Serialize};
@@ -232,14 +233,16 @@ impl App {
         Ok(self.load_versioned(id).await?.map(|(facts, _)| facts))
     }
 
-    /// The subject's facts and the version they make.
-    pub(crate) async fn load_versioned(&self, id: &str) -> ServiceResult<Option<(SubjectFacts, i64)>> {
+    /// The subject's facts and what they were read at.
+    pub(crate) async fn load_versioned(&self, id: &str) -> ServiceResult<Option<(SubjectFacts, ReadAt)>> {
         let loaded = self.load_stored(id).await?;
-        Ok(loaded.filter(|(active, ..)| *active).map(|(_, facts, version)| (facts, version)))
+        Ok(loaded.filter(|(active, ..)| *active).map(|(_, facts, read_at)| (facts, read_at)))
     }
 
-    /// Facts and version of a subject, erased or not, and whether it is active.
-    pub(crate) async fn load_stored(&self, id: &str) -> ServiceResult<Option<(bool, SubjectFacts, i64)>> {
+    /// Facts of a subject, erased or not, what they were read at, and whether it is active.
+    pub(crate) async fn load_stored(&self, id: &str) -> ServiceResult<Option<(bool, SubjectFacts, ReadAt)>> {
+        // Before the facts: they hold what was suspended up to here, and perhaps more.
+        let suspensions = self.world.load().suspensions;
         let Some((subject, rows)) = self.store.load_subject(id).await? else { return Ok(None) };
         let active = subject.state == "active";
         let attestations = rows
@@ -255,6 +258,7 @@ impl App {
                             "revoked" => MarkKind::Revoked,
                             "superseded" => MarkKind::Superseded,
                             "resolved" => MarkKind::Resolved,
+                            "suspended" => MarkKind::Suspended,
                             _ => return Err(unreadable()),
                         };
                         Ok(Mark { at: Second::from_millis(mark.at_ms), kind, from_start: mark.from_start })
@@ -269,9 +273,9 @@ impl App {
                 })
             })
             .collect::<ServiceResult<_>>()?;
-        let version = subject.version;
+        let read_at = ReadAt { version: subject.version, suspensions };
         let subject = SubjectId::parse(&subject.id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
-        Ok(Some((active, SubjectFacts { subject, attestations }, version)))
+        Ok(Some((active, SubjectFacts { subject, attestations }, read_at)))
     }
 }
 

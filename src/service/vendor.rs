@@ -14,9 +14,24 @@ use std::collections::BTreeSet;
 use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Grade, Kind, Outcome, SourceKind, Statement};
 use vouchsafe_core::ids::SubjectId;
+use vouchsafe_core::second::DAY;
 
 /// Sessions of one round of the job.
 const ROUND: i64 = 100;
+
+/// How long a vendor's result is believed to be under way, in seconds: seven days.
+pub const PENDING_SECS: i64 = 7 * DAY;
+
+/// A vendor's result that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pending {
+    /// The source it will come from.
+    pub source: String,
+    /// What it will be.
+    pub kind: Kind,
+    /// Since when.
+    pub since: Second,
+}
 
 /// A check result as it waits, sealed, for its session to be linked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +77,12 @@ impl From<CheckResult> for Waiting {
 }
 
 impl Waiting {
+    /// What the result means for its session: over, unless the vendor says that it goes on.
+    fn step(&self, source: &str, session: String) -> Write {
+        let pending_since_ms = (self.outcome == Outcome::Pending).then(|| self.decided_at.millis());
+        Write::Progress { source: source.to_owned(), session, pending_since_ms }
+    }
+
     fn submission(self, source: &str) -> Submission {
         Submission {
             source: source.to_owned(),
@@ -125,10 +146,15 @@ impl App {
         let (speaker, vendor, secrets) = self.vendor(source)?;
         let (native, account) = account(vendor, secrets)?;
         native.verify(&account, headers, body, self.clock.now())?;
+        self.may_speak(source, self.clock.now())?;
         let (target, reopened) = match native.interpret(&account, body)? {
             Notice::Fetch(target) => (target, None),
             Notice::Reopened { lineage_prefix, target, .. } => (target, Some(lineage_prefix)),
             Notice::Ignored { .. } => return Ok(vec![Delivery::Ignored]),
+            Notice::Progress { session, under_way } => {
+                self.progress(&speaker, &session, under_way).await?;
+                return Ok(vec![Delivery::Ignored]);
+            }
         };
         let mut results = target.fetch(&self.outgoing, &account).await?;
         // SECURITY: not every signature covers a time, so an old "reopened" can come again. Only a check that is open now takes
@@ -136,7 +162,7 @@ impl App {
         let open = |result: &CheckResult| !matches!(result.outcome, Outcome::Approved | Outcome::Declined);
         if let (Some(prefix), Some(session)) = (reopened, results.iter().find(|r| open(r)).map(|r| r.session.clone())) {
             if let Some(subject) = self.store.session_subject(source, &session).await? {
-                self.reopen(&speaker, subject, &prefix).await?;
+                self.reopen(&speaker, subject, &session, &prefix).await?;
                 return Ok(vec![Delivery::Reopened]);
             }
             // While nobody is bound to the session, the open result waits behind the earlier ones and supersedes them: it
@@ -166,7 +192,8 @@ impl App {
         if let Some(subject) = self.store.session_subject(&speaker.source, &session).await? {
             let subject = SubjectId::parse(&subject).map_err(|_| ServiceError::Unreadable("session".to_owned()))?;
             let actor = Actor::source(&speaker.source);
-            return self.record(&actor, &subject, speaker, waiting.submission(&speaker.source)).await;
+            let step = waiting.step(&speaker.source, session);
+            return self.record_with(&actor, &subject, speaker, waiting.submission(&speaker.source), vec![step]).await;
         }
         let erased = self.erased_session(&speaker.source, &session);
         if self.store.session_subject(&speaker.source, &erased).await?.is_some() {
@@ -199,6 +226,33 @@ impl App {
         Ok(Delivery::Quarantined)
     }
 
+    /// Notes that a session works on a result, or will have none.
+    async fn progress(&self, speaker: &Speaker, session: &str, under_way: bool) -> ServiceResult<()> {
+        let Some(subject) = self.store.session_subject(&speaker.source, session).await? else { return Ok(()) };
+        let action = if under_way { "session.processing" } else { "session.canceled" };
+        let detail = json!({ "source": speaker.source });
+        let audit = self.audit(&Actor::source(&speaker.source), action, &subject, &detail)?;
+        let write = Write::Progress {
+            source: speaker.source.clone(),
+            session: session.to_owned(),
+            pending_since_ms: under_way.then(|| self.clock.now_ms()),
+        };
+        let _ = self.commit(vec![write], audit, Vec::new()).await?;
+        Ok(())
+    }
+
+    /// Vendor results under way for a subject. Told beside a decision, no part of it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn pending(&self, subject: &SubjectId) -> ServiceResult<Vec<Pending>> {
+        let after_ms = self.clock.now_ms() - PENDING_SECS * 1000;
+        let rows = self.store.pending(subject.as_str(), after_ms).await?;
+        let told =
+            |(source, since_ms)| Pending { source, kind: Kind::DocumentCheck, since: Second::from_millis(since_ms) };
+        Ok(rows.into_iter().map(told).collect())
+    }
+
     /// Attaches what waited for a session that has now been linked.
     pub(crate) async fn release_quarantine(
         &self,
@@ -217,11 +271,19 @@ impl App {
             let plain = self.crypto.open_secret(&format!("quarantine/{}", quarantined.id), &quarantined.sealed)?;
             let result: Waiting = serde_json::from_slice(&plain)
                 .map_err(|_| ServiceError::Unreadable(format!("quarantine {}", quarantined.id)))?;
+            let received_at = Second::from_millis(quarantined.received_at_ms);
+            let recorded = match self.may_speak(source, received_at) {
+                Ok(()) => {
+                    let step = result.step(source, session.to_owned());
+                    self.record_with(&actor, subject, &speaker, result.submission(source), vec![step]).await
+                }
+                Err(error) => Err(error),
+            };
             // Attach first, then release: a crash between the two leaves a duplicate delivery, never a lost one.
-            let action = match self.record(&actor, subject, &speaker, result.submission(source)).await {
+            let action = match recorded {
                 Ok(_) => "delivery.released",
                 // It will not become usable by waiting, and must not hold back what waits behind it.
-                Err(ServiceError::Invalid { .. }) => "delivery.refused",
+                Err(ServiceError::Invalid { .. } | ServiceError::Suspended) => "delivery.refused",
                 Err(error) => return Err(error),
             };
             let audit = self.audit(&actor, action, &quarantined.id, &json!({ "subject": subject }))?;
@@ -245,7 +307,13 @@ impl App {
     }
 
     /// The vendor reopened a check: what it said no longer counts, from the beginning.
-    async fn reopen(&self, speaker: &Speaker, subject: String, lineage_prefix: &str) -> ServiceResult<()> {
+    async fn reopen(
+        &self,
+        speaker: &Speaker,
+        subject: String,
+        session: &str,
+        lineage_prefix: &str,
+    ) -> ServiceResult<()> {
         let Some((_, attestations)) = self.store.load_subject(&subject).await? else { return Ok(()) };
         let actor = Actor::source(&speaker.source);
         let affected: Vec<_> = attestations
@@ -256,7 +324,7 @@ impl App {
             return Ok(());
         }
         let now_ms = self.clock.now_ms();
-        let writes = affected
+        let mut writes: Vec<Write> = affected
             .iter()
             .map(|a| {
                 Write::Mark(StoredMark {
@@ -269,6 +337,11 @@ impl App {
                 })
             })
             .collect();
+        writes.push(Write::Progress {
+            source: speaker.source.clone(),
+            session: session.to_owned(),
+            pending_since_ms: Some(now_ms),
+        });
         let audit = self.audit(&actor, "attestation.revoked", &subject, &json!({ "reason": "check.reopened" }))?;
         let feed = vec![FeedRow { kind: "subject".to_owned(), key: subject }];
         let _ = self.commit(writes, audit, feed).await?;

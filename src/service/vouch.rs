@@ -2,6 +2,7 @@
 
 use super::authenticate::Caller;
 use super::ingest::{Delivery, Speaker, Submission};
+use super::suspend::organisation_source;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::intake::IntakeError;
 use crate::intake::vouch::{OrganisationKey, VouchSubject, unverified_issuer, verify};
@@ -31,12 +32,34 @@ impl App {
         let world = self.world.load();
         let organisation = world.organisations.get(id)?;
         let speaker = Speaker {
-            source: format!("src_org-{}", id.strip_prefix("org_").unwrap_or(id)),
+            source: organisation_source(id),
             kind: if organisation.verified { SourceKind::Employer } else { SourceKind::UnverifiedOrganisation },
             assessor: id.to_owned(),
             max_grade: Grade::Strong,
         };
         Some((speaker, organisation.keys.clone()))
+    }
+
+    /// The organisation that the caller is, and as whom it speaks.
+    pub(crate) fn organisation_of(&self, caller: &Caller) -> ServiceResult<(String, Speaker)> {
+        let organisation = caller.organisation.clone().ok_or(ServiceError::Forbidden("organisation"))?;
+        let (speaker, _) = self.organisation_speaker(&organisation).ok_or(ServiceError::Forbidden("organisation"))?;
+        Ok((organisation, speaker))
+    }
+
+    /// The subject that a vouch names.
+    ///
+    /// # Errors
+    /// `NotFound` for a link that leads nowhere; whether there is a subject of this id is for the commit to say.
+    pub async fn vouched_subject(&self, subject: &VouchSubject) -> ServiceResult<SubjectId> {
+        let unknown = || ServiceError::NotFound("subject");
+        match subject {
+            VouchSubject::Id(id) => SubjectId::parse(id).map_err(|_| unknown()),
+            VouchSubject::Link { namespace, id } => {
+                let found = self.resolve_link(namespace, id).await?.ok_or_else(unknown)?;
+                SubjectId::parse(&found).map_err(|_| unknown())
+            }
+        }
     }
 
     /// Records a signed vouch. Its `jti` is spent in the same commit, so that it counts once.
@@ -52,13 +75,9 @@ impl App {
             .collect();
         let now = self.clock.now();
         let vouch = verify(token, &issuer, &keys, &self.issuer, now)?;
-        let subject = match &vouch.subject {
-            VouchSubject::Id(id) => SubjectId::parse(id).map_err(|_| ServiceError::NotFound("subject"))?,
-            VouchSubject::Link { namespace, id } => {
-                let found = self.resolve_link(namespace, id).await?.ok_or(ServiceError::NotFound("subject"))?;
-                SubjectId::parse(&found).map_err(|_| ServiceError::NotFound("subject"))?
-            }
-        };
+        // What was signed before the end of a suspension may have been signed by whoever caused it.
+        self.may_speak(&speaker.source, vouch.issued_at)?;
+        let subject = self.vouched_subject(&vouch.subject).await?;
         let statement = match vouch.employed {
             Some(employed) => {
                 Statement::Employment { organisation: issuer.clone(), employed, relation: vouch.relation.clone() }
@@ -106,10 +125,9 @@ impl App {
         subject: &SubjectId,
         vouch: PlainVouch,
     ) -> ServiceResult<Delivery> {
-        let organisation = caller.organisation.as_deref().ok_or(ServiceError::Forbidden("organisation"))?;
-        let (speaker, _) = self.organisation_speaker(organisation).ok_or(ServiceError::Forbidden("organisation"))?;
+        let (organisation, speaker) = self.organisation_of(caller)?;
         if let Statement::Employment { organisation: named, .. } = &vouch.statement
-            && named != organisation
+            && *named != organisation
         {
             return Err(invalid("/organisation", "an organisation vouches for its own people only"));
         }
@@ -126,8 +144,7 @@ impl App {
     /// # Errors
     /// `NotFound` for anything that is not a vouch of that organisation.
     pub async fn withdraw_vouch(&self, caller: &Caller, id: &str) -> ServiceResult<()> {
-        let organisation = caller.organisation.as_deref().ok_or(ServiceError::Forbidden("organisation"))?;
-        let (speaker, _) = self.organisation_speaker(organisation).ok_or(ServiceError::Forbidden("organisation"))?;
+        let (_, speaker) = self.organisation_of(caller)?;
         let attestation = self.store.attestation(id).await?.filter(|found| found.source == speaker.source);
         let attestation = attestation.ok_or(ServiceError::NotFound("vouch"))?;
         let actor = Actor::client(&caller.id);
@@ -145,7 +162,7 @@ impl App {
     }
 }
 
-fn submission(
+pub(crate) fn submission(
     speaker: &Speaker,
     event: String,
     statement: Statement,

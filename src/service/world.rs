@@ -105,6 +105,9 @@ pub struct Source {
     /// Native vendor, for `/v1/intake/{source}`.
     #[serde(default)]
     pub vendor: Option<Vendor>,
+    /// Times in which its statements do not count, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspensions: Vec<Suspension>,
 }
 
 fn strong() -> Grade {
@@ -134,6 +137,30 @@ pub struct VendorSecrets {
     pub api_token: String,
 }
 
+/// A time in which nothing that a source said counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suspension {
+    /// From when.
+    pub at: Second,
+    /// Only what was recorded at or after it, where given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Second>,
+    /// Until when; absent while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Second>,
+    /// Stable reason code of the caller.
+    pub reason: String,
+    /// Who said so.
+    pub by: String,
+}
+
+/// Whether the last of them lasts.
+#[must_use]
+pub fn is_suspended(suspensions: &[Suspension]) -> bool {
+    suspensions.last().is_some_and(|last| last.until.is_none())
+}
+
 /// An organisation that vouches or is listed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,6 +173,9 @@ pub struct Organisation {
     /// Public JWKs its vouches are signed with.
     #[serde(default)]
     pub keys: Vec<Value>,
+    /// Times in which its vouches do not count, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspensions: Vec<Suspension>,
 }
 
 /// One approval of a directive.
@@ -189,6 +219,8 @@ pub struct World {
     pub library: Library,
     /// Approved actions.
     pub timeline: Vec<Entry>,
+    /// How many suspensions there have been.
+    pub suspensions: i64,
     compiled: RwLock<HashMap<ResourceId, Arc<Rules>>>,
 }
 
@@ -297,6 +329,7 @@ impl App {
             organisations: all(self, "organisation").await?.into_iter().collect(),
             library,
             timeline,
+            suspensions: self.store.suspensions().await?,
             compiled: RwLock::default(),
         };
         // Unreadable rules stop here, at start or before the swap, never at a gateway.

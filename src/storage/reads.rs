@@ -101,6 +101,18 @@ macro_rules! implement_store {
                 Ok(row)
             }
 
+            async fn pending(&self, subject: &str, after_ms: i64) -> Result<Vec<(String, i64)>, StoreError> {
+                let rows = sqlx::query_as::<$database, (String, i64)>(
+                    "SELECT source, pending_since_ms FROM sessions
+                     WHERE subject = $1 AND pending_since_ms > $2 ORDER BY pending_since_ms, source LIMIT 20",
+                )
+                .bind(subject)
+                .bind(after_ms)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
             async fn erasure(&self, subject: &str) -> Result<Option<StoredErasure>, StoreError> {
                 let row = sqlx::query_as::<$database, StoredErasure>(
                     "SELECT subject, erased_at_ms, keep_until_ms, adverse FROM erasures WHERE subject = $1",
@@ -251,7 +263,13 @@ macro_rules! implement_store {
                 let marks = sqlx::query_as::<$database, StoredMark>(
                     "SELECT m.attestation, m.kind, m.at_ms, m.from_start, m.said_by, m.reason
                      FROM attestations AS a JOIN marks AS m ON m.attestation = a.id
-                     WHERE a.subject = $1 ORDER BY m.at_ms, m.kind, m.said_by",
+                     WHERE a.subject = $1
+                     UNION ALL
+                     SELECT a.id, 'suspended', s.at_ms, FALSE, s.said_by, s.reason
+                     FROM attestations AS a JOIN suspensions AS s ON s.source = a.source
+                         AND a.recorded_at_ms >= s.since_ms
+                         AND (s.until_ms IS NULL OR a.recorded_at_ms <= s.until_ms)
+                     WHERE a.subject = $1 ORDER BY at_ms, kind, said_by",
                 )
                 .bind(id)
                 .fetch_all(&mut *snapshot)
@@ -299,12 +317,25 @@ macro_rules! implement_store {
                 // The row never changes, so its marks need no common snapshot.
                 row.marks = sqlx::query_as::<$database, StoredMark>(
                     "SELECT attestation, kind, at_ms, from_start, said_by, reason
-                     FROM marks WHERE attestation = $1 ORDER BY at_ms, kind, said_by",
+                     FROM marks WHERE attestation = $1
+                     UNION ALL
+                     SELECT a.id, 'suspended', s.at_ms, FALSE, s.said_by, s.reason
+                     FROM attestations AS a JOIN suspensions AS s ON s.source = a.source
+                         AND a.recorded_at_ms >= s.since_ms
+                         AND (s.until_ms IS NULL OR a.recorded_at_ms <= s.until_ms)
+                     WHERE a.id = $1 ORDER BY at_ms, kind, said_by",
                 )
                 .bind(id)
                 .fetch_all(&self.readers)
                 .await?;
                 Ok(Some(row))
+            }
+
+            async fn suspensions(&self) -> Result<i64, StoreError> {
+                let count = sqlx::query_scalar::<$database, i64>("SELECT COUNT(*) FROM suspensions")
+                    .fetch_one(&self.readers)
+                    .await?;
+                Ok(count)
             }
 
             async fn record(&self, kind: &str, id: &str) -> Result<Option<Record>, StoreError> {

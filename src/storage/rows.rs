@@ -50,6 +50,7 @@ struct TokenRow<'a> {
     revoked: Option<i64>,
     version: i64,
     timeline: i64,
+    suspensions: i64,
     d: DecisionRow<'a>,
     audit: AuditRow<'a>,
 }
@@ -139,6 +140,7 @@ pub(super) fn token(
         revoked: token.revoked_at_ms,
         version: basis.version,
         timeline: basis.timeline,
+        suspensions: basis.suspensions,
         d: decision.into(),
         audit: audit.into(),
     })

@@ -55,10 +55,11 @@ pub(super) fn table(write: &Write) -> &'static str {
     match write {
         Write::Subject(_) => "subjects",
         Write::Link(_) | Write::Unlink { .. } => "links",
-        Write::Session { .. } => "sessions",
+        Write::Session { .. } | Write::Progress { .. } => "sessions",
         Write::Record { .. } => "records",
         Write::Timeline { .. } => "timeline",
         Write::Mark(_) => "marks",
+        Write::Suspend { .. } | Write::Reinstate { .. } => "suspensions",
         Write::Quarantine(_) | Write::Release(_) => "quarantine",
         Write::Compared(_) => "comparisons",
         Write::Spend { .. } => "spent_jtis",
@@ -103,6 +104,15 @@ macro_rules! implement_writes {
                 Write::Session { source, session, subject, created_at_ms } => {
                     bind_session(conn, source, session, subject, *created_at_ms).await
                 }
+                Write::Progress { source, session, pending_since_ms } => {
+                    sqlx::query("UPDATE sessions SET pending_since_ms = $3 WHERE source = $1 AND session = $2")
+                        .bind(source)
+                        .bind(session)
+                        .bind(pending_since_ms)
+                        .execute(conn)
+                        .await?;
+                    Ok(())
+                }
                 Write::Record { record, expected } => put_record(conn, record, *expected).await,
                 Write::Timeline { directive, from_ms, action } => {
                     sqlx::query("INSERT INTO timeline (directive, from_ms, action) VALUES ($1, $2, $3)")
@@ -114,6 +124,29 @@ macro_rules! implement_writes {
                     Ok(())
                 }
                 Write::Mark(mark) => add_mark(conn, mark).await,
+                Write::Suspend { source, at_ms, since_ms, by, reason } => {
+                    sqlx::query(
+                        "INSERT INTO suspensions (source, at_ms, since_ms, said_by, reason)
+                         VALUES ($1, $2, $3, $4, $5)",
+                    )
+                    .bind(source)
+                    .bind(at_ms)
+                    .bind(since_ms)
+                    .bind(by)
+                    .bind(reason)
+                    .execute(&mut *conn)
+                    .await?;
+                    Ok(())
+                }
+                Write::Reinstate { source, at_ms } => {
+                    let done =
+                        sqlx::query("UPDATE suspensions SET until_ms = $2 WHERE source = $1 AND until_ms IS NULL")
+                            .bind(source)
+                            .bind(at_ms)
+                            .execute(&mut *conn)
+                            .await?;
+                    or_conflict(done.rows_affected(), Conflict::Stale("suspensions"))
+                }
                 Write::Quarantine(delivery) => quarantine(conn, delivery).await,
                 Write::Release(id) => {
                     let done =
@@ -353,8 +386,8 @@ macro_rules! implement_writes {
             // Held until the commit: an erasure names the sessions it read.
             let version = lock(conn, subject).await?.map(|(version, _)| version);
             let done = sqlx::query(
-                "INSERT INTO sessions (source, session, subject, created_at_ms)
-                 SELECT $1, $2, id, $4 FROM subjects WHERE id = $3 AND state = 'active'
+                "INSERT INTO sessions (source, session, subject, created_at_ms, pending_since_ms)
+                 SELECT $1, $2, id, $4, $4 FROM subjects WHERE id = $3 AND state = 'active'
                  ON CONFLICT DO NOTHING",
             )
             .bind(source)

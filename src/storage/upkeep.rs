@@ -176,13 +176,16 @@ macro_rules! implement_upkeep {
                 sqlx::query(text).bind(subject).execute(&mut *conn).await?;
             }
             for (session, digest) in sessions {
-                sqlx::query("UPDATE sessions SET session = $4 WHERE source = $1 AND session = $2 AND subject = $3")
-                    .bind(&session.source)
-                    .bind(&session.session)
-                    .bind(subject)
-                    .bind(digest)
-                    .execute(&mut *conn)
-                    .await?;
+                sqlx::query(
+                    "UPDATE sessions SET session = $4, pending_since_ms = NULL
+                     WHERE source = $1 AND session = $2 AND subject = $3",
+                )
+                .bind(&session.source)
+                .bind(&session.session)
+                .bind(subject)
+                .bind(digest)
+                .execute(&mut *conn)
+                .await?;
             }
             let revoked: Vec<String> = sqlx::query_scalar(
                 "UPDATE tokens SET revoked_at_ms = $2

@@ -63,6 +63,8 @@ contract!(
     a_change_waits_on_the_expected_version,
     timeline_is_in_order_of_approval,
     mark_is_added_once_and_raises_the_version,
+    a_suspension_marks_all_its_source_said_and_nothing_else,
+    a_session_is_pending_until_its_result,
     decision_recorded_again_changes_nothing,
     token_is_recorded_once_with_decision_and_rules,
     token_for_an_erased_subject_is_refused,
@@ -143,7 +145,7 @@ pub(crate) fn decision(id: &str, subject: &str) -> StoredDecision {
 }
 
 /// A subject that nothing was said of, and no order.
-pub(crate) const BASIS: Basis = Basis { version: 1, timeline: 0 };
+pub(crate) const BASIS: Basis = Basis { version: 1, timeline: 0, suspensions: 0 };
 
 pub(crate) fn token(jti: &str, subject: &str) -> StoredToken {
     StoredToken {
@@ -825,6 +827,84 @@ async fn mark_is_added_once_and_raises_the_version(database: &Database) {
     assert_eq!(store.load_subject("sub_1").await.unwrap().unwrap().1[0].marks, expected);
 }
 
+fn suspension(source: &str, at_ms: i64, since_ms: i64) -> Write {
+    let (source, by, reason) = (source.to_owned(), "client:1".to_owned(), "fraud".to_owned());
+    Write::Suspend { source, at_ms, since_ms, by, reason }
+}
+
+async fn a_suspension_marks_all_its_source_said_and_nothing_else(database: &Database) {
+    let store = database.store().await;
+    add_subject(&store, "sub_1").await;
+    // Recorded at 1,100, 1,200, 1,300 and, by another source, 1,200.
+    for (id, lineage, at_ms) in [("1", "a", 100), ("2", "b", 200), ("3", "c", 300)] {
+        store.record_attestation(attestation(id, "sub_1", lineage, at_ms)).await.unwrap().unwrap();
+    }
+    let other = NewAttestation { source: "src_b".to_owned(), ..attestation("4", "sub_1", "d", 200) };
+    store.record_attestation(other).await.unwrap().unwrap();
+    let marked = async || {
+        let (subject, all) = store.load_subject("sub_1").await.unwrap().unwrap();
+        assert_eq!(subject.version, 5, "no subject is written to");
+        let mut marked = Vec::new();
+        for found in all {
+            assert_eq!(store.attestation(&found.id).await.unwrap().unwrap().marks, found.marks);
+            let kinds: Vec<(String, i64)> = found.marks.into_iter().map(|mark| (mark.kind, mark.at_ms)).collect();
+            marked.extend(kinds.into_iter().map(|(kind, at_ms)| format!("{} {kind} {at_ms}", found.id)));
+        }
+        marked
+    };
+    let commit = async |write: Write| store.commit(change("s", vec![write])).await.unwrap();
+    let reinstate = |at_ms: i64| Write::Reinstate { source: "src_a".to_owned(), at_ms };
+    assert_eq!(commit(reinstate(1)).await, Err(Conflict::Stale("suspensions")));
+    assert_eq!(marked().await, [""; 0]);
+
+    assert_eq!(commit(suspension("src_a", 2_000, 1_200)).await, Ok(()));
+    assert_eq!(commit(suspension("src_a", 2_001, 0)).await, Err(Conflict::Exists("suspensions")));
+    assert_eq!(marked().await, ["att_2 suspended 2000", "att_3 suspended 2000"], "from 1,200 on");
+    assert_eq!(store.suspensions().await.unwrap(), 1);
+    // What slips in while the suspension lasts is silent too; what comes after its end is not.
+    store.record_attestation(attestation("5", "sub_1", "e", 1_500)).await.unwrap().unwrap();
+    assert_eq!(commit(reinstate(2_500)).await, Ok(()));
+    store.record_attestation(attestation("6", "sub_1", "f", 1_501)).await.unwrap().unwrap();
+    let (_, all) = store.load_subject("sub_1").await.unwrap().unwrap();
+    let silent: Vec<bool> = all.iter().map(|found| !found.marks.is_empty()).collect();
+    assert_eq!(silent, [false, true, true, false, true, false]);
+    assert_eq!(all[1].marks[0].reason, "fraud");
+    // Again, and this time all of it; marks of their own stay beside.
+    assert_eq!(commit(suspension("src_a", 3_000, 0)).await, Ok(()));
+    let (_, all) = store.load_subject("sub_1").await.unwrap().unwrap();
+    assert_eq!(all.iter().map(|found| found.marks.len()).collect::<Vec<_>>(), [1, 2, 2, 0, 2, 1]);
+    assert_eq!(store.suspensions().await.unwrap(), 2);
+    assert_eq!(database.count("marks").await, 0, "whatever the number of attestations, none is written to");
+}
+
+async fn a_session_is_pending_until_its_result(database: &Database) {
+    let store = database.store().await;
+    add_subject(&store, "sub_1").await;
+    let bind = |session: &str, created_at_ms: i64| {
+        let (source, subject) = ("src".to_owned(), "sub_1".to_owned());
+        change("b", vec![Write::Session { source, session: session.to_owned(), subject, created_at_ms }])
+    };
+    let progress = |session: &str, pending_since_ms: Option<i64>| {
+        let write = Write::Progress { source: "src".to_owned(), session: session.to_owned(), pending_since_ms };
+        change("p", vec![write])
+    };
+    let since = async |after_ms: i64| {
+        let rows = store.pending("sub_1", after_ms).await.unwrap();
+        rows.into_iter().map(|(_, since_ms)| since_ms).collect::<Vec<_>>()
+    };
+    store.commit(bind("s", 10)).await.unwrap().unwrap();
+    store.commit(bind("t", 20)).await.unwrap().unwrap();
+    assert_eq!(since(0).await, [10, 20]);
+    assert_eq!(since(10).await, [20], "after the instant");
+    store.commit(progress("s", None)).await.unwrap().unwrap();
+    store.commit(bind("s", 30)).await.unwrap().unwrap();
+    assert_eq!(since(0).await, [20], "bound once more it is not pending again");
+    store.commit(progress("s", Some(40))).await.unwrap().unwrap();
+    store.commit(progress("nobody's", Some(50))).await.unwrap().unwrap();
+    assert_eq!(since(0).await, [20, 40]);
+    assert_eq!(store.pending("sub_2", 0).await.unwrap(), []);
+}
+
 async fn decision_recorded_again_changes_nothing(database: &Database) {
     let store = database.store().await;
     let write = |status: &str, rules: &str| {
@@ -891,6 +971,11 @@ async fn token_of_a_subject_or_rules_that_changed_is_refused(database: &Database
     let timeline = store.timeline().await.unwrap().last().unwrap().seq;
     assert_eq!(issue("c", Basis { timeline, ..after }).await.unwrap(), Ok(()));
     assert_eq!(store.token("c").await.unwrap().unwrap().jti, "c");
+    let suspend = suspension("src_elsewhere", 500, 0);
+    store.commit(change("s", vec![suspend])).await.unwrap().unwrap();
+    let basis = Basis { timeline, ..after };
+    assert_eq!(issue("d", basis).await.unwrap(), stale, "whomever it is about: the index is told once for all");
+    assert_eq!(issue("d", Basis { suspensions: 1, ..basis }).await.unwrap(), Ok(()));
 }
 
 async fn token_for_an_erased_subject_is_refused(database: &Database) {
@@ -1081,15 +1166,24 @@ async fn append_only_tables_refuse_update_and_delete(database: &Database) {
     store.commit(change("m", vec![Write::Mark(mark("att_1", "revoked", 5))])).await.unwrap().unwrap();
     let write = Write::Decision { decision: decision("dec_1", "sub_1"), rules: "r".to_owned() };
     store.commit(change("d", vec![write])).await.unwrap().unwrap();
+    store.commit(change("s", vec![suspension("src_a", 5, 0)])).await.unwrap().unwrap();
     store.sequence_audit(100).await.unwrap();
-    for (table, column) in
-        [("attestations", "facts"), ("marks", "reason"), ("decisions", "status"), ("audit_log", "entry")]
-    {
+    for (table, column) in [
+        ("attestations", "facts"),
+        ("marks", "reason"),
+        ("suspensions", "source"),
+        ("decisions", "status"),
+        ("audit_log", "entry"),
+    ] {
         for sql in [format!("UPDATE {table} SET {column} = 'x'"), format!("DELETE FROM {table}")] {
             let error = database.execute(&sql).await.unwrap_err().to_string();
             assert!(error.contains(&format!("{table} is append-only")), "{sql}: {error}");
         }
     }
+    let ended = "UPDATE suspensions SET until_ms = 7";
+    database.execute(ended).await.unwrap();
+    let error = database.execute("UPDATE suspensions SET until_ms = NULL").await.unwrap_err().to_string();
+    assert!(error.contains("suspensions is append-only"), "{error}");
 }
 
 async fn acknowledged_changes_survive_a_restart(database: &Database) {

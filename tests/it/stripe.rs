@@ -5,6 +5,7 @@ use aws_lc_rs::hmac;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use vouchsafe::clock::Clock;
+use vouchsafe_core::ids::SubjectId;
 use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -406,6 +407,72 @@ async fn a_vendor_nobody_knows_is_refused_by_name() {
             answer.body["errors"],
             json!([{ "pointer": "/vendor/name", "detail": "is no native vendor; there are: onfido, stripe" }])
         );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_under_way_is_named_beside_the_decision_until_it_comes() {
+    on_both(async |t: TestApp| {
+        let subject = newcomer(&t).await;
+        let stripe = Stripe::start(&t).await;
+        let id = SubjectId::parse(&subject).unwrap();
+        let asked = async || t.eligibility(&subject, "restricted.api").await;
+        let before = asked().await;
+        assert_eq!(before["pending"], json!([]));
+        stripe.bind(&t, &subject, SESSION).await;
+        let pending = asked().await;
+        let named = json!([{ "source": stripe.source, "kind": "document_check", "since": "2026-11-21T00:00:00Z" }]);
+        assert_eq!(pending["pending"], named);
+        assert!(!pending.to_string().contains(SESSION));
+        // It is no part of the decision: its id is the same, and so is what is derived from the record.
+        assert_eq!(pending["id"], before["id"]);
+        assert_eq!(t.get(&format!("/v1/decisions/{}", before["id"].as_str().unwrap())).await.body, before);
+        // Canceled, then tried again.
+        let event = |kind: &str, id: &str| {
+            notice(&[("/id", json!(id)), ("/type", json!(format!("identity.verification_session.{kind}")))])
+        };
+        assert_eq!(stripe.taken(&t, event("canceled", "evt_c")).await, ["ignored"]);
+        assert_eq!(asked().await["pending"], json!([]));
+        assert_eq!(stripe.taken(&t, event("processing", "evt_p")).await, ["ignored"]);
+        assert_eq!(asked().await["pending"], named);
+        stripe.passport_verified().await;
+        assert_eq!(stripe.taken(&t, bytes("event-verified")).await, ["recorded"]);
+        let decided = asked().await;
+        assert_eq!((&decided["status"], &decided["pending"]), (&json!("eligible"), &json!([])));
+        // Another session that nobody finishes is believed for seven days.
+        stripe.bind(&t, &subject, "vs_1QaInvented0000000000002").await;
+        t.clock.advance(7 * 86_400 - 1);
+        t.app.poll_feed().await.unwrap();
+        assert_eq!(json!(t.app.pending(&id).await.unwrap()), named);
+        t.clock.advance(1);
+        assert_eq!(json!(t.app.pending(&id).await.unwrap()), json!([]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_suspended_vendor_sends_is_refused_and_what_waited_is_not_attached() {
+    on_both(async |t: TestApp| {
+        let subject = newcomer(&t).await;
+        let stripe = Stripe::start(&t).await;
+        stripe.passport_verified().await;
+        assert_eq!(stripe.taken(&t, bytes("event-verified")).await, ["quarantined"]);
+        let path = format!("/v1/sources/{}", stripe.source);
+        let answer = t.post(&format!("{path}/suspend"), json!({ "reason": "leaked" })).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        let body = bytes("event-verified");
+        let at = t.clock.now_ms() / 1000;
+        let refused = deliver(&t, &stripe.source, Some(&signature(HOOK, at, &body)), body.clone()).await;
+        assert_eq!((refused.status, refused.body["code"].as_str()), (StatusCode::FORBIDDEN, Some("suspended")));
+        let forged = deliver(&t, &stripe.source, Some(&signature(NEXT_HOOK, at, &body)), body).await;
+        assert_eq!(forged.body["code"], "signature_invalid", "only who has the secret learns of it");
+        t.post(&format!("{path}/reinstate"), json!({ "reason": "replaced" })).await;
+        t.clock.advance(1);
+        let bound = stripe.bind(&t, &subject, SESSION).await;
+        assert_eq!((bound.status, &bound.body), (StatusCode::CREATED, &json!({ "attached": 0 })));
+        assert_eq!(attestations(&t, &subject).await.len(), 0);
+        assert_eq!(status(&t, &subject).await, "insufficient");
     })
     .await;
 }

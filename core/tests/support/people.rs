@@ -186,7 +186,8 @@ pub(crate) fn attestation(number: usize, d: &Draw) -> Attestation {
             .iter()
             .map(|(at, kind, from_start)| Mark {
                 at: second(*at),
-                kind: [MarkKind::Revoked, MarkKind::Superseded, MarkKind::Resolved][usize::from(kind % 3)],
+                kind: [MarkKind::Revoked, MarkKind::Superseded, MarkKind::Resolved, MarkKind::Suspended]
+                    [usize::from(kind % 4)],
                 from_start: *from_start,
             })
             .collect(),

@@ -246,14 +246,20 @@ mod notices {
     }
 
     #[test]
+    fn a_session_at_work_or_canceled_says_whether_a_result_will_come() {
+        let session = target().session.to_string();
+        let progress = |under_way| Ok(Notice::Progress { session: session.clone(), under_way });
+        assert_eq!(read(&bytes("event-processing")), progress(true));
+        assert_eq!(with(&[("/type", json!("identity.verification_session.canceled"))]), progress(false));
+    }
+
+    #[test]
     fn other_kinds_are_ignored_by_name() {
-        for kind in ["created", "processing", "canceled", "redacted", "unheard_of"] {
+        for kind in ["created", "redacted", "unheard_of"] {
             let kind = format!("identity.verification_session.{kind}");
             assert_eq!(with(&[("/type", json!(kind))]), Ok(Notice::Ignored { action: kind }));
         }
-        for name in ["event-processing", "event-redacted"] {
-            assert!(matches!(read(&bytes(name)), Ok(Notice::Ignored { .. })));
-        }
+        assert!(matches!(read(&bytes("event-redacted")), Ok(Notice::Ignored { .. })));
         for kind in ["plan.created", "v1.identity", "identity.verification_session.verified.twice"] {
             assert_eq!(with(&[("/type", json!(kind))]), Ok(Notice::Ignored { action: kind.into() }));
         }

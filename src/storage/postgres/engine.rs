@@ -67,9 +67,9 @@ SELECT i.ordinal - 1,
     EXISTS (SELECT 1 FROM attestations AS a WHERE a.id = i.e ->> 'id')
 FROM json_array_elements($1::json) WITH ORDINALITY AS i (e, ordinal)";
 
-/// Before the statement that reads them: no order can be added until the commit, and changes of the subjects that are
+/// Before the statement that reads them: no order or suspension can be added until the commit, and changes of the subjects that are
 /// in flight are waited for. The statement after these takes a new snapshot and so judges their outcome.
-const HOLD_TIMELINE: &str = "LOCK TABLE timeline IN SHARE MODE";
+const HOLD_ORDERS: &str = "LOCK TABLE timeline, suspensions IN SHARE MODE";
 const HOLD_SUBJECTS: &str = "
 SELECT id FROM subjects
 WHERE id IN (SELECT e ->> 'subject' FROM json_array_elements($1::json -> 'rows') AS e)
@@ -84,6 +84,7 @@ WITH input AS (
     JOIN subjects_now AS s ON s.id = input.e ->> 'subject' AND s.state = 'active'
         AND s.version = (input.e ->> 'version')::bigint
     WHERE (input.e ->> 'timeline')::bigint = (SELECT COALESCE(MAX(seq), 0) FROM timeline)
+        AND (input.e ->> 'suspensions')::bigint = (SELECT COUNT(*) FROM suspensions)
         AND NOT EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = input.e ->> 'jti')
 ), ruled AS (
     INSERT INTO rules (digest, body)
@@ -122,6 +123,7 @@ SELECT i.ordinal - 1,
     EXISTS (SELECT 1 FROM subjects_now AS s
      WHERE s.id = i.e ->> 'subject' AND s.version = (i.e ->> 'version')::bigint)
         AND (i.e ->> 'timeline')::bigint = (SELECT COALESCE(MAX(seq), 0) FROM timeline)
+        AND (i.e ->> 'suspensions')::bigint = (SELECT COUNT(*) FROM suspensions)
 FROM json_array_elements($1::json) WITH ORDINALITY AS i (e, ordinal)";
 
 /// Reads why a row was not written.
@@ -147,7 +149,7 @@ impl Engine for PostgresEngine {
             }
             Kind::Token => {
                 let mut transaction = self.pool.begin().await?;
-                sqlx::query(HOLD_TIMELINE).execute(&mut *transaction).await?;
+                sqlx::query(HOLD_ORDERS).execute(&mut *transaction).await?;
                 sqlx::query(HOLD_SUBJECTS).bind(json).execute(&mut *transaction).await?;
                 let won = sqlx::query_as(WRITE_TOKENS).bind(json).fetch_all(&mut *transaction).await?;
                 transaction.commit().await?;

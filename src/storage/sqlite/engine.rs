@@ -97,6 +97,7 @@ FROM jsonb_each(?1, '$.rows') AS e
 CROSS JOIN main.subjects_now AS s
 WHERE s.id = e.value ->> 'subject' AND s.state = 'active' AND s.version = e.value ->> 'version'
     AND e.value ->> 'timeline' = (SELECT COALESCE(MAX(seq), 0) FROM main.timeline)
+    AND e.value ->> 'suspensions' = (SELECT COUNT(*) FROM main.suspensions)
     AND NOT EXISTS (SELECT 1 FROM main.tokens AS t WHERE t.jti = e.value ->> 'jti');
 INSERT INTO main.rules (digest, body)
 SELECT e.key, e.value FROM json_each(?1, '$.rules') AS e
@@ -121,6 +122,7 @@ SELECT e.key,
     EXISTS (SELECT 1 FROM subjects AS s WHERE s.id = e.value ->> 'subject' AND s.state = 'active'),
     EXISTS (SELECT 1 FROM subjects_now AS s WHERE s.id = e.value ->> 'subject' AND s.version = e.value ->> 'version')
         AND e.value ->> 'timeline' = (SELECT COALESCE(MAX(seq), 0) FROM timeline)
+        AND e.value ->> 'suspensions' = (SELECT COUNT(*) FROM suspensions)
 FROM jsonb_each(?1) AS e";
 
 /// Reads why a row was not written.
