@@ -178,7 +178,7 @@ async fn verify_audit(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = load(args)?;
     let store = storage::open(&config.database).await?;
     let mut position = 0;
-    let mut previous = "0".repeat(64);
+    let mut previous = storage::audit::GENESIS.to_owned();
     let mut broken: Option<(i64, &str)> = None;
     'log: loop {
         let page = store.audit_log(position, 1000).await?;
@@ -186,16 +186,7 @@ async fn verify_audit(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
             break;
         }
         for record in page {
-            let problem = if record.position != position + 1 {
-                Some("a record is missing before this one")
-            } else if record.previous != previous {
-                Some("does not follow the record before it")
-            } else if record.hash != storage::audit_hash(&record.previous, &record.entry) {
-                Some("its content was altered")
-            } else {
-                None
-            };
-            if let Some(problem) = problem {
+            if let Some(problem) = record.fault(position, &previous) {
                 broken = Some((record.position, problem));
                 break 'log;
             }
