@@ -5,11 +5,12 @@ pub mod demo;
 pub mod serve;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, LogFormat, RawConfig};
+use crate::config::{Config, LogFormat, Otlp, RawConfig};
 use crate::crypto::Crypto;
 use crate::intake::geoip::GeoIp;
 use crate::service::App;
 use crate::storage;
+use crate::telemetry::{self, Traces};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
@@ -140,7 +141,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 /// The configuration from file, environment and flags.
 pub(crate) fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    let mut raw = RawConfig::load(args.config.as_deref())?.overlay(|name| std::env::var(name).ok())?;
+    let raw = RawConfig::load(args.config.as_deref())?.overlay(|name| std::env::var(name).ok())?;
+    Ok(Config::check(flagged(raw, args))?)
+}
+
+/// Lays the flags over it.
+fn flagged(mut raw: RawConfig, args: &ConfigArgs) -> RawConfig {
     for (slot, flag) in [
         (&mut raw.database, &args.database),
         (&mut raw.listen, &args.listen),
@@ -150,7 +156,7 @@ pub(crate) fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
             *slot = Some(value.clone());
         }
     }
-    Ok(Config::check(raw)?)
+    raw
 }
 
 /// Opens the service as configured, its database migrated.
@@ -167,11 +173,11 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
     app.context("opening the service")
 }
 
-/// Starts logging at the configured format; the filter is `RUST_LOG`, else `info`.
-pub(crate) fn logs(format: LogFormat) {
+/// Starts logging at the configured format; the filter is `RUST_LOG`, else `info`. Traces go where `otlp` says.
+pub(crate) fn logs(format: LogFormat, otlp: Option<&Otlp>) -> anyhow::Result<Traces> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
-    crate::telemetry::install_logs(format, &filter);
+    telemetry::install(format, &filter, otlp).map_err(|problem| anyhow::anyhow!("traces: {problem}"))
 }
 
 async fn verify_audit(args: &ConfigArgs) -> anyhow::Result<ExitCode> {

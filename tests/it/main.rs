@@ -14,9 +14,12 @@ mod architecture;
 mod arrival;
 mod binary;
 mod conditional;
+mod doctor;
 mod edge;
 mod idempotency;
 mod onfido;
+#[cfg(feature = "otel")]
+mod otel;
 mod persons;
 mod store_contract;
 mod stories;
