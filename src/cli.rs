@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod demo;
+pub mod doctor;
 pub mod serve;
 
 use crate::clock::SystemClock;
@@ -53,6 +54,8 @@ enum Command {
     Serve(ConfigArgs),
     /// A running service with hard cases, for the first five minutes; nothing is kept.
     Demo(demo::DemoArgs),
+    /// Look the installation over and say what to do; changes nothing. Exit code 1 when something fails.
+    Doctor(doctor::DoctorArgs),
     /// Bring the database to this version.
     Migrate(ConfigArgs),
     /// API clients.
@@ -119,6 +122,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(&args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Doctor(args) => doctor::run(&args).await,
         Command::Migrate(args) => {
             let config = load(&args)?;
             storage::open(&config.database).await?.migrate().await?;
