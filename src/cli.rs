@@ -2,15 +2,17 @@
 
 pub mod create;
 pub mod demo;
+pub mod doctor;
 pub mod ready;
 pub mod serve;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, LogFormat, RawConfig};
+use crate::config::{Config, LogFormat, Otlp, RawConfig};
 use crate::crypto::Crypto;
 use crate::intake::geoip::GeoIp;
 use crate::service::App;
 use crate::storage;
+use crate::telemetry::{self, Traces};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
@@ -55,6 +57,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Ask the running service whether it is fit to answer; exit code 1 when it is not.
     Ready(ConfigArgs),
+    /// Look the installation over and say what to do; changes nothing. Exit code 1 when something fails.
+    Doctor(doctor::DoctorArgs),
     /// Bring the database to this version.
     Migrate(ConfigArgs),
     /// API clients.
@@ -122,6 +126,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(&args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Ready(args) => ready::run(&args).await,
+        Command::Doctor(args) => doctor::run(&args).await,
         Command::Migrate(args) => {
             let config = load(&args)?;
             storage::open(&config.database).await?.migrate().await?;
@@ -144,7 +149,17 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 /// What file, environment and flags say, unchecked.
 pub(crate) fn read(args: &ConfigArgs) -> anyhow::Result<RawConfig> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    let mut raw = RawConfig::load(args.config.as_deref())?.overlay(|name| std::env::var(name).ok())?;
+    let raw = RawConfig::load(args.config.as_deref())?.overlay(|name| std::env::var(name).ok())?;
+    Ok(flagged(raw, args))
+}
+
+/// The configuration from file, environment and flags.
+pub(crate) fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
+    Ok(Config::check(read(args)?)?)
+}
+
+/// Lays the flags over it.
+fn flagged(mut raw: RawConfig, args: &ConfigArgs) -> RawConfig {
     for (slot, flag) in [
         (&mut raw.database, &args.database),
         (&mut raw.listen, &args.listen),
@@ -154,12 +169,7 @@ pub(crate) fn read(args: &ConfigArgs) -> anyhow::Result<RawConfig> {
             *slot = Some(value.clone());
         }
     }
-    Ok(raw)
-}
-
-/// The configuration from file, environment and flags.
-pub(crate) fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
-    Ok(Config::check(read(args)?)?)
+    raw
 }
 
 /// Opens the service as configured, its database migrated.
@@ -178,18 +188,18 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
     Ok(app)
 }
 
-/// Starts logging at the configured format; the filter is `RUST_LOG`, else `info`.
-pub(crate) fn logs(format: LogFormat) {
+/// Starts logging at the configured format; the filter is `RUST_LOG`, else `info`. Traces go where `otlp` says.
+pub(crate) fn logs(format: LogFormat, otlp: Option<&Otlp>) -> anyhow::Result<Traces> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
-    crate::telemetry::install_logs(format, &filter);
+    telemetry::install(format, &filter, otlp).map_err(|problem| anyhow::anyhow!("traces: {problem}"))
 }
 
 async fn verify_audit(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = load(args)?;
     let store = storage::open(&config.database).await?;
     let mut position = 0;
-    let mut previous = "0".repeat(64);
+    let mut previous = storage::audit::GENESIS.to_owned();
     let mut broken: Option<(i64, &str)> = None;
     'log: loop {
         let page = store.audit_log(position, 1000).await?;
@@ -197,16 +207,7 @@ async fn verify_audit(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
             break;
         }
         for record in page {
-            let problem = if record.position != position + 1 {
-                Some("a record is missing before this one")
-            } else if record.previous != previous {
-                Some("does not follow the record before it")
-            } else if record.hash != storage::audit_hash(&record.previous, &record.entry) {
-                Some("its content was altered")
-            } else {
-                None
-            };
-            if let Some(problem) = problem {
+            if let Some(problem) = record.fault(position, &previous) {
                 broken = Some((record.position, problem));
                 break 'log;
             }

@@ -2,7 +2,7 @@
 
 use crate::http::limits::{Quota, Quotas};
 use crate::service::retention::RETENTION_SECS;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use vouchsafe_core::policy::Span;
@@ -30,7 +30,7 @@ pub enum ConfigError {
 }
 
 /// Log format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -40,7 +40,7 @@ pub enum LogFormat {
 }
 
 /// What the file may say; all keys optional.
-#[derive(Debug, Default, Clone, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
     /// `https://…`, the issuer of our tokens.
@@ -69,6 +69,10 @@ pub struct RawConfig {
     pub geoip: Option<Vec<PathBuf>>,
     /// `human` or `json`.
     pub log: Option<LogFormat>,
+    /// Base address of a collector of traces, such as `http://127.0.0.1:4318`.
+    pub otlp_endpoint: Option<String>,
+    /// Share, from 0 to 1, of the traces begun here that are kept.
+    pub otlp_share: Option<f64>,
 }
 
 impl RawConfig {
@@ -113,6 +117,11 @@ impl RawConfig {
             let paths: Vec<String> = list(text);
             self.geoip = Some(paths.into_iter().map(PathBuf::from).collect());
         }
+        set(&mut self.otlp_endpoint, "VOUCHSAFE_OTLP_ENDPOINT");
+        if let Some(text) = get("VOUCHSAFE_OTLP_SHARE") {
+            let problem = || ConfigError::Key { key: "otlp_share", problem: "must be a number from 0 to 1".to_owned() };
+            self.otlp_share = Some(text.parse().map_err(|_| problem())?);
+        }
         if let Some(text) = get("VOUCHSAFE_LOG") {
             self.log = Some(match text.as_str() {
                 "human" => LogFormat::Human,
@@ -135,6 +144,15 @@ impl RawConfig {
 fn address(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
     let problem = || format!("`{text}` is not an address such as `127.0.0.1:8080`");
     text.parse().map_err(|_| ConfigError::Key { key, problem: problem() })
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Otlp {
+    /// Base address of the collector, without trailing slash.
+    pub endpoint: String,
+    /// Share, from 0 to 1, of the traces begun here that are kept; who calls us decides for theirs.
+    pub share: f64,
 }
 
 /// Checked configuration.
@@ -160,6 +178,28 @@ pub struct Config {
     pub geoip: Vec<PathBuf>,
     /// Log format.
     pub log: LogFormat,
+    /// Where traces go, if anywhere.
+    pub otlp: Option<Otlp>,
+}
+
+/// Where traces go; refused by a binary that could not send them.
+fn otlp(endpoint: Option<String>, share: Option<f64>) -> Result<Option<Otlp>, ConfigError> {
+    let key = |key: &'static str, problem: &str| ConfigError::Key { key, problem: problem.to_owned() };
+    let share = share.unwrap_or(1.0);
+    if !(0.0..=1.0).contains(&share) {
+        return Err(key("otlp_share", "must be a number from 0 to 1"));
+    }
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    let usable = reqwest::Url::parse(&endpoint)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none());
+    if !usable {
+        return Err(key("otlp_endpoint", "must be the base address of a collector, such as `http://127.0.0.1:4318`"));
+    }
+    if !cfg!(feature = "otel") {
+        let problem = "this binary was built without traces: build it with `--features otel`, or remove the key";
+        return Err(key("otlp_endpoint", problem));
+    }
+    Ok(Some(Otlp { endpoint: endpoint.trim_end_matches('/').to_owned(), share }))
 }
 
 impl Config {
@@ -225,6 +265,7 @@ impl Config {
             trusted_proxies,
             geoip: raw.geoip.unwrap_or_default(),
             log: raw.log.unwrap_or(LogFormat::Human),
+            otlp: otlp(raw.otlp_endpoint, raw.otlp_share)?,
         })
     }
 }
@@ -266,6 +307,31 @@ mod tests {
         assert_eq!(Config::check(raw("30d")).unwrap().retention.secs(), 30 * 86_400);
         for wrong in ["23h", "5y", "-1d", ""] {
             assert!(Config::check(raw(wrong)).unwrap_err().to_string().contains("`retention`"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_collector_is_refused_where_it_could_not_be_used() {
+        let raw = |endpoint: &str, share: f64| RawConfig {
+            public_origin: Some("https://a.example".into()),
+            master_key_file: Some("k".into()),
+            otlp_endpoint: Some(endpoint.into()),
+            otlp_share: Some(share),
+            ..RawConfig::default()
+        };
+        let refused = |raw: RawConfig| Config::check(raw).unwrap_err().to_string();
+        for bad in ["", "127.0.0.1:4318", "grpc://a:4317", "http://a/?x=1"] {
+            assert!(refused(raw(bad, 1.0)).contains("`otlp_endpoint`: must be the base address"), "{bad}");
+        }
+        for bad in [-0.1, 1.1, f64::NAN] {
+            assert!(refused(raw("http://a", bad)).contains("`otlp_share`"), "{bad}");
+        }
+        let good = Config::check(raw("http://127.0.0.1:4318/", 0.5));
+        if cfg!(feature = "otel") {
+            let otlp = Otlp { endpoint: "http://127.0.0.1:4318".to_owned(), share: 0.5 };
+            assert_eq!(good.unwrap().otlp, Some(otlp));
+        } else {
+            assert!(good.unwrap_err().to_string().contains("`--features otel`"));
         }
     }
 

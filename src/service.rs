@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod authenticate;
+pub mod checkup;
 pub mod cross_check;
 pub mod direct;
 pub mod erase;
@@ -149,8 +150,25 @@ pub const NETWORK_SOURCE: &str = "src_network";
 /// The source of what this service itself sees by comparing.
 pub const SERVICE_SOURCE: &str = "src_service";
 
+/// The signing keys that every deployment has.
+pub(crate) const USUAL_KEYS: [(Purpose, Algorithm); 3] = [
+    (Purpose::Access, Algorithm::Es256),
+    (Purpose::Eligibility, Algorithm::Es256),
+    (Purpose::Eligibility, Algorithm::EdDsa),
+];
+
 /// Memory for packed facts and links, in bytes: about 600,000 subjects with four attestations each.
 const INDEX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// The client that asks vendors: bounded in time, and no redirect is ever followed.
+pub(crate) fn outgoing_client() -> ServiceResult<reqwest::Client> {
+    reqwest::Client::builder()
+        .connect_timeout(std::time::Duration::from_secs(3))
+        .timeout(std::time::Duration::from_secs(8))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|_| ServiceError::Unavailable("outgoing client"))
+}
 
 /// The service: everything a use case needs, without globals.
 pub struct App {
@@ -211,12 +229,7 @@ impl App {
         issuer: String,
         geoip: GeoIp,
     ) -> ServiceResult<Arc<Self>> {
-        let outgoing = reqwest::Client::builder()
-            .connect_timeout(std::time::Duration::from_secs(3))
-            .timeout(std::time::Duration::from_secs(8))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|_| ServiceError::Unavailable("outgoing client"))?;
+        let outgoing = outgoing_client()?;
         // The cursor is taken first: what is committed while we load is seen again, never missed.
         let (_, cursor) = store.feed("").await?;
         let now_ms = clock.now_ms();
@@ -390,11 +403,7 @@ impl App {
     /// Makes the signing keys that are missing.
     async fn ensure_keys(&self) -> ServiceResult<()> {
         self.load_keys().await?;
-        for (purpose, alg) in [
-            (Purpose::Access, Algorithm::Es256),
-            (Purpose::Eligibility, Algorithm::Es256),
-            (Purpose::Eligibility, Algorithm::EdDsa),
-        ] {
+        for (purpose, alg) in USUAL_KEYS {
             if self.keys.load().signer(purpose, alg).is_none() {
                 self.create_key(purpose, alg).await?;
             }

@@ -10,8 +10,9 @@
 use async_trait::async_trait;
 use std::sync::Arc;
 
-mod audit;
+pub(crate) mod audit;
 mod batch;
+pub mod inspect;
 pub mod postgres;
 mod reads;
 mod rows;

@@ -61,7 +61,7 @@ impl Drop for Folder {
 }
 
 pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    logs(LogFormat::Human);
+    let _no_traces = logs(LogFormat::Human, None)?;
     let public = TcpListener::bind(&args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
     let address = public.local_addr()?;
     if !address.ip().is_loopback() {

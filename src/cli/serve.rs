@@ -19,14 +19,18 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = load(args)?;
-    logs(config.log);
+    let traces = logs(config.log, config.otlp.as_ref())?;
     let app = open(&config).await?;
     let public = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     let admin = TcpListener::bind(config.admin_listen)
         .await
         .with_context(|| format!("listening on {}", config.admin_listen))?;
+    // Whoever reads "ready" may stop us at once.
+    let until = signalled();
     tracing::info!(listen = %public.local_addr()?, admin = %admin.local_addr()?, "ready");
-    serve(app, config.trusted_proxies.into(), &config.quotas, public, admin, signalled()).await
+    let code = serve(app, config.trusted_proxies.into(), &config.quotas, public, admin, until).await;
+    traces.end().await;
+    code
 }
 
 /// Serves until `until` completes, then drains. A crashed task makes the exit code non-zero.
@@ -145,15 +149,17 @@ async fn link_audit(app: &App) {
     }
 }
 
-/// Completes at the first interrupt or terminate signal.
-pub(crate) async fn signalled() {
+/// Completes at the first interrupt or terminate signal from now on, also before it is first polled.
+pub(crate) fn signalled() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::limits::{Standing, site};
 use super::problem::{self, Problem};
 use super::{Edge, gateway};
 use crate::crypto::hex;
+use crate::telemetry::{self, Remote};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -50,18 +51,18 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let text = id.to_str().unwrap_or_default();
-    let span = match traceparent(request.headers()) {
-        Some((trace, parent)) => {
-            tracing::info_span!(
-                "request",
-                request.id = text,
-                http.route = route,
-                trace.id = trace,
-                trace.parent = parent
-            )
-        }
-        None => tracing::info_span!("request", request.id = text, http.route = route),
-    };
+    let remote = traceparent(request.headers());
+    let span = tracing::info_span!(
+        "request",
+        request.id = text,
+        http.route = route,
+        trace.id = remote.map(|remote| remote.trace),
+        trace.parent = remote.map(|remote| remote.parent),
+        // Set where traces are exported.
+        otel.kind = tracing::field::Empty,
+        otel.name = tracing::field::Empty,
+    );
+    telemetry::begin(&span, request.method().as_str(), route, remote.as_ref());
     request.extensions_mut().insert(RequestId(id.clone()));
     let standing = {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
@@ -74,7 +75,7 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     };
     let mut response = match standing {
         Some(standing) if standing.wait_secs > 0 => refuse(route, &standing),
-        _ => match tokio::time::timeout(DEADLINE, next.run(request).instrument(span)).await {
+        _ => match tokio::time::timeout(DEADLINE, next.run(request).instrument(span.clone())).await {
             Ok(response) => response,
             Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "cannot answer now").into_response(),
         },
@@ -85,6 +86,7 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     if let Some(standing) = standing.filter(|standing| standing.wait_secs > 0 || !route.starts_with("/gateway/")) {
         standing.write(response.headers_mut());
     }
+    telemetry::finish(&span, response.status().as_u16());
     count(&hall.meters, route, response.status(), begun);
     response
 }
@@ -143,8 +145,8 @@ fn sent_id(headers: &HeaderMap) -> Option<HeaderValue> {
     ((1..=64).contains(&value.len()) && value.as_bytes().iter().all(safe)).then(|| value.clone())
 }
 
-/// Trace and parent of a `traceparent` (W3C Trace Context level 1); anything unusual counts as absent.
-fn traceparent(headers: &HeaderMap) -> Option<(&str, &str)> {
+/// A `traceparent` (W3C Trace Context level 1); anything unusual counts as absent.
+fn traceparent(headers: &HeaderMap) -> Option<Remote<'_>> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let value = value.to_str().ok()?;
@@ -156,8 +158,10 @@ fn traceparent(headers: &HeaderMap) -> Option<(&str, &str)> {
     let id = |part: &str, length: usize| hex(part, length) && part.bytes().any(|byte| byte != b'0');
     // A later version may say more after the flags; version 00 may not, and ff is forbidden.
     let ends = parts.next().is_none() || version != "00";
-    (hex(version, 2) && version != "ff" && ends && id(trace, 32) && id(parent, 16) && hex(flags, 2))
-        .then_some((trace, parent))
+    let good = hex(version, 2) && version != "ff" && ends && id(trace, 32) && id(parent, 16) && hex(flags, 2);
+    // The lowest bit says that the caller keeps its spans; the others are not for us.
+    let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
+    good.then_some(Remote { trace, parent, sampled })
 }
 
 /// Ids of requests that came without one: the process's start and a number.
@@ -227,7 +231,11 @@ mod tests {
         let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
         let read = |text: &str| traceparent(&headers(TRACEPARENT, &[text])).is_some();
         let headers_good = headers(TRACEPARENT, &[&format!("00-{trace}-{parent}-01")]);
-        assert_eq!(traceparent(&headers_good), Some((trace, parent)));
+        assert_eq!(traceparent(&headers_good), Some(Remote { trace, parent, sampled: true }));
+        for (flags, sampled) in [("00", false), ("02", false), ("03", true), ("ff", true)] {
+            let headers = headers(TRACEPARENT, &[&format!("00-{trace}-{parent}-{flags}")]);
+            assert_eq!(traceparent(&headers).map(|remote| remote.sampled), Some(sampled), "{flags}");
+        }
         assert!(read(&format!("00-{trace}-{parent}-00")));
         assert!(read(&format!("cc-{trace}-{parent}-01-later")));
         for bad in [

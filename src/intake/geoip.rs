@@ -21,6 +21,36 @@ pub struct OpenError {
     pub problem: String,
 }
 
+/// What a database says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Such as `GeoLite2-Country`.
+    pub kind: String,
+    /// When it was built.
+    pub built_at: Second,
+    /// Whether it knows IPv6 addresses.
+    pub ipv6: bool,
+    /// What is wrong inside, if anything: such records count as absent.
+    pub damage: Option<String>,
+}
+
+/// Reads a database whole and looks at every record of it.
+///
+/// # Errors
+/// When the file cannot be read or is no database.
+pub fn describe(path: &Path) -> Result<Description, OpenError> {
+    let failed = |problem: String| OpenError { path: path.to_owned(), problem };
+    let bytes = read(path).map_err(|error| failed(error.to_string()))?;
+    let reader = Reader::from_source(bytes).map_err(|error| failed(error.to_string()))?;
+    let metadata = reader.metadata();
+    Ok(Description {
+        kind: metadata.database_type.clone(),
+        built_at: Second::from_epoch(i64::try_from(metadata.build_epoch).unwrap_or(i64::MAX)),
+        ipv6: metadata.ip_version == 6,
+        damage: reader.verify().err().map(|error| error.to_string()),
+    })
+}
+
 /// Network databases in the MaxMind format, asked together. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct GeoIp {

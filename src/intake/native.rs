@@ -3,7 +3,7 @@
 use super::{CheckResult, IntakeError, onfido, stripe};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Url};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use std::fmt;
 use vouchsafe_core::Second;
 use vouchsafe_core::facts::Outcome;
@@ -94,6 +94,18 @@ impl Native {
             "stripe" => Some(Self::Stripe),
             _ => None,
         }
+    }
+
+    /// Whether an account's token is one of a test environment, as its beginning says; `None` where it does not.
+    #[must_use]
+    pub fn is_test(self, account: &Account) -> Option<bool> {
+        let (test, live): (&[&str], &[&str]) = match self {
+            Self::Onfido => (&["api_sandbox"], &["api_live"]),
+            Self::Stripe => (&["sk_test_", "rk_test_"], &["sk_live_", "rk_live_"]),
+        };
+        let token = account.api_token.expose_secret();
+        let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| token.starts_with(beginning));
+        if begins(test) { Some(true) } else { begins(live).then_some(false) }
     }
 
     /// Verifies the vendor's signature over the raw body.

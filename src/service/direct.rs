@@ -13,7 +13,7 @@ use vouchsafe_core::timeline::{Action, Directive, Entry, state_at};
 const APPROVE: &str = "directives:approve";
 
 /// A person's name, however it was typed.
-fn person(owner: &str) -> String {
+pub(crate) fn person(owner: &str) -> String {
     owner.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 

@@ -108,7 +108,7 @@ impl Waiting {
 }
 
 /// A vendor and our account with it, from stored settings.
-fn account(vendor: Vendor, secrets: VendorSecrets) -> ServiceResult<(Native, Account)> {
+pub(crate) fn account(vendor: Vendor, secrets: VendorSecrets) -> ServiceResult<(Native, Account)> {
     let native = Native::parse(&vendor.name).ok_or_else(|| ServiceError::Unreadable("vendor name".to_owned()))?;
     let account = Account {
         webhook_tokens: secrets.webhook_tokens.into_iter().map(SecretString::from).collect(),

@@ -1,7 +1,7 @@
 //! Administration and rules in memory: a snapshot that is swapped whole when a record or the timeline changes.
 
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::storage::{FeedRow, Record, Write};
+use crate::storage::{FeedRow, Record, Store, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -273,45 +273,46 @@ fn parse<T: DeserializeOwned>(record: &Record) -> ServiceResult<T> {
     })
 }
 
-impl App {
-    /// All records of a kind.
-    pub(crate) async fn all_records(&self, kind: &str) -> ServiceResult<Vec<Record>> {
-        let mut found: Vec<Record> = Vec::new();
-        loop {
-            let after = found.last().map(|record| record.id.clone()).unwrap_or_default();
-            let page = self.store.records(kind, &after, 500).await?;
-            let done = page.len() < 500;
-            found.extend(page);
-            if done {
-                return Ok(found);
-            }
+/// All records of a kind.
+pub(crate) async fn all_records(store: &dyn Store, kind: &str) -> ServiceResult<Vec<Record>> {
+    let mut found: Vec<Record> = Vec::new();
+    loop {
+        let after = found.last().map(|record| record.id.clone()).unwrap_or_default();
+        let page = store.records(kind, &after, 500).await?;
+        let done = page.len() < 500;
+        found.extend(page);
+        if done {
+            return Ok(found);
         }
     }
+}
 
-    /// Loads the snapshot and swaps it in.
-    pub(crate) async fn reload_world(&self) -> ServiceResult<()> {
-        let _alone = self.reloading.lock().await;
-        async fn all<T: DeserializeOwned>(app: &App, kind: &str) -> ServiceResult<Vec<(String, T)>> {
-            app.all_records(kind).await?.iter().map(|record| Ok((record.id.clone(), parse(record)?))).collect()
+impl World {
+    /// Reads the snapshot. Whether its rules compile is not looked at.
+    ///
+    /// # Errors
+    /// `Unreadable`, naming the record or row that does not parse.
+    pub(crate) async fn load(store: &dyn Store) -> ServiceResult<Self> {
+        async fn all<T: DeserializeOwned>(store: &dyn Store, kind: &str) -> ServiceResult<Vec<(String, T)>> {
+            all_records(store, kind).await?.iter().map(|record| Ok((record.id.clone(), parse(record)?))).collect()
         }
         let mut library = Library::default();
-        for (name, pack) in all::<Pack>(self, "definition").await? {
+        for (name, pack) in all::<Pack>(store, "definition").await? {
             library.packs.insert(name, pack);
         }
-        for (name, set) in all::<NamedSet>(self, "set").await? {
+        for (name, set) in all::<NamedSet>(store, "set").await? {
             library.sets.insert(name, set);
         }
-        for (name, policy) in all::<Policy>(self, "policy").await? {
+        for (name, policy) in all::<Policy>(store, "policy").await? {
             let version = name.rsplit_once('@').and_then(|(_, version)| version.parse().ok());
             let version = version.ok_or_else(|| ServiceError::Unreadable(format!("record policy/{name}")))?;
             library.policies.insert((policy.id.clone(), version), policy);
         }
         let mut sources = HashMap::new();
-        for record in self.all_records("source").await? {
+        for record in all_records(store, "source").await? {
             sources.insert(record.id.clone(), (parse(&record)?, record.sealed.clone()));
         }
-        let timeline = self
-            .store
+        let timeline = store
             .timeline()
             .await?
             .into_iter()
@@ -321,17 +322,25 @@ impl App {
                 Ok(Entry { seq: row.seq, directive: row.directive, from: Second::from_millis(row.from_ms), action })
             })
             .collect::<ServiceResult<Vec<Entry>>>()?;
-        let world = World {
-            clients: all(self, "client").await?.into_iter().collect(),
-            gateways: all(self, "gateway").await?.into_iter().map(|(id, gateway)| (id, Arc::new(gateway))).collect(),
-            audiences: all(self, "audience").await?.into_iter().collect(),
+        Ok(World {
+            clients: all(store, "client").await?.into_iter().collect(),
+            gateways: all(store, "gateway").await?.into_iter().map(|(id, gateway)| (id, Arc::new(gateway))).collect(),
+            audiences: all(store, "audience").await?.into_iter().collect(),
             sources,
-            organisations: all(self, "organisation").await?.into_iter().collect(),
+            organisations: all(store, "organisation").await?.into_iter().collect(),
             library,
             timeline,
-            suspensions: self.store.suspensions().await?,
+            suspensions: store.suspensions().await?,
             compiled: RwLock::default(),
-        };
+        })
+    }
+}
+
+impl App {
+    /// Loads the snapshot and swaps it in.
+    pub(crate) async fn reload_world(&self) -> ServiceResult<()> {
+        let _alone = self.reloading.lock().await;
+        let world = World::load(&*self.store).await?;
         // Unreadable rules stop here, at start or before the swap, never at a gateway.
         for resource in world.named_resources() {
             world.rules(&resource, self.clock.now())?;
@@ -393,8 +402,11 @@ impl App {
             include_str!("../../fixtures/definitions/employer@1.toml"),
             include_str!("../../fixtures/definitions/citizenship@1.toml"),
         ];
-        let held: BTreeMap<String, Record> =
-            self.all_records("definition").await?.into_iter().map(|record| (record.id.clone(), record)).collect();
+        let held: BTreeMap<String, Record> = all_records(&*self.store, "definition")
+            .await?
+            .into_iter()
+            .map(|record| (record.id.clone(), record))
+            .collect();
         for text in SHIPPED {
             let pack = Pack::from_toml(text).map_err(|error| ServiceError::Unreadable(error.to_string()))?;
             if !held.contains_key(&pack.name()) {

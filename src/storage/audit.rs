@@ -4,7 +4,7 @@ use super::{AuditRecord, audit_hash};
 use serde::Serialize;
 
 /// `previous` of the first record.
-const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(crate) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A committed entry that waits for its place in the log.
 #[derive(Debug, sqlx::FromRow)]
@@ -16,6 +16,22 @@ pub(super) struct Pending {
     action: String,
     target: String,
     detail: String,
+}
+
+impl AuditRecord {
+    /// What is wrong with a record that should follow the one at `position` with hash `previous`.
+    #[must_use]
+    pub fn fault(&self, position: i64, previous: &str) -> Option<&'static str> {
+        if self.position != position + 1 {
+            Some("a record is missing before this one")
+        } else if self.previous != previous {
+            Some("does not follow the record before it")
+        } else if self.hash != audit_hash(&self.previous, &self.entry) {
+            Some("its content was altered")
+        } else {
+            None
+        }
+    }
 }
 
 /// The canonical form: keys sorted, no spaces. The fields stand here in that order.

@@ -21,6 +21,7 @@ use std::time::Duration;
 use writes::apply_change;
 
 mod engine;
+pub(super) mod inspect;
 mod writes;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -58,7 +59,22 @@ impl PostgresStore {
         let options = PgConnectOptions::from_str(url)?.options(SETTINGS);
         let pool =
             PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE).connect_with(options).await?;
-        Ok(Self { queue: Queue::start(PostgresEngine { pool: pool.clone() }), readers: pool })
+        let version: i32 =
+            sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(&pool).await?;
+        if version < inspect::OLDEST {
+            return Err(StoreError::Unavailable("PostgreSQL 15 or newer is needed".to_owned()));
+        }
+        Ok(Self::start(pool))
+    }
+
+    /// Connects for reading only: the server refuses whatever would write.
+    async fn open_read_only(options: PgConnectOptions) -> Result<Self, sqlx::Error> {
+        let options = options.options(SETTINGS).options([("default_transaction_read_only", "on")]);
+        Ok(Self::start(PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options).await?))
+    }
+
+    fn start(pool: PgPool) -> Self {
+        Self { queue: Queue::start(PostgresEngine { pool: pool.clone() }), readers: pool }
     }
 
     async fn run_migrations(&self) -> Result<(), StoreError> {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod engine;
+pub(super) mod inspect;
 mod writes;
 
 /// How long a statement waits for another process's lock.
@@ -59,12 +60,23 @@ impl SqliteStore {
             .pragma("wal_autocheckpoint", "4000");
         // The writer opens first: it turns the file into WAL mode, which readers need.
         let engine = SqliteEngine::open(options.clone()).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(PATIENCE)
-            .connect_with(options.pragma("query_only", "ON"))
-            .await?;
-        Ok(Self { readers, queue: Queue::start(engine) })
+        let store = Self::start(engine, options.pragma("query_only", "ON")).await?;
+        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&store.readers).await?;
+        if !inspect::is_safe(&version) {
+            let problem = format!("SQLite {version} can corrupt the file; 3.51.3 or newer is needed");
+            return Err(StoreError::Unavailable(problem));
+        }
+        Ok(store)
+    }
+
+    /// Opens an existing file with options for reading only: SQLite refuses whatever would write.
+    async fn open_read_only(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+        Self::start(SqliteEngine::open(options.clone()).await?, options).await
+    }
+
+    async fn start(engine: SqliteEngine, options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+        let pool = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE);
+        Ok(Self { readers: pool.connect_with(options).await?, queue: Queue::start(engine) })
     }
 
     async fn run_migrations(&self) -> Result<(), StoreError> {

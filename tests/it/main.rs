@@ -14,10 +14,13 @@ mod architecture;
 mod arrival;
 mod binary;
 mod conditional;
+mod doctor;
 mod edge;
 mod erasure;
 mod idempotency;
 mod onfido;
+#[cfg(feature = "otel")]
+mod otel;
 mod persons;
 mod retention;
 mod rosters;
