@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod backup;
 pub mod create;
 pub mod demo;
 pub mod serve;
@@ -9,7 +10,7 @@ use crate::config::{Config, LogFormat, RawConfig};
 use crate::crypto::Crypto;
 use crate::intake::geoip::GeoIp;
 use crate::service::App;
-use crate::storage;
+use crate::storage::{self, audit::Chain};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
@@ -54,6 +55,13 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Bring the database to this version.
     Migrate(ConfigArgs),
+    /// Copy the database into a new file, while the service runs; the master key is not in it.
+    Backup(backup::BackupArgs),
+    /// Put a backup where there is no database.
+    Restore(backup::BackupArgs),
+    /// How far the database went, known outside it.
+    #[command(subcommand)]
+    Anchor(backup::AnchorCommand),
     /// API clients.
     #[command(subcommand)]
     Client(create::ClientCommand),
@@ -120,7 +128,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate(args) => {
             let config = load(&args)?;
-            storage::open(&config.database).await?.migrate().await?;
+            backup::open_anchored(&config, &Crypto::from_file(&config.master_key_file)?).await?;
             say(&if args.json {
                 json!({ "migrated": true }).to_string()
             } else {
@@ -128,6 +136,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             });
             Ok(ExitCode::SUCCESS)
         }
+        Command::Backup(args) => backup::back_up(args).await,
+        Command::Restore(args) => backup::restore(args).await,
+        Command::Anchor(command) => backup::anchor(command).await,
         Command::Client(command) => create::client(command).await,
         Command::Source(command) => create::source(command).await,
         Command::Gateway(command) => create::gateway(command).await,
@@ -156,15 +167,18 @@ pub(crate) fn load(args: &ConfigArgs) -> anyhow::Result<Config> {
 /// Opens the service as configured, its database migrated.
 pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
     let crypto = Crypto::from_file(&config.master_key_file)?;
-    let store = storage::open(&config.database).await.context("opening the database")?;
-    store.migrate().await.context("migrating the database")?;
+    let (store, anchor) = backup::open_anchored(config, &crypto).await?;
     let geoip = if config.geoip.is_empty() {
         GeoIp::empty()
     } else {
         GeoIp::open(&config.geoip).context("configuration key `geoip`")?
     };
     let app = App::open(store, Arc::new(SystemClock), crypto, config.public_origin.clone(), geoip).await;
-    app.context("opening the service")
+    let app = app.context("opening the service")?;
+    if let Some(anchor) = anchor {
+        app.hold(anchor);
+    }
+    Ok(app)
 }
 
 /// Starts logging at the configured format; the filter is `RUST_LOG`, else `info`.
@@ -177,36 +191,20 @@ pub(crate) fn logs(format: LogFormat) {
 async fn verify_audit(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = load(args)?;
     let store = storage::open(&config.database).await?;
-    let mut position = 0;
-    let mut previous = "0".repeat(64);
-    let mut broken: Option<(i64, &str)> = None;
-    'log: loop {
-        let page = store.audit_log(position, 1000).await?;
+    let mut chain = Chain::default();
+    let broken = loop {
+        let page = store.audit_log(chain.position, 1000).await?;
         if page.is_empty() {
-            break;
+            break None;
         }
-        for record in page {
-            let problem = if record.position != position + 1 {
-                Some("a record is missing before this one")
-            } else if record.previous != previous {
-                Some("does not follow the record before it")
-            } else if record.hash != storage::audit_hash(&record.previous, &record.entry) {
-                Some("its content was altered")
-            } else {
-                None
-            };
-            if let Some(problem) = problem {
-                broken = Some((record.position, problem));
-                break 'log;
-            }
-            position = record.position;
-            previous = record.hash;
+        if let Err(broken) = page.into_iter().try_for_each(|record| chain.follow(record)) {
+            break Some(broken);
         }
-    }
+    };
     let backlog = store.audit_backlog().await?;
-    let report = match broken {
-        Some((at, problem)) => json!({ "valid": false, "position": at, "problem": problem }),
-        None => json!({ "valid": true, "records": position, "head": previous, "not_yet_linked": backlog }),
+    let report = match &broken {
+        Some(broken) => json!({ "valid": false, "position": broken.position, "problem": broken.problem }),
+        None => json!({ "valid": true, "records": chain.position, "head": chain.head, "not_yet_linked": backlog }),
     };
     say(&if args.json { report.to_string() } else { human(&report) });
     Ok(if broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -50,6 +50,8 @@ pub struct RawConfig {
     pub database: Option<String>,
     /// 32 bytes, mode 0400.
     pub master_key_file: Option<PathBuf>,
+    /// How far the history went, outside the database; or `off`.
+    pub anchor_file: Option<PathBuf>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Option<Vec<String>>,
     /// `REQUESTS/SECONDS` of one client, or `off`.
@@ -100,6 +102,9 @@ impl RawConfig {
         if let Some(path) = get("VOUCHSAFE_MASTER_KEY_FILE") {
             self.master_key_file = Some(path.into());
         }
+        if let Some(path) = get("VOUCHSAFE_ANCHOR_FILE") {
+            self.anchor_file = Some(path.into());
+        }
         if let Some(text) = get("VOUCHSAFE_TRUSTED_PROXIES") {
             self.trusted_proxies = Some(list(text));
         }
@@ -131,6 +136,8 @@ pub struct Config {
     pub database: String,
     /// Master key file.
     pub master_key_file: PathBuf,
+    /// Anchor file; none only where it was switched off.
+    pub anchor_file: Option<PathBuf>,
     /// Networks whose forwarded addresses are believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Who may ask how often.
@@ -187,15 +194,30 @@ impl Config {
             public: quota("rate_limit_public", &raw.rate_limit_public, usual.public)?,
             token: quota("rate_limit_token", &raw.rate_limit_token, usual.token)?,
         };
+        let master_key_file = raw.master_key_file.ok_or_else(|| {
+            key("master_key_file", "is required; create one with `vouchsafe keys master FILE`".to_owned())
+        })?;
+        let anchor_file = match raw.anchor_file {
+            Some(path) if path.as_os_str() == "off" => None,
+            Some(path) if path.as_os_str().is_empty() => {
+                return Err(key("anchor_file", "is empty: name a file, or `off`".to_owned()));
+            }
+            Some(path) => Some(path),
+            // Beside the key, which is not where the database and its backups are.
+            None => {
+                let mut name = master_key_file.clone().into_os_string();
+                name.push(".anchor");
+                Some(name.into())
+            }
+        };
         Ok(Self {
             quotas,
             public_origin: origin.trim_end_matches('/').to_owned(),
             listen: address("listen", raw.listen, "127.0.0.1:8080")?,
             admin_listen: address("admin_listen", raw.admin_listen, "127.0.0.1:9090")?,
             database: raw.database.unwrap_or_else(|| "sqlite:vouchsafe.db".to_owned()),
-            master_key_file: raw.master_key_file.ok_or_else(|| {
-                key("master_key_file", "is required; create one with `vouchsafe keys master FILE`".to_owned())
-            })?,
+            master_key_file,
+            anchor_file,
             trusted_proxies,
             geoip: raw.geoip.unwrap_or_default(),
             log: raw.log.unwrap_or(LogFormat::Human),

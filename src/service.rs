@@ -1,7 +1,9 @@
 //! Use cases. One file each; HTTP-free; every state change is one intent with its audit entry.
 
 pub mod admin;
+pub mod anchor;
 pub mod authenticate;
+pub mod backup;
 pub mod cross_check;
 pub mod direct;
 pub mod evaluate;
@@ -162,6 +164,8 @@ pub struct App {
     pub(crate) recorded: moka::future::Cache<String, ()>,
     /// Last successful poll of the feed, epoch milliseconds.
     pub(crate) polled_at_ms: AtomicI64,
+    /// The history it stands on, and the anchor that holds it.
+    pub(crate) continuity: anchor::Continuity,
     cursor: tokio::sync::Mutex<String>,
 }
 
@@ -208,8 +212,10 @@ impl App {
             revoked: RwLock::default(),
             recorded: moka::future::Cache::new(200_000),
             polled_at_ms: AtomicI64::new(now_ms),
+            continuity: anchor::Continuity::default(),
             cursor: tokio::sync::Mutex::new(cursor),
         });
+        app.check_continuity().await?;
         app.ensure_keys().await?;
         app.install_packs().await?;
         app.reload_world().await?;
@@ -234,17 +240,22 @@ impl App {
         })
     }
 
-    /// Commits a change and follows its feed rows at once.
+    /// Commits a change and follows its feed rows at once; what takes something away is covered by the anchor before it
+    /// is acknowledged.
     pub(crate) async fn commit(
         &self,
         writes: Vec<Write>,
         audit: AuditEntry,
         feed: Vec<FeedRow>,
     ) -> ServiceResult<Result<(), Conflict>> {
+        let taking = Self::is_taking(&writes);
         let change = Change { writes, audit: vec![audit], feed: feed.clone(), outbox: Vec::new() };
         let answer = self.commit_change(change).await?;
         if answer.is_ok() {
             self.follow(&feed).await?;
+            if taking {
+                self.cover().await?;
+            }
         }
         Ok(answer)
     }
@@ -252,6 +263,7 @@ impl App {
     /// Commits a change under the preconditions of the request it serves: the version its caller expects, and the
     /// idempotency key it holds.
     pub(crate) async fn commit_change(&self, mut change: Change) -> ServiceResult<Result<(), Conflict>> {
+        self.check_history()?;
         if let Some(expect) = idempotency::expected() {
             change.writes.insert(0, expect);
         }
@@ -305,6 +317,7 @@ impl App {
         let mut cursor = self.cursor.lock().await;
         // The picture is as old as the read, however long following it takes.
         let begun = self.clock.now_ms();
+        self.check_continuity().await?;
         let (rows, next) = self.store.feed(&cursor).await?;
         self.follow(&rows).await?;
         *cursor = next;

@@ -100,7 +100,7 @@ async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
 
 async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
-        link_audit(&app).await;
+        link_once(&app).await;
         if let Err(error) = app.compare_waiting().await {
             tracing::error!(error = %error, "attestations wait to be compared");
         }
@@ -108,7 +108,7 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
             tracing::error!(error = %error, "results of bound sessions wait to be attached");
         }
     }
-    link_audit(&app).await;
+    link_once(&app).await;
     Ok(())
 }
 
@@ -132,16 +132,9 @@ async fn tidy(metrics: PrometheusHandle, stop: CancellationToken) -> Result<(), 
     Ok(())
 }
 
-async fn link_audit(app: &App) {
-    loop {
-        match app.store.sequence_audit(1000).await {
-            Ok(1000) => {}
-            Ok(_) => return,
-            Err(error) => {
-                tracing::error!(error = %error, "audit entries cannot be linked");
-                return;
-            }
-        }
+async fn link_once(app: &App) {
+    if let Err(error) = app.link_and_anchor().await {
+        tracing::error!(error = %error, "audit entries cannot be linked, or the anchor cannot follow");
     }
 }
 

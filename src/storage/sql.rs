@@ -72,6 +72,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         | Write::Answer { .. }
         | Write::GiveBack { .. }
         | Write::Forget(_) => "requests",
+        Write::TokensSince(_) => "deployment",
     }
 }
 
@@ -182,6 +183,13 @@ macro_rules! implement_writes {
                     .execute(&mut *conn)
                     .await?;
                     or_conflict(done.rows_affected(), Conflict::Stale("requests"))
+                }
+                Write::TokensSince(at_ms) => {
+                    sqlx::query("UPDATE deployment SET tokens_since_ms = $1 WHERE tokens_since_ms < $1")
+                        .bind(at_ms)
+                        .execute(conn)
+                        .await?;
+                    Ok(())
                 }
             }
         }

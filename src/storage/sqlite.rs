@@ -1,23 +1,25 @@
 //! The embedded store: one SQLite file, readers beside one writer that commits together what has queued up.
 
 use super::batch::Queue;
-use super::reads::implement_store;
+use super::reads::{HISTORY, implement_store};
 use super::{
-    AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
-    StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject,
+    AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, History, Intent, NewAttestation, Quarantined, Record,
+    Store, StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject,
     StoredToken, TimelineRow,
 };
 use async_trait::async_trait;
+pub(super) use engine::MIGRATIONS;
 use engine::{SqliteEngine, Task};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::collections::HashMap;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) mod backup;
 mod engine;
 mod writes;
 
@@ -33,6 +35,9 @@ const READERS: u32 = 4;
 pub struct SqliteStore {
     readers: SqlitePool,
     queue: Queue<Task>,
+    file: PathBuf,
+    /// Device and number of the file that was opened: its name may come to stand for another.
+    identity: (u64, u64),
 }
 
 impl SqliteStore {
@@ -41,16 +46,11 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unavailable`] when `url` names no file or the file cannot be opened.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        if url.contains(":memory:") || url.contains("mode=memory") {
-            return Err(StoreError::Unavailable("an in-memory database keeps nothing; name a file".to_owned()));
-        }
-        let options = SqliteConnectOptions::from_str(url)?;
-        if options.get_filename().as_os_str().is_empty() {
-            return Err(StoreError::Unavailable("`sqlite:` needs the path of a file".to_owned()));
-        }
-        create_private(options.get_filename())?;
+        let options = file_options(url)?;
+        let file = options.get_filename().to_owned();
+        create_private(&file)?;
+        let identity = identity(&file)?;
         let options = options
-            .create_if_missing(false)
             .foreign_keys(true)
             .busy_timeout(PATIENCE)
             .journal_mode(SqliteJournalMode::Wal)
@@ -64,7 +64,15 @@ impl SqliteStore {
             .acquire_timeout(PATIENCE)
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
-        Ok(Self { readers, queue: Queue::start(engine) })
+        Ok(Self { readers, queue: Queue::start(engine), file, identity })
+    }
+
+    /// A file that was renamed over or removed lives on in our hands alone: what we write into it ends with us.
+    fn still_the_same(&self) -> Result<(), StoreError> {
+        if identity(&self.file).is_ok_and(|found| found == self.identity) {
+            return Ok(());
+        }
+        Err(StoreError::Replaced(format!("the database file `{}` was replaced or removed while in use", self.file.display())))
     }
 
     async fn run_migrations(&self) -> Result<(), StoreError> {
@@ -103,6 +111,24 @@ impl SqliteStore {
         let last = rows.last().map_or(after, |row| row.0);
         Ok((rows.into_iter().map(|(_, kind, key)| FeedRow { kind, key }).collect(), last.to_string()))
     }
+}
+
+/// Where the file that `url` names is.
+fn file_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(StoreError::Unavailable("an in-memory database keeps nothing; name a file".to_owned()));
+    }
+    let options = SqliteConnectOptions::from_str(url)?.create_if_missing(false);
+    if options.get_filename().as_os_str().is_empty() {
+        return Err(StoreError::Unavailable("`sqlite:` needs the path of a file".to_owned()));
+    }
+    Ok(options)
+}
+
+fn identity(file: &Path) -> Result<(u64, u64), StoreError> {
+    let metadata = std::fs::metadata(file)
+        .map_err(|error| StoreError::Unavailable(format!("database file `{}`: {error}", file.display())))?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// SQLite gives its side files the mode of the database file, so it is enough to create that one privately.
