@@ -84,7 +84,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
-    /// Check every link of the log; exit code 1 when one is broken.
+    /// Check every link of the log, and that it holds what the anchor saw; exit code 1 when it does not.
     Verify(ConfigArgs),
 }
 
@@ -202,12 +202,16 @@ async fn verify_audit(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let backlog = store.audit_backlog().await?;
-    let report = match &broken {
-        Some(broken) => json!({ "valid": false, "position": broken.position, "problem": broken.problem }),
-        None => json!({ "valid": true, "records": chain.position, "head": chain.head, "not_yet_linked": backlog }),
+    let differs = backup::against_anchor(&config, &*store).await?;
+    let report = match (&broken, &differs) {
+        (Some(broken), _) => json!({ "valid": false, "position": broken.position, "problem": broken.problem }),
+        (None, Some(differs)) => json!({ "valid": false, "position": chain.position, "problem": differs }),
+        (None, None) => {
+            json!({ "valid": true, "records": chain.position, "head": chain.head, "not_yet_linked": backlog })
+        }
     };
     say(&if args.json { report.to_string() } else { human(&report) });
-    Ok(if broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if broken.is_none() && differs.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn human(report: &Value) -> String {

@@ -164,7 +164,9 @@ impl Mark {
     /// As it stands in the file, without the tag: always as long.
     fn text(&self) -> String {
         let Self { deployment, position, hash, at_ms } = self;
-        format!("vouchsafe anchor 1\ndeployment {deployment}\nposition {position:020}\nhash {hash}\nat_ms {at_ms:020}\n")
+        format!(
+            "vouchsafe anchor 1\ndeployment {deployment}\nposition {position:020}\nhash {hash}\nat_ms {at_ms:020}\n"
+        )
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -237,9 +239,9 @@ impl AnchorFile {
         // One writer at a time; the lock ends with the handle.
         held.lock().map_err(|error| self.fail(error))?;
         let current = if back { None } else { self.load()? };
-        if let Some(current) = current.filter(|current| {
-            current.deployment == mark.deployment && current.position >= mark.position
-        }) {
+        if let Some(current) =
+            current.filter(|current| current.deployment == mark.deployment && current.position >= mark.position)
+        {
             return Ok(current);
         }
         let body = mark.text();

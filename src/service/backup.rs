@@ -58,7 +58,8 @@ impl Manifest {
         let path = manifest_path(file);
         let text = std::fs::read_to_string(&path).map_err(BackupError::file(&path))?;
         let refused = |problem: &str| BackupError::Refused(format!("manifest `{}` {problem}", path.display()));
-        let manifest: Self = serde_json::from_str(&text).map_err(|error| refused(&format!("cannot be read: {error}")))?;
+        let manifest: Self =
+            serde_json::from_str(&text).map_err(|error| refused(&format!("cannot be read: {error}")))?;
         if !authenticator.is_ours(DOMAIN, &manifest.text()?, &manifest.mac) {
             return Err(refused(
                 "was edited, or made under another master key: `master_key_file` must be that of the deployment",
@@ -173,7 +174,10 @@ pub async fn restore(
     let refused = |text: String| Err(BackupError::Refused(text));
     let kind = backup::kind(url)?;
     if manifest.database != kind {
-        return refused(format!("the backup is of a `{}` database, `database` names a `{kind}` one", manifest.database));
+        return refused(format!(
+            "the backup is of a `{}` database, `database` names a `{kind}` one",
+            manifest.database
+        ));
     }
     let mark = anchor.map(AnchorFile::load).transpose().map_err(|error| BackupError::Refused(error.to_string()))?;
     if let Some(mark) = mark.flatten().filter(|mark| mark.deployment != manifest.deployment) {

@@ -5,8 +5,8 @@ use super::reads::{HISTORY, implement_store};
 use super::sql::Undo;
 use super::{
     AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, History, Intent, NewAttestation, Quarantined, Record,
-    Store, StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject,
-    StoredToken, TimelineRow, audit,
+    Store, StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest,
+    StoredSubject, StoredToken, TimelineRow, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;

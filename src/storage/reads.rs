@@ -343,10 +343,8 @@ macro_rules! implement_store {
 
             async fn history(&self, asked: i64) -> Result<History, StoreError> {
                 self.still_the_same()?;
-                let history = sqlx::query_as::<$database, History>(HISTORY)
-                    .bind(asked)
-                    .fetch_one(&self.readers)
-                    .await?;
+                let history =
+                    sqlx::query_as::<$database, History>(HISTORY).bind(asked).fetch_one(&self.readers).await?;
                 Ok(history)
             }
         }

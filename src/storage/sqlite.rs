@@ -4,8 +4,8 @@ use super::batch::Queue;
 use super::reads::{HISTORY, implement_store};
 use super::{
     AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, History, Intent, NewAttestation, Quarantined, Record,
-    Store, StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject,
-    StoredToken, TimelineRow,
+    Store, StoreError, StoredAttestation, StoredDecision, StoredKey, StoredLink, StoredMark, StoredRequest,
+    StoredSubject, StoredToken, TimelineRow,
 };
 use async_trait::async_trait;
 pub(super) use engine::MIGRATIONS;
@@ -72,7 +72,10 @@ impl SqliteStore {
         if identity(&self.file).is_ok_and(|found| found == self.identity) {
             return Ok(());
         }
-        Err(StoreError::Replaced(format!("the database file `{}` was replaced or removed while in use", self.file.display())))
+        Err(StoreError::Replaced(format!(
+            "the database file `{}` was replaced or removed while in use",
+            self.file.display()
+        )))
     }
 
     async fn run_migrations(&self) -> Result<(), StoreError> {
