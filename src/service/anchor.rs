@@ -584,3 +584,49 @@ impl App {
         if self.continuity.anchor.get().is_none() { Ok(()) } else { self.link_and_anchor().await }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Crypto;
+
+    fn mark(position: i64, hash: &str) -> Mark {
+        Mark { deployment: "d".repeat(32), position, hash: hash.repeat(64), at_ms: 1_795_219_200_000 }
+    }
+
+    fn history(position: i64, asked: Option<&str>) -> History {
+        History {
+            deployment: "d".repeat(32),
+            tokens_since_ms: 0,
+            position,
+            head: "f".repeat(64),
+            asked: asked.map(|hash| hash.repeat(64)),
+            waiting: 0,
+        }
+    }
+
+    #[test]
+    fn a_writer_that_is_late_does_not_set_the_anchor_back() {
+        let folder = std::env::temp_dir().join(new_id("vouchsafe_anchor", 0).unwrap());
+        std::fs::create_dir(&folder).unwrap();
+        let file = AnchorFile::new(&folder.join("anchor"), Crypto::new(&[1; 32]).authenticator());
+        assert_eq!(file.store(&mark(5, "a"), false).unwrap(), mark(5, "a"));
+        assert_eq!(file.store(&mark(3, "b"), false).unwrap(), mark(5, "a"), "another process was further");
+        assert_eq!(file.load().unwrap(), Some(mark(5, "a")));
+        assert_eq!(file.store(&mark(3, "b"), true).unwrap(), mark(3, "b"), "but for an accepted loss");
+        assert_eq!(file.load().unwrap(), Some(mark(3, "b")));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn only_a_log_with_the_anchored_hash_at_the_anchored_position_is_ours() {
+        assert_eq!(mark(5, "a").judge(&history(5, Some("a"))), Ok(()));
+        assert_eq!(mark(5, "a").judge(&history(9, Some("a"))), Ok(()), "ahead is as it should be");
+        assert!(matches!(mark(5, "a").judge(&history(5, Some("b"))), Err(Regress::Forked { .. })));
+        assert!(matches!(mark(5, "a").judge(&history(9, None)), Err(Regress::Forked { .. })), "a record was removed");
+        assert!(matches!(mark(5, "a").judge(&history(4, None)), Err(Regress::Behind { missing: 1, .. })));
+        assert_eq!(mark(0, "0").judge(&history(0, None)), Ok(()), "nothing was recorded yet");
+        let other = History { deployment: "e".repeat(32), ..history(5, Some("a")) };
+        assert!(matches!(mark(5, "a").judge(&other), Err(Regress::OtherDeployment { .. })));
+    }
+}

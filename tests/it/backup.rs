@@ -544,13 +544,39 @@ async fn an_anchor_that_is_missing_edited_or_without_its_database_stops_the_star
             assert!(matches!(held.start_on(&empty).await, Err(AnchorError::Empty { .. })));
             std::fs::write(dir.path().join("store.db"), [7; 8192]).unwrap();
             assert!(matches!(held.start_on(&empty).await, Err(AnchorError::Store(_))), "damaged is not empty");
+            let (backup, _) = held.back_up("backup").await;
+            let bytes = std::fs::read(backup).unwrap();
+            std::fs::write(dir.path().join("store.db"), &bytes[..bytes.len() - 4096]).unwrap();
+            let refused = held.start_on(&empty).await.map(drop).unwrap_err().to_string();
+            assert!(refused.contains("malformed"), "cut short: {refused}");
         }
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_anchor_is_set_back_by_nobody_who_is_late() {
+async fn a_database_file_without_its_log_of_writes_is_noticed() {
+    let held = Held::start(Database::sqlite()).await;
+    // Into the main file goes what is so far; what follows is in the file beside it.
+    held.database.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
+    let freeze =
+        json!({ "id": "freeze", "authority": "a", "citation": "c", "actions": [{ "freeze": "restricted.*" }] });
+    held.t.created("/v1/directives", freeze).await;
+    let Database::Sqlite { dir: from } = &held.database else { unreachable!() };
+    let copy = |names: &[&str]| {
+        let dir = TempDir::new();
+        for name in names {
+            std::fs::copy(from.path().join(name), dir.path().join(name)).unwrap();
+        }
+        Database::Sqlite { dir }
+    };
+    let refused = held.start_on(&copy(&["store.db"])).await.map(drop).unwrap_err();
+    assert!(matches!(refused, AnchorError::Regress(Regress::Behind { .. })), "{refused}");
+    held.start_on(&copy(&["store.db", "store.db-wal"])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_share_an_anchor() {
     on_both(async |held: Held| {
         let replica = held.t.replica().await;
         replica.hold(held.file.clone().hold(Before::Known(held.mark()), &*replica.store, START_MS).await.unwrap());
