@@ -91,7 +91,10 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
-        if let Err(error) = app.poll_feed().await {
+        // Said once, when it broke off.
+        if app.check_history().is_ok()
+            && let Err(error) = app.poll_feed().await
+        {
             tracing::error!(error = %error, "the change feed cannot be read");
         }
     }
@@ -133,7 +136,9 @@ async fn tidy(metrics: PrometheusHandle, stop: CancellationToken) -> Result<(), 
 }
 
 async fn link_once(app: &App) {
-    if let Err(error) = app.link_and_anchor().await {
+    if app.check_history().is_ok()
+        && let Err(error) = app.link_and_anchor().await
+    {
         tracing::error!(error = %error, "audit entries cannot be linked, or the anchor cannot follow");
     }
 }

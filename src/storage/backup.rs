@@ -150,7 +150,10 @@ pub(crate) fn place(partial: &Path, file: &Path) -> Result<(), BackupError> {
     // The name is taken first: of two that want it one fails, and nothing is overwritten.
     std::fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(BackupError::file(file))?;
     std::fs::File::open(partial).and_then(|file| file.sync_all()).map_err(BackupError::file(partial))?;
-    std::fs::rename(partial, file).map_err(BackupError::file(file))?;
+    if let Err(error) = std::fs::rename(partial, file) {
+        let _ = std::fs::remove_file(file);
+        return Err(BackupError::file(file)(error));
+    }
     sync_folder(file).map_err(BackupError::file(file))
 }
 

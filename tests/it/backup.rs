@@ -651,7 +651,8 @@ async fn drill(live: &Database, spare: &Database) {
     let run = |database: &str, arguments: &[&str]| told(&vouchsafe(database, &key, arguments));
     let json_of = |database: &str, arguments: &[&str]| -> Value {
         let output = vouchsafe(database, &key, arguments);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {:?}", told(&output)))
+        assert!(output.status.success(), "{arguments:?}: {:?}", told(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
     };
     let mut create = vec!["client", "create", "--json", "--name", "n", "--owner", "Ada"];
     for scope in ["subjects:read", "subjects:write", "directives:propose"] {
@@ -666,7 +667,8 @@ async fn drill(live: &Database, spare: &Database) {
         let request = request.basic_auth(client["client_id"].as_str().unwrap(), client["client_secret"].as_str());
         let body: Value =
             request.form(&[("grant_type", "client_credentials")]).send().await.unwrap().json().await.unwrap();
-        body["access_token"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
+        assert!(body["access_token"].is_string(), "{body}");
+        body["access_token"].as_str().unwrap().to_owned()
     };
     let token = login(&base).await;
     let subject = async |name: String| {
