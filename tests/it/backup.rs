@@ -555,6 +555,30 @@ async fn an_anchor_that_is_missing_edited_or_without_its_database_stops_the_star
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_acceptance_reaches_the_services_that_run() {
+    on_both(async |held: Held| {
+        let t = &held.t;
+        t.activate("restricted-us-persons").await;
+        t.audience("edge").await;
+        let sources = t.sources().await;
+        let subject = t.eligible_subject(&sources, "ada").await;
+        let key = t.gateway("edge", false).await;
+        let token = format!("Bearer {}", t.token(&subject, "restricted.api", "edge").await);
+        let ask =
+            async || t.check("restricted.api", &[("x-gateway-key", &key), ("authorization", &token)]).await.status;
+        assert_eq!(ask().await, StatusCode::OK);
+        // This machine's anchor was lost; somebody accepts the database as it is, at the machine.
+        std::fs::remove_file(held.file.path()).unwrap();
+        let (mark, regress) =
+            held.file.accept(&*t.app.store, t.clock.now_ms(), "Ada", "a new disk").await.unwrap().unwrap();
+        assert_eq!((regress, held.mark()), (None, mark));
+        t.app.poll_feed().await.unwrap();
+        assert_eq!(ask().await, StatusCode::UNAUTHORIZED);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_file_without_its_log_of_writes_is_noticed() {
     let held = Held::start(Database::sqlite()).await;
     // Into the main file goes what is so far; what follows is in the file beside it.
