@@ -252,6 +252,21 @@ mod tests {
     }
 
     #[test]
+    fn the_anchor_is_beside_the_key_unless_it_is_named_or_off() {
+        let raw = |anchor: Option<&str>| RawConfig {
+            public_origin: Some("https://a.example".into()),
+            master_key_file: Some("/keys/master.key".into()),
+            anchor_file: anchor.map(PathBuf::from),
+            ..RawConfig::default()
+        };
+        let anchor = |text| Config::check(raw(text)).unwrap().anchor_file;
+        assert_eq!(anchor(None), Some("/keys/master.key.anchor".into()));
+        assert_eq!(anchor(Some("/var/anchor")), Some("/var/anchor".into()));
+        assert_eq!(anchor(Some("off")), None);
+        assert!(Config::check(raw(Some(""))).unwrap_err().to_string().contains("`anchor_file`"));
+    }
+
+    #[test]
     fn plain_http_is_refused_beyond_loopback() {
         let raw = RawConfig { public_origin: Some("http://example.com".into()), ..RawConfig::default() };
         assert!(Config::check(raw).unwrap_err().to_string().contains("must be https"));

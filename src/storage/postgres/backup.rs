@@ -151,3 +151,34 @@ async fn run(mut command: Command) -> Result<(), BackupError> {
         Err(error) => Err(failed(&error.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tools_get_the_connection_and_no_command_line_gets_the_password() {
+        let url =
+            "postgres://ada:p%40ss%2Fw+rd@db.example:6543/eligibility?sslmode=verify-full&sslrootcert=/etc/ca.pem";
+        let command = tool("pg_dump", url).unwrap();
+        let variable = |name: &str| {
+            let found = command.get_envs().find(|(key, _)| *key == name);
+            found.and_then(|(_, value)| value).map(|value| value.to_str().unwrap().to_owned())
+        };
+        let expected = [
+            ("PGHOST", "db.example"),
+            ("PGPORT", "6543"),
+            ("PGUSER", "ada"),
+            ("PGDATABASE", "eligibility"),
+            ("PGPASSWORD", "p@ss/w+rd"),
+            ("PGSSLMODE", "verify-full"),
+            ("PGSSLROOTCERT", "/etc/ca.pem"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(variable(name).as_deref(), Some(value), "{name}");
+        }
+        assert_eq!(command.get_args().count(), 0);
+        let socket = tool("pg_dump", "postgres://ada@localhost/eligibility?host=/run/pg").unwrap();
+        assert!(socket.get_envs().any(|(key, value)| key == "PGHOST" && value == Some("/run/pg".as_ref())));
+    }
+}
