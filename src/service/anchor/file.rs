@@ -131,7 +131,8 @@ impl AnchorFile {
             std::fs::rename(&partial, &self.path)?;
             sync_folder(&self.path)
         })();
-        written.map(|()| mark.clone()).map_err(|error| self.fail(error))
+        let unwritable = |error| format!("{error}: set `anchor_file` to a place that the service may write to");
+        written.map(|()| mark.clone()).map_err(|error: std::io::Error| self.fail(unwritable(error)))
     }
 }
 
