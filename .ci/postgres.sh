@@ -2,6 +2,7 @@
 # A private PostgreSQL server for tests: unix socket only, an unprivileged user, nothing durable.
 #   postgres.sh start [DIR]   starts it in DIR and prints the URL (VOUCHSAFE_TEST_POSTGRES)
 #   postgres.sh stop [DIR]    stops it and removes DIR
+#   postgres.sh standby OF DIR  starts a streaming standby of the server in OF in DIR and prints its URL
 #   postgres.sh run           starts one in a new directory, prints the URL, stops when standard input ends
 set -eu
 
@@ -26,6 +27,17 @@ start() {
     echo "postgres://vouchsafe@localhost/postgres?host=$1/sock"
 }
 
+standby() {
+    mkdir -p "$2/sock"
+    chmod 755 "$2"
+    if [ "$(id -u)" = 0 ]; then chown -R 65534:65534 "$2"; fi
+    cd "$2"
+    as_user "$bin/pg_basebackup" -h "$1/sock" -U vouchsafe -D "$2/data" -R -c fast --no-sync >"$2/basebackup.log" 2>&1
+    as_user "$bin/pg_ctl" -D "$2/data" -l "$2/server.log" -w -o "-k $2/sock -c listen_addresses='' -c fsync=off \
+        -c full_page_writes=off -c max_connections=400 -c shared_buffers=64MB" start >/dev/null
+    echo "postgres://vouchsafe@localhost/postgres?host=$2/sock"
+}
+
 stop() {
     cd /
     as_user "$bin/pg_ctl" -D "$1/data" -m immediate stop >/dev/null || true
@@ -36,6 +48,7 @@ dir=${2:-${TMPDIR:-/tmp}/vouchsafe-pg}
 case "${1:-}" in
 start) start "$dir" ;;
 stop) stop "$dir" ;;
+standby) standby "$dir" "$3" ;;
 run)
     dir=$(mktemp -d "${TMPDIR:-/tmp}/vouchsafe-pg.XXXXXX")
     trap : INT TERM HUP
@@ -44,5 +57,5 @@ run)
     cat || true
     stop "$dir"
     ;;
-*) echo "usage: postgres.sh start|stop [DIR] | run" >&2; exit 64 ;;
+*) echo "usage: postgres.sh start|stop [DIR] | standby OF DIR | run" >&2; exit 64 ;;
 esac

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod backup;
 pub mod create;
 pub mod demo;
 pub mod doctor;
@@ -11,7 +12,7 @@ use crate::config::{Config, LogFormat, Otlp, RawConfig};
 use crate::crypto::Crypto;
 use crate::intake::geoip::GeoIp;
 use crate::service::App;
-use crate::storage;
+use crate::storage::{self, audit::Chain};
 use crate::telemetry::{self, Traces};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -61,6 +62,13 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Bring the database to this version.
     Migrate(ConfigArgs),
+    /// Copy the database into a new file, while the service runs; the master key is not in it.
+    Backup(backup::BackupArgs),
+    /// Put a backup where there is no database.
+    Restore(backup::BackupArgs),
+    /// How far the database went, known outside it.
+    #[command(subcommand)]
+    Anchor(backup::AnchorCommand),
     /// API clients.
     #[command(subcommand)]
     Client(create::ClientCommand),
@@ -83,7 +91,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
-    /// Check every link of the log; exit code 1 when one is broken.
+    /// Check every link of the log, and that it holds what the anchor saw; exit code 1 when it does not.
     Verify(ConfigArgs),
 }
 
@@ -129,7 +137,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Migrate(args) => {
             let config = load(&args)?;
-            storage::open(&config.database).await?.migrate().await?;
+            backup::open_anchored(&config, &Crypto::from_file(&config.master_key_file)?).await?;
             say(&if args.json {
                 json!({ "migrated": true }).to_string()
             } else {
@@ -137,6 +145,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             });
             Ok(ExitCode::SUCCESS)
         }
+        Command::Backup(args) => backup::back_up(args).await,
+        Command::Restore(args) => backup::restore(args).await,
+        Command::Anchor(command) => backup::anchor(command).await,
         Command::Client(command) => create::client(command).await,
         Command::Source(command) => create::source(command).await,
         Command::Gateway(command) => create::gateway(command).await,
@@ -175,8 +186,7 @@ fn flagged(mut raw: RawConfig, args: &ConfigArgs) -> RawConfig {
 /// Opens the service as configured, its database migrated.
 pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
     let crypto = Crypto::from_file(&config.master_key_file)?;
-    let store = storage::open(&config.database).await.context("opening the database")?;
-    store.migrate().await.context("migrating the database")?;
+    let (store, anchor) = backup::open_anchored(config, &crypto).await?;
     let geoip = if config.geoip.is_empty() {
         GeoIp::empty()
     } else {
@@ -185,6 +195,10 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
     let app = App::open(store, Arc::new(SystemClock), crypto, config.public_origin.clone(), geoip).await;
     let app = app.context("opening the service")?;
     app.retention_secs.store(config.retention.secs(), std::sync::atomic::Ordering::Relaxed);
+    app.retention_secs.store(config.retention.secs(), std::sync::atomic::Ordering::Relaxed);
+    if let Some(anchor) = anchor {
+        app.hold_to(anchor);
+    }
     Ok(app)
 }
 
@@ -198,30 +212,27 @@ pub(crate) fn logs(format: LogFormat, otlp: Option<&Otlp>) -> anyhow::Result<Tra
 async fn verify_audit(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = load(args)?;
     let store = storage::open(&config.database).await?;
-    let mut position = 0;
-    let mut previous = storage::audit::GENESIS.to_owned();
-    let mut broken: Option<(i64, &str)> = None;
-    'log: loop {
-        let page = store.audit_log(position, 1000).await?;
+    let mut chain = Chain::default();
+    let broken = loop {
+        let page = store.audit_log(chain.position, 1000).await?;
         if page.is_empty() {
-            break;
+            break None;
         }
-        for record in page {
-            if let Some(problem) = record.fault(position, &previous) {
-                broken = Some((record.position, problem));
-                break 'log;
-            }
-            position = record.position;
-            previous = record.hash;
+        if let Err(broken) = page.into_iter().try_for_each(|record| chain.follow(record)) {
+            break Some(broken);
         }
-    }
+    };
     let backlog = store.audit_backlog().await?;
-    let report = match broken {
-        Some((at, problem)) => json!({ "valid": false, "position": at, "problem": problem }),
-        None => json!({ "valid": true, "records": position, "head": previous, "not_yet_linked": backlog }),
+    let differs = backup::against_anchor(&config, &*store).await?;
+    let report = match (&broken, &differs) {
+        (Some(broken), _) => json!({ "valid": false, "position": broken.position, "problem": broken.problem }),
+        (None, Some(differs)) => json!({ "valid": false, "position": chain.position, "problem": differs }),
+        (None, None) => {
+            json!({ "valid": true, "records": chain.position, "head": chain.head, "not_yet_linked": backlog })
+        }
     };
     say(&if args.json { report.to_string() } else { human(&report) });
-    Ok(if broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if broken.is_none() && differs.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn human(report: &Value) -> String {

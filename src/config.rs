@@ -53,6 +53,8 @@ pub struct RawConfig {
     pub database: Option<String>,
     /// 32 bytes, mode 0400.
     pub master_key_file: Option<PathBuf>,
+    /// How far the history went, outside the database; or `off`.
+    pub anchor_file: Option<PathBuf>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Option<Vec<String>>,
     /// `REQUESTS/SECONDS` of one client, or `off`.
@@ -109,6 +111,9 @@ impl RawConfig {
         set(&mut self.rate_limit_token, "VOUCHSAFE_RATE_LIMIT_TOKEN");
         if let Some(path) = get("VOUCHSAFE_MASTER_KEY_FILE") {
             self.master_key_file = Some(path.into());
+        }
+        if let Some(path) = get("VOUCHSAFE_ANCHOR_FILE") {
+            self.anchor_file = Some(path.into());
         }
         if let Some(text) = get("VOUCHSAFE_TRUSTED_PROXIES") {
             self.trusted_proxies = Some(list(text));
@@ -168,6 +173,8 @@ pub struct Config {
     pub database: String,
     /// Master key file.
     pub master_key_file: PathBuf,
+    /// Anchor file; none only where it was switched off.
+    pub anchor_file: Option<PathBuf>,
     /// Networks whose forwarded addresses are believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Who may ask how often.
@@ -252,6 +259,22 @@ impl Config {
         if retention.secs() < DAY {
             return Err(key("retention", "must be at least `1d`".to_owned()));
         }
+        let master_key_file = raw.master_key_file.ok_or_else(|| {
+            key("master_key_file", "is required; create one with `vouchsafe keys master FILE`".to_owned())
+        })?;
+        let anchor_file = match raw.anchor_file {
+            Some(path) if path.as_os_str() == "off" => None,
+            Some(path) if path.as_os_str().is_empty() => {
+                return Err(key("anchor_file", "is empty: name a file, or `off`".to_owned()));
+            }
+            Some(path) => Some(path),
+            // Beside the key, which is not where the database and its backups are.
+            None => {
+                let mut name = master_key_file.clone().into_os_string();
+                name.push(".anchor");
+                Some(name.into())
+            }
+        };
         Ok(Self {
             quotas,
             retention,
@@ -259,9 +282,8 @@ impl Config {
             listen: address("listen", raw.listen.as_deref().unwrap_or("127.0.0.1:8080"))?,
             admin_listen,
             database: raw.database.unwrap_or_else(|| "sqlite:vouchsafe.db".to_owned()),
-            master_key_file: raw.master_key_file.ok_or_else(|| {
-                key("master_key_file", "is required; create one with `vouchsafe keys master FILE`".to_owned())
-            })?,
+            master_key_file,
+            anchor_file,
             trusted_proxies,
             geoip: raw.geoip.unwrap_or_default(),
             log: raw.log.unwrap_or(LogFormat::Human),
@@ -333,6 +355,21 @@ mod tests {
         } else {
             assert!(good.unwrap_err().to_string().contains("`--features otel`"));
         }
+    }
+
+    #[test]
+    fn the_anchor_is_beside_the_key_unless_it_is_named_or_off() {
+        let raw = |anchor: Option<&str>| RawConfig {
+            public_origin: Some("https://a.example".into()),
+            master_key_file: Some("/keys/master.key".into()),
+            anchor_file: anchor.map(PathBuf::from),
+            ..RawConfig::default()
+        };
+        let anchor = |text| Config::check(raw(text)).unwrap().anchor_file;
+        assert_eq!(anchor(None), Some("/keys/master.key.anchor".into()));
+        assert_eq!(anchor(Some("/var/anchor")), Some("/var/anchor".into()));
+        assert_eq!(anchor(Some("off")), None);
+        assert!(Config::check(raw(Some(""))).unwrap_err().to_string().contains("`anchor_file`"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Keys at rest: sealing of identifiers and secrets, keyed digests for look-ups, random ids.
 //!
 //! One master key of 32 bytes. From it, by HMAC-SHA256 over a label (RFC 5869's expand step with one block), come the key
-//! that wraps each subject's data key, the key of secrets, the key of look-ups and the lineage key (never rotated).
+//! that wraps each subject's data key, the key of secrets, the key of look-ups, the lineage key (never rotated) and the key of
+//! statements outside the database.
 
 use aws_lc_rs::aead::{AES_256_GCM, AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hmac, rand};
@@ -36,6 +37,32 @@ pub struct Crypto {
     pairwise: [u8; 32],
     lookup: hmac::Key,
     lineage: hmac::Key,
+    statements: hmac::Key,
+}
+
+/// Tells statements that this deployment wrote down outside its database from everybody else's.
+#[derive(Clone)]
+pub struct Authenticator(hmac::Key);
+
+impl std::fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authenticator(..)")
+    }
+}
+
+impl Authenticator {
+    /// HMAC-SHA256 (hex) of `text`; `domain` keeps kinds of statements apart.
+    #[must_use]
+    pub fn tag(&self, domain: &str, text: &str) -> String {
+        keyed(&self.0, domain, text)
+    }
+
+    /// Whether `tag` was made of this text by this deployment.
+    #[must_use]
+    pub fn is_ours(&self, domain: &str, text: &str, tag: &str) -> bool {
+        let expected = self.tag(domain, text);
+        aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), tag.as_bytes()).is_ok()
+    }
 }
 
 impl std::fmt::Debug for Crypto {
@@ -130,7 +157,14 @@ impl Crypto {
             pairwise: expand(master, "pairwise"),
             lookup: hmac::Key::new(hmac::HMAC_SHA256, &expand(master, "lookup")),
             lineage: hmac::Key::new(hmac::HMAC_SHA256, &expand(master, "lineage")),
+            statements: hmac::Key::new(hmac::HMAC_SHA256, &expand(master, "statements")),
         }
+    }
+
+    /// For what is written down outside the database: the anchor, manifests of backups.
+    #[must_use]
+    pub fn authenticator(&self) -> Authenticator {
+        Authenticator(self.statements.clone())
     }
 
     /// Reads the master key file: 32 bytes, readable by its owner alone (or lent by root, see [`is_private`]).

@@ -1,7 +1,9 @@
 //! Use cases. One file each; HTTP-free; every state change is one intent with its audit entry.
 
 pub mod admin;
+pub mod anchor;
 pub mod authenticate;
+pub mod backup;
 pub mod checkup;
 pub mod cross_check;
 pub mod direct;
@@ -208,6 +210,8 @@ pub struct App {
     pub(crate) idle_searched_ms: AtomicI64,
     /// What was erased may still lie in the database's files.
     pub(crate) scrub_wanted: AtomicBool,
+    /// The history it stands on, and the anchor that holds it.
+    pub(crate) continuity: anchor::Continuity,
     cursor: tokio::sync::Mutex<String>,
 }
 
@@ -253,8 +257,10 @@ impl App {
             idle_searched_ms: AtomicI64::new(0),
             // A process that ended between erasing and this is made up for.
             scrub_wanted: AtomicBool::new(true),
+            continuity: anchor::Continuity::default(),
             cursor: tokio::sync::Mutex::new(cursor),
         });
+        app.check_continuity().await?;
         app.ensure_keys().await?;
         app.install_packs().await?;
         app.reload_world().await?;
@@ -279,17 +285,22 @@ impl App {
         })
     }
 
-    /// Commits a change and follows its feed rows at once.
+    /// Commits a change and follows its feed rows at once; what takes something away is covered by the anchor before it
+    /// is acknowledged.
     pub(crate) async fn commit(
         &self,
         writes: Vec<Write>,
         audit: AuditEntry,
         feed: Vec<FeedRow>,
     ) -> ServiceResult<Result<(), Conflict>> {
+        let taking = Self::is_taking(&writes);
         let change = Change { writes, audit: vec![audit], feed: feed.clone(), outbox: Vec::new() };
         let answer = self.commit_change(change).await?;
         if answer.is_ok() {
             self.follow(&feed).await?;
+            if taking {
+                self.cover().await?;
+            }
         }
         Ok(answer)
     }
@@ -297,6 +308,7 @@ impl App {
     /// Commits a change under the preconditions of the request it serves: the version its caller expects, and the
     /// idempotency key it holds.
     pub(crate) async fn commit_change(&self, mut change: Change) -> ServiceResult<Result<(), Conflict>> {
+        self.check_history()?;
         if let Some(expect) = idempotency::expected() {
             change.writes.insert(0, expect);
         }
@@ -354,6 +366,7 @@ impl App {
         let mut cursor = self.cursor.lock().await;
         // The picture is as old as the read, however long following it takes.
         let begun = self.clock.now_ms();
+        self.check_continuity().await?;
         if begun - self.polled_at_ms.load(Ordering::Relaxed) > retention::AWAY {
             // Rows of the meantime may be gone: everything is read anew, after a new cursor.
             *cursor = self.store.feed("").await?.1;

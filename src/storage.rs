@@ -10,7 +10,8 @@
 use async_trait::async_trait;
 use std::sync::Arc;
 
-pub(crate) mod audit;
+pub mod audit;
+pub mod backup;
 mod batch;
 pub mod inspect;
 pub mod postgres;
@@ -44,6 +45,9 @@ pub enum StoreError {
     /// The schema is not the one this binary knows.
     #[error("migration failed: {0}")]
     Migration(String),
+    /// The database is no longer the one that was opened; what it says is worth nothing.
+    #[error("{0}")]
+    Replaced(String),
 }
 
 /// Which promise of an intent did not hold; nothing was written.
@@ -554,6 +558,8 @@ pub enum Write {
     Forget(Forgotten, i64),
     /// Notes how far the feed has come at the first instant; marks before the last one that is older than the second go.
     MarkFeed(i64, i64),
+    /// Tokens issued before this instant, epoch milliseconds, are refused from now on; it only ever moves ahead.
+    TokensSince(i64),
 }
 
 /// An atomic set of writes with its audit entry.
@@ -581,6 +587,23 @@ pub struct AuditRecord {
     pub previous: String,
     /// Canonical JSON of the entry.
     pub entry: String,
+}
+
+/// How far the history of a database goes, read in one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct History {
+    /// Random id of the deployment, made by the first migration.
+    pub deployment: String,
+    /// See [`Write::TokensSince`]; 0 when no loss was ever accepted.
+    pub tokens_since_ms: i64,
+    /// Position of the last record of the audit log, 0 for none.
+    pub position: i64,
+    /// Hash of that record; 64 zeros for none.
+    pub head: String,
+    /// Hash of the record at the position that was asked about, if there is one.
+    pub asked: Option<String>,
+    /// Committed audit entries that are not in the log yet.
+    pub waiting: i64,
 }
 
 /// What the store promises. Durability: when a writing method returns `Ok(Ok(_))`, the change survives a crash
@@ -688,13 +711,17 @@ pub trait Store: Send + Sync + 'static {
     /// only the cursor. Order between polls is not promised; nothing committed is ever skipped.
     async fn feed(&self, cursor: &str) -> Result<(Vec<FeedRow>, String), StoreError>;
 
-    /// Moves at most `limit` committed audit entries into the hash-linked log, in commit order; returns how many. Safe
-    /// to run from several replicas: two can never fork the chain.
+    /// Moves at most `limit` committed audit entries into the hash-linked log, in commit order; returns how many. What was
+    /// committed before the call is in the log after it, unless `limit` were moved. Safe to run from several replicas: they
+    /// take turns, and two can never fork the chain.
     async fn sequence_audit(&self, limit: i64) -> Result<usize, StoreError>;
     /// Log records after `position`, at most `limit`, in order.
     async fn audit_log(&self, position: i64, limit: i64) -> Result<Vec<AuditRecord>, StoreError>;
     /// Number of audit entries not yet in the log.
     async fn audit_backlog(&self) -> Result<i64, StoreError>;
+    /// How far the history goes, and the log's hash at `asked`; one snapshot. [`StoreError::Replaced`] when the database is
+    /// no longer the one that was opened.
+    async fn history(&self, asked: i64) -> Result<History, StoreError>;
 }
 
 /// Opens the store that `url` names: `sqlite:PATH`, `sqlite::memory:` is refused (nothing would be durable), or `postgres://…`.

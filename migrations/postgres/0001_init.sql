@@ -252,6 +252,15 @@ CREATE TABLE feed_marks (
     position BIGINT NOT NULL
 );
 
+-- Which deployment this is, unlike every other. Tokens issued before `tokens_since_ms` are refused: when a loss of history
+-- was accepted, their revocation may be among what was lost.
+CREATE TABLE deployment (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    id TEXT COLLATE "C" NOT NULL,
+    tokens_since_ms BIGINT NOT NULL
+);
+INSERT INTO deployment (one, id, tokens_since_ms) VALUES (1, replace(gen_random_uuid()::text, '-', ''), 0);
+
 -- `seq` is drawn under a lock that lasts until the commit: no reader meets a number below one it has seen.
 CREATE FUNCTION timeline_in_order() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

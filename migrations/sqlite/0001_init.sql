@@ -250,6 +250,15 @@ CREATE TABLE feed_marks (
     position BIGINT NOT NULL
 );
 
+-- Which deployment this is, unlike every other. Tokens issued before `tokens_since_ms` are refused: when a loss of history
+-- was accepted, their revocation may be among what was lost.
+CREATE TABLE deployment (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    id TEXT NOT NULL,
+    tokens_since_ms BIGINT NOT NULL
+);
+INSERT INTO deployment (one, id, tokens_since_ms) VALUES (1, lower(hex(randomblob(16))), 0);
+
 CREATE TRIGGER attestations_no_update BEFORE UPDATE ON attestations BEGIN SELECT RAISE(ABORT, 'attestations is append-only'); END;
 CREATE TRIGGER attestations_no_delete BEFORE DELETE ON attestations WHEN NOT EXISTS (SELECT 1 FROM pruning WHERE id IN (OLD.id, OLD.subject)) BEGIN SELECT RAISE(ABORT, 'attestations is append-only'); END;
 CREATE TRIGGER marks_no_update BEFORE UPDATE ON marks BEGIN SELECT RAISE(ABORT, 'marks is append-only'); END;

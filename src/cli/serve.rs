@@ -95,7 +95,10 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
-        if let Err(error) = app.poll_feed().await {
+        // Said once, when it broke off.
+        if app.check_history().is_ok()
+            && let Err(error) = app.poll_feed().await
+        {
             tracing::error!(error = %error, "the change feed cannot be read");
         }
     }
@@ -104,7 +107,7 @@ async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
 
 async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
-        link_audit(&app).await;
+        link_once(&app).await;
         if let Err(error) = app.compare_waiting().await {
             tracing::error!(error = %error, "attestations wait to be compared");
         }
@@ -112,7 +115,7 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
             tracing::error!(error = %error, "results of bound sessions wait to be attached");
         }
     }
-    link_audit(&app).await;
+    link_once(&app).await;
     Ok(())
 }
 
@@ -136,16 +139,11 @@ async fn tidy(metrics: PrometheusHandle, stop: CancellationToken) -> Result<(), 
     Ok(())
 }
 
-async fn link_audit(app: &App) {
-    loop {
-        match app.store.sequence_audit(1000).await {
-            Ok(1000) => {}
-            Ok(_) => return,
-            Err(error) => {
-                tracing::error!(error = %error, "audit entries cannot be linked");
-                return;
-            }
-        }
+async fn link_once(app: &App) {
+    if app.check_history().is_ok()
+        && let Err(error) = app.link_and_anchor().await
+    {
+        tracing::error!(error = %error, "audit entries cannot be linked, or the anchor cannot follow");
     }
 }
 

@@ -10,9 +10,15 @@ pub async fn livez() -> StatusCode {
     StatusCode::OK
 }
 
-/// Fit to answer: the store writes, the feed is fresh, keys are there.
+/// Fit to answer: the store writes and is the one we knew, the anchor follows, the feed is fresh.
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, description = "ready"), (status = 503, description = "not ready")))]
 pub async fn readyz(State(edge): State<Edge>) -> (StatusCode, &'static str) {
+    if edge.app.check_history().is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the database is not the one this process knew; see its log");
+    }
+    if !edge.app.anchor_works() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the anchor cannot be written; see the log");
+    }
     if edge.app.feed_age_secs() > 10 {
         return (StatusCode::SERVICE_UNAVAILABLE, "the change feed is older than ten seconds");
     }

@@ -63,8 +63,9 @@ impl App {
         Ok((Arc::new(decide(&rules, &facts, at)), Arc::new(rules)))
     }
 
-    /// No decision rests on a picture that may be older than ten seconds.
+    /// No decision rests on a picture that may be older than ten seconds, or on another history than the one we knew.
     pub(crate) fn check_feed_age(&self) -> ServiceResult<()> {
+        self.check_history()?;
         if self.feed_age_secs() > 10 { Err(ServiceError::Unavailable("feed")) } else { Ok(()) }
     }
 

@@ -194,6 +194,8 @@ impl App {
             subject: new.subject.clone(),
             document: new.document.clone(),
         });
+        self.check_history()?;
+        let denies = super::anchor::denies(&facts);
         let recorded = if also.is_empty() && super::idempotency::is_plain() {
             self.store.record_attestation(new).await?.map(|_| ())
         } else {
@@ -204,6 +206,9 @@ impl App {
         match recorded {
             Ok(()) => {
                 self.index.invalidate(subject.as_str());
+                if denies {
+                    self.cover().await?;
+                }
                 if let Some(compare) = compare
                     && let Err(error) = self.compare(&compare).await
                 {
@@ -212,7 +217,13 @@ impl App {
                 metrics::counter!("vouchsafe_attestations_total", "kind" => facts.kind.as_str()).increment(1);
                 Ok(Delivery::Recorded(id))
             }
-            Err(Conflict::DuplicateEvent { attestation }) => Ok(Delivery::Duplicate(attestation)),
+            Err(Conflict::DuplicateEvent { attestation }) => {
+                // The first delivery may not have been acknowledged for want of the anchor.
+                if denies {
+                    self.cover().await?;
+                }
+                Ok(Delivery::Duplicate(attestation))
+            }
             Err(Conflict::Overtaken) => Ok(Delivery::Overtaken),
             Err(Conflict::NoSuchSubject) => Err(self.missing(subject.as_str()).await),
             Err(_) => Err(ServiceError::Conflict("attestation")),

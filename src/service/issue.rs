@@ -71,6 +71,7 @@ impl App {
         audience_id: &str,
         audience: &Audience,
     ) -> ServiceResult<Option<Issued>> {
+        self.check_issuing()?;
         let (decision, rules, basis) = self.eligibility_on(subject, resource).await?;
         let (Status::Eligible, Some(valid_until)) = (decision.status, decision.expires_at) else {
             self.record_decision(actor, &decision, &rules).await?;

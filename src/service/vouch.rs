@@ -90,6 +90,7 @@ impl App {
             ..submission(&speaker, vouch.jti.clone(), statement, vouch.basis, vouch.fact_date, vouch.ends_at)
         };
         let facts = self.facts(&subject, &speaker, submission, &vouch.jti)?;
+        let denies = super::anchor::denies(&facts);
         let new = self.new_attestation(
             &actor,
             subject.as_str(),
@@ -106,6 +107,9 @@ impl App {
             Change { writes: vec![spend, Write::Attestation(new)], audit: vec![audit], feed, outbox: Vec::new() };
         let answer = self.commit_change(change).await?;
         self.index.invalidate(subject.as_str());
+        if denies && answer.is_ok() {
+            self.cover().await?;
+        }
         match answer {
             Ok(()) => Ok((Delivery::Recorded(id), subject)),
             Err(Conflict::Spent) => Err(ServiceError::Conflict("jti")),

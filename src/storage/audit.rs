@@ -4,7 +4,46 @@ use super::{AuditRecord, audit_hash};
 use serde::Serialize;
 
 /// `previous` of the first record.
-pub(crate) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Follows a log record by record from its beginning and says where it is broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Position of the last record that was followed, 0 for none.
+    pub position: i64,
+    /// Its hash.
+    pub head: String,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self { position: 0, head: GENESIS.to_owned() }
+    }
+}
+
+/// Where a log is broken, and how.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the audit log is broken at record {position}: {problem}")]
+pub struct Broken {
+    /// Position of the record.
+    pub position: i64,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+impl Chain {
+    /// Follows one more record.
+    ///
+    /// # Errors
+    /// When it does not continue the log or its content is not the one that was hashed.
+    pub fn follow(&mut self, record: AuditRecord) -> Result<(), Broken> {
+        let Some(problem) = record.fault(self.position, &self.head) else {
+            (self.position, self.head) = (record.position, record.hash);
+            return Ok(());
+        };
+        Err(Broken { position: record.position, problem })
+    }
+}
 
 /// A committed entry that waits for its place in the log.
 #[derive(Debug, sqlx::FromRow)]

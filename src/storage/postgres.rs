@@ -1,11 +1,11 @@
 //! The store past one machine: any number of replicas on one PostgreSQL database.
 
 use super::batch::Queue;
-use super::reads::implement_store;
+use super::reads::{HISTORY, implement_store};
 use super::sql::Undo;
 use super::{
-    AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
-    StoreError, StoredAttestation, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
+    AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, History, Intent, NewAttestation, Quarantined, Record,
+    Store, StoreError, StoredAttestation, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
     StoredRequest, StoredSession, StoredSubject, StoredToken, Table, TimelineRow, audit,
 };
 use async_trait::async_trait;
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use writes::apply_change;
 
+pub(super) mod backup;
 mod engine;
 pub(super) mod inspect;
 mod writes;
@@ -79,6 +80,11 @@ impl PostgresStore {
 
     async fn run_migrations(&self) -> Result<(), StoreError> {
         MIGRATIONS.run(&self.readers).await.map_err(|error| StoreError::Migration(error.to_string()))
+    }
+
+    /// A server that was replaced is known by what it says; see the anchor.
+    fn still_the_same(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
@@ -149,17 +155,11 @@ impl PostgresStore {
         Ok((rows, next))
     }
 
-    /// The lock keeps replicas from doing the same work; if it ever fails, the unique position and predecessor of a
-    /// log record make the second one lose.
+    /// Under the lock replicas take turns, and each statement after it sees what was committed before; if the lock ever
+    /// fails, the unique position and predecessor of a log record make the second one lose.
     async fn sequence(&self, limit: i64) -> Result<usize, StoreError> {
         let mut transaction = self.readers.begin().await?;
-        let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtext('vouchsafe.audit'))")
-            .fetch_one(&mut *transaction)
-            .await?;
-        if !ours {
-            transaction.rollback().await?;
-            return Ok(0);
-        }
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtext('vouchsafe.audit'))").execute(&mut *transaction).await?;
         let head = sqlx::query_as("SELECT position, hash FROM audit_log ORDER BY position DESC LIMIT 1")
             .fetch_optional(&mut *transaction)
             .await?;
@@ -181,7 +181,7 @@ impl PostgresStore {
         match inserted {
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
                 transaction.rollback().await?;
-                return Ok(0);
+                return Err(StoreError::Unavailable("another replica links the audit log".to_owned()));
             }
             other => other?,
         };

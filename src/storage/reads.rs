@@ -1,5 +1,14 @@
 //! The plain reads that both databases run word for word; see `sql.rs`.
 
+/// See [`super::History`]; `$1` is the position asked about.
+pub(super) const HISTORY: &str = "
+SELECT d.id AS deployment, d.tokens_since_ms, COALESCE(l.position, 0) AS position,
+    COALESCE(l.hash, '0000000000000000000000000000000000000000000000000000000000000000') AS head,
+    (SELECT hash FROM audit_log WHERE position = $1) AS asked,
+    (SELECT COUNT(*) FROM audit_entries) AS waiting
+FROM deployment AS d
+LEFT JOIN (SELECT position, hash FROM audit_log ORDER BY position DESC LIMIT 1) AS l ON TRUE";
+
 /// The [`super::Store`] of a type with a pool `readers` and the inherent methods named below. `$snapshot` opens a
 /// transaction whose statements all read one state.
 macro_rules! implement_store {
@@ -462,6 +471,13 @@ macro_rules! implement_store {
                     .fetch_one(&self.readers)
                     .await?;
                 Ok(count)
+            }
+
+            async fn history(&self, asked: i64) -> Result<History, StoreError> {
+                self.still_the_same()?;
+                let history =
+                    sqlx::query_as::<$database, History>(HISTORY).bind(asked).fetch_one(&self.readers).await?;
+                Ok(history)
             }
         }
     };

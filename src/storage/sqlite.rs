@@ -1,23 +1,25 @@
 //! The embedded store: one SQLite file, readers beside one writer that commits together what has queued up.
 
 use super::batch::Queue;
-use super::reads::implement_store;
+use super::reads::{HISTORY, implement_store};
 use super::{
-    AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, Intent, NewAttestation, Quarantined, Record, Store,
-    StoreError, StoredAttestation, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
+    AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, History, Intent, NewAttestation, Quarantined, Record,
+    Store, StoreError, StoredAttestation, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
     StoredRequest, StoredSession, StoredSubject, StoredToken, Table, TimelineRow,
 };
 use async_trait::async_trait;
+pub(super) use engine::MIGRATIONS;
 use engine::{SqliteEngine, Task};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::collections::HashMap;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) mod backup;
 mod engine;
 pub(super) mod inspect;
 mod writes;
@@ -34,6 +36,9 @@ const READERS: u32 = 4;
 pub struct SqliteStore {
     readers: SqlitePool,
     queue: Queue<Task>,
+    file: PathBuf,
+    /// Device and number of the file that was opened: its name may come to stand for another.
+    identity: (u64, u64),
 }
 
 impl SqliteStore {
@@ -42,16 +47,12 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unavailable`] when `url` names no file or the file cannot be opened.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        if url.contains(":memory:") || url.contains("mode=memory") {
-            return Err(StoreError::Unavailable("an in-memory database keeps nothing; name a file".to_owned()));
-        }
-        let options = SqliteConnectOptions::from_str(url)?;
-        if options.get_filename().as_os_str().is_empty() {
-            return Err(StoreError::Unavailable("`sqlite:` needs the path of a file".to_owned()));
-        }
-        create_private(options.get_filename())?;
+        let options = file_options(url)?;
+        let file = options.get_filename().to_owned();
+        create_private(&file)?;
+        let unreadable = |error| StoreError::Unavailable(format!("database file `{}`: {error}", file.display()));
+        let identity = identity(&file).map_err(unreadable)?;
         let options = options
-            .create_if_missing(false)
             .foreign_keys(true)
             .busy_timeout(PATIENCE)
             .journal_mode(SqliteJournalMode::Wal)
@@ -60,7 +61,7 @@ impl SqliteStore {
             .pragma("wal_autocheckpoint", "4000");
         // The writer opens first: it turns the file into WAL mode, which readers need.
         let engine = SqliteEngine::open(options.clone()).await?;
-        let store = Self::start(engine, options.pragma("query_only", "ON")).await?;
+        let store = Self::start(engine, options.pragma("query_only", "ON"), file, identity).await?;
         let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&store.readers).await?;
         if !inspect::is_safe(&version) {
             let problem = format!("SQLite {version} can corrupt the file; 3.51.3 or newer is needed");
@@ -71,12 +72,30 @@ impl SqliteStore {
 
     /// Opens an existing file with options for reading only: SQLite refuses whatever would write.
     async fn open_read_only(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
-        Self::start(SqliteEngine::open(options.clone()).await?, options).await
+        let file = options.get_filename().to_owned();
+        let identity = identity(&file)?;
+        Self::start(SqliteEngine::open(options.clone()).await?, options, file, identity).await
     }
 
-    async fn start(engine: SqliteEngine, options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+    async fn start(
+        engine: SqliteEngine,
+        options: SqliteConnectOptions,
+        file: PathBuf,
+        identity: (u64, u64),
+    ) -> Result<Self, sqlx::Error> {
         let pool = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE);
-        Ok(Self { readers: pool.connect_with(options).await?, queue: Queue::start(engine) })
+        Ok(Self { readers: pool.connect_with(options).await?, queue: Queue::start(engine), file, identity })
+    }
+
+    /// A file that was renamed over or removed lives on in our hands alone: what we write into it ends with us.
+    fn still_the_same(&self) -> Result<(), StoreError> {
+        if identity(&self.file).is_ok_and(|found| found == self.identity) {
+            return Ok(());
+        }
+        Err(StoreError::Replaced(format!(
+            "the database file `{}` was replaced or removed while in use",
+            self.file.display()
+        )))
     }
 
     async fn run_migrations(&self) -> Result<(), StoreError> {
@@ -119,6 +138,23 @@ impl SqliteStore {
         let last = rows.last().map_or(after, |row| row.0);
         Ok((rows.into_iter().map(|(_, kind, key)| FeedRow { kind, key }).collect(), last.to_string()))
     }
+}
+
+/// Where the file that `url` names is.
+fn file_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(StoreError::Unavailable("an in-memory database keeps nothing; name a file".to_owned()));
+    }
+    let options = SqliteConnectOptions::from_str(url)?.create_if_missing(false);
+    if options.get_filename().as_os_str().is_empty() {
+        return Err(StoreError::Unavailable("`sqlite:` needs the path of a file".to_owned()));
+    }
+    Ok(options)
+}
+
+fn identity(file: &Path) -> std::io::Result<(u64, u64)> {
+    let metadata = std::fs::metadata(file)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// SQLite gives its side files the mode of the database file, so it is enough to create that one privately.

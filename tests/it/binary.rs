@@ -7,10 +7,10 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_vouchsafe");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_vouchsafe");
 
 /// A running process of ours; ends with the test.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -19,7 +19,7 @@ impl Drop for Running {
     }
 }
 
-fn terminate(child: &mut Child) -> std::process::ExitStatus {
+pub(crate) fn terminate(child: &mut Child) -> std::process::ExitStatus {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     child.wait().unwrap()
@@ -124,7 +124,7 @@ fn the_five_lines_of_the_demo_work_in_order() {
     assert!(answers[4].starts_with("HTTP/1.1 200"), "{}", answers[4]);
 }
 
-fn vouchsafe(database: &str, key: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn vouchsafe(database: &str, key: &Path, arguments: &[&str]) -> Output {
     Command::new(BINARY)
         .args(arguments)
         .env("VOUCHSAFE_PUBLIC_ORIGIN", "http://127.0.0.1")
@@ -159,6 +159,28 @@ async fn the_health_check_fails_on_any_answer_but_ready() {
     }
 }
 
+/// A served database, its log, and the addresses it said it was ready on.
+pub(crate) fn serve(url: &str, key: &Path) -> (Running, BufReader<std::process::ChildStderr>, Value) {
+    let child = Command::new(BINARY)
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .env("VOUCHSAFE_PUBLIC_ORIGIN", "http://127.0.0.1")
+        .env("VOUCHSAFE_DATABASE", url)
+        .env("VOUCHSAFE_MASTER_KEY_FILE", key)
+        .env("VOUCHSAFE_LOG", "json")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut running = Running(child);
+    let mut log = BufReader::new(running.0.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("\"ready\"") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "serve ended before it was ready");
+    }
+    let mut ready: Value = serde_json::from_str(&line).unwrap();
+    (running, log, ready["fields"].take())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn serve_keeps_what_was_made_at_the_command_line_and_ends_gracefully() {
     let mut databases = vec![Database::sqlite()];
@@ -175,24 +197,8 @@ async fn serve_keeps_what_was_made_at_the_command_line_and_ends_gracefully() {
             &["client", "create", "--json", "--name", "n", "--owner", "o", "--scope", "subjects:read"],
         );
         let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-        let child = Command::new(BINARY)
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .env("VOUCHSAFE_PUBLIC_ORIGIN", "http://127.0.0.1")
-            .env("VOUCHSAFE_DATABASE", &url)
-            .env("VOUCHSAFE_MASTER_KEY_FILE", &key)
-            .env("VOUCHSAFE_LOG", "json")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut running = Running(child);
-        let mut log = BufReader::new(running.0.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("\"ready\"") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "serve ended before it was ready");
-        }
-        let fields: Value = serde_json::from_str(&line).unwrap();
-        let at = |name: &str| format!("http://{}", fields["fields"][name].as_str().unwrap());
+        let (mut running, mut log, fields) = serve(&url, &key);
+        let at = |name: &str| format!("http://{}", fields[name].as_str().unwrap());
         let http = reqwest::Client::builder().build().unwrap();
         let get = async |url: String| http.get(url).send().await.unwrap();
         assert_eq!(get(format!("{}/readyz", at("admin"))).await.status(), 200);

@@ -12,11 +12,13 @@ mod api_page;
 mod app;
 mod architecture;
 mod arrival;
+mod backup;
 mod binary;
 mod conditional;
 mod doctor;
 mod edge;
 mod erasure;
+mod failover;
 mod idempotency;
 mod onfido;
 #[cfg(feature = "otel")]

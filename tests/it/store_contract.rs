@@ -78,6 +78,7 @@ contract!(
     tampered_audit_record_breaks_the_chain,
     append_only_tables_refuse_update_and_delete,
     acknowledged_changes_survive_a_restart,
+    a_history_has_one_deployment_and_its_tokens_since_only_moves_ahead,
 );
 
 pub(crate) fn subject(id: &str) -> StoredSubject {
@@ -1144,6 +1145,33 @@ async fn two_sequencers_do_not_fork_the_log(database: &Database) {
     assert_eq!(entries.len(), 60, "every entry once");
 }
 
+async fn a_history_has_one_deployment_and_its_tokens_since_only_moves_ahead(database: &Database) {
+    let store = database.store().await;
+    let empty = store.history(0).await.unwrap();
+    assert_eq!(
+        (empty.position, empty.head.as_str(), empty.asked.as_ref(), empty.waiting),
+        (0, "0".repeat(64).as_str(), None, 0)
+    );
+    assert_eq!((empty.deployment.len(), empty.tokens_since_ms), (32, 0));
+    let again = database.store().await;
+    assert_eq!(again.history(0).await.unwrap(), empty, "a second start changes nothing");
+    let other = if database.is_sqlite() { Database::sqlite() } else { Database::postgres().await.unwrap() };
+    assert_ne!(other.store().await.history(0).await.unwrap().deployment, empty.deployment);
+    for n in 0..3 {
+        add_subject(&store, &format!("sub_{n}")).await;
+    }
+    assert_eq!(store.sequence_audit(2).await.unwrap(), 2);
+    let records = store.audit_log(0, 10).await.unwrap();
+    let found = store.history(1).await.unwrap();
+    assert_eq!((found.position, &found.head, found.waiting), (2, &records[1].hash, 1));
+    assert_eq!(found.asked.as_ref(), Some(&records[0].hash));
+    assert_eq!(store.history(3).await.unwrap().asked, None);
+    for (asked, kept) in [(5000, 5000), (4000, 5000), (6000, 6000)] {
+        store.commit(change(&format!("since_{asked}"), vec![Write::TokensSince(asked)])).await.unwrap().unwrap();
+        assert_eq!(store.history(0).await.unwrap().tokens_since_ms, kept);
+    }
+}
+
 async fn tampered_audit_record_breaks_the_chain(database: &Database) {
     let store = database.store().await;
     for n in 0..5 {
@@ -1325,6 +1353,21 @@ async fn postgres_erasure_in_flight_is_awaited() {
         assert_eq!(intent.await.unwrap(), Err(Conflict::NoSuchSubject), "{kind}");
     }
     assert_eq!(database.count("attestations").await + database.count("tokens").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_sequencer_waits_for_its_turn_and_links_what_was_committed() {
+    let Some(database) = Database::postgres().await else { return };
+    let store = database.store().await;
+    let mut other = PgConnection::connect(&database.url()).await.unwrap();
+    let mut turn = other.begin().await.unwrap();
+    turn.execute("SELECT pg_advisory_xact_lock(hashtext('vouchsafe.audit'))").await.unwrap();
+    add_subject(&store, "sub_1").await;
+    let linking = tokio::spawn(async move { store.sequence_audit(10).await.unwrap() });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!linking.is_finished(), "another replica is at it");
+    turn.rollback().await.unwrap();
+    assert_eq!(linking.await.unwrap(), 1);
 }
 
 #[test]

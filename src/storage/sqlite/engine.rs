@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tokio::sync::oneshot;
 
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(in crate::storage) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// The writing connection's own tables: a batch waits here between its statements.
 const STAGING: &str = "
