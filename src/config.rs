@@ -62,6 +62,8 @@ pub struct RawConfig {
     pub rate_limit_token: Option<String>,
     /// MaxMind databases.
     pub geoip: Option<Vec<PathBuf>>,
+    /// Whether evidence may be made up; for the whole life of a database.
+    pub test_deployment: Option<bool>,
     /// `human` or `json`.
     pub log: Option<LogFormat>,
 }
@@ -107,6 +109,11 @@ impl RawConfig {
             let paths: Vec<String> = list(text);
             self.geoip = Some(paths.into_iter().map(PathBuf::from).collect());
         }
+        if let Some(text) = get("VOUCHSAFE_TEST_DEPLOYMENT") {
+            let problem = || "must be `true` or `false`".to_owned();
+            self.test_deployment =
+                Some(text.parse().map_err(|_| ConfigError::Key { key: "test_deployment", problem: problem() })?);
+        }
         if let Some(text) = get("VOUCHSAFE_LOG") {
             self.log = Some(match text.as_str() {
                 "human" => LogFormat::Human,
@@ -137,6 +144,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// Network databases.
     pub geoip: Vec<PathBuf>,
+    /// Whether evidence may be made up.
+    pub test_deployment: bool,
     /// Log format.
     pub log: LogFormat,
 }
@@ -198,6 +207,7 @@ impl Config {
             })?,
             trusted_proxies,
             geoip: raw.geoip.unwrap_or_default(),
+            test_deployment: raw.test_deployment.unwrap_or(false),
             log: raw.log.unwrap_or(LogFormat::Human),
         })
     }

@@ -891,7 +891,6 @@ mod failures {
             (404, "the result is not there"),
             (410, "the result is not there"),
             (422, "it failed"),
-            (429, "it asks us to slow down"),
             (500, "it failed"),
             (502, "it failed"),
             (503, "it failed"),
