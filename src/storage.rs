@@ -9,6 +9,7 @@
 
 use async_trait::async_trait;
 use std::sync::Arc;
+use std::time::Duration;
 
 mod audit;
 mod batch;
@@ -535,6 +536,8 @@ pub trait Store: Send + Sync + 'static {
     async fn migrate(&self) -> Result<(), StoreError>;
     /// Cheap proof that the database answers and accepts writes.
     async fn ping(&self) -> Result<(), StoreError>;
+    /// How long bulk work must leave the database alone, now and then, so that other processes can write too.
+    fn courtesy(&self) -> Duration;
 
     /// Records one attestation, raising the subject's version, with audit entry, `subject` feed row and
     /// outbox row, in one commit shared with whatever else has queued up. An attestation of the same (source, lineage) and

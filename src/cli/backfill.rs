@@ -61,7 +61,8 @@ pub(crate) async fn run(args: Backfill) -> anyhow::Result<ExitCode> {
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut progress = Progress::new(None);
     loop {
-        let page = asked(|| app.past_results(source, since, place.as_deref())).await.map_err(|error| explain(&error))?;
+        let page =
+            asked(|| app.past_results(source, since, place.as_deref())).await.map_err(|error| explain(&error))?;
         for (name, problem) in settle(&app, source, page.targets).await? {
             *counts.entry(name).or_default() += 1;
             if let Some(problem) = problem {
@@ -156,7 +157,9 @@ where
 fn explain(error: &ServiceError) -> anyhow::Error {
     match error {
         ServiceError::NotFound(_) => {
-            anyhow::anyhow!("no such source, or it is no native vendor: only a vendor with an API of its own lists past results")
+            anyhow::anyhow!(
+                "no such source, or it is no native vendor: only a vendor with an API of its own lists past results"
+            )
         }
         ServiceError::Intake(IntakeError::Unsupported(what)) => {
             anyhow::anyhow!("this vendor does not allow it: {what}")

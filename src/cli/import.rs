@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 
 /// Kind of the records that hold checkpoints.
 const RECORD: &str = "import";
-/// Lines in flight: enough for several full commits.
-const AT_ONCE: usize = 4096;
+/// Lines in flight: enough for two full commits.
+const AT_ONCE: usize = 1024;
 /// Time between two checkpoints.
 const CHECKPOINT: Duration = Duration::from_secs(5);
 /// Refused lines that a checkpoint remembers; with more of them it stays where it is.
@@ -160,11 +160,13 @@ struct Import {
     refused: Vec<u64>,
     counts: BTreeMap<&'static str, u64>,
     rejects: Option<File>,
+    pace: Pace,
 }
 
 impl Import {
     fn new(app: Arc<App>, what: What, rejects: Option<File>) -> Self {
         Self {
+            pace: Pace::of(&app),
             app,
             actor: Actor::command_line(),
             what,
@@ -208,7 +210,8 @@ impl Import {
                 self.keep(&lines.ended).await?;
                 kept_at = Instant::now();
             }
-            progress.reached(lines.read.bytes, || format!("{} lines, {} refused", lines.read.lines, self.refused.len()));
+            progress
+                .reached(lines.read.bytes, || format!("{} lines, {} refused", lines.read.lines, self.refused.len()));
             if done {
                 break;
             }
@@ -232,16 +235,17 @@ impl Import {
         blank || (line.number <= self.skip.lines && !self.skip.refused.contains(&line.number))
     }
 
-    async fn settle(&self, lines: Vec<Line>) -> anyhow::Result<Vec<Answer>> {
+    async fn settle(&mut self, lines: Vec<Line>) -> anyhow::Result<Vec<Answer>> {
         let (long, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.too_long);
         let too_long = |line: Line| (line.number, refused("", "is longer than 256 KiB"));
         let mut answers: Vec<Answer> = long.into_iter().map(too_long).collect();
         answers.extend(match &self.what {
-            What::Subjects => subjects::settle(&self.app, &self.actor, lines).await?,
+            What::Subjects => subjects::settle(&self.app, &self.actor, &mut self.pace, lines).await?,
             What::Attestations { source } => {
                 attestations::settle(&self.app, &self.actor, source.as_deref(), lines).await?
             }
         });
+        self.pace.keep().await;
         answers.sort_by_key(|(number, _)| *number);
         Ok(answers)
     }
@@ -265,7 +269,8 @@ impl Import {
         }
         if count <= TOLD {
             for (pointer, detail) in &errors {
-                progress.say(&format!("line {number}: `{pointer}` {detail}"));
+                let place = if pointer.is_empty() { String::new() } else { format!("`{pointer}` ") };
+                progress.say(&format!("line {number}: {place}{detail}"));
             }
         } else if count == TOLD + 1 {
             progress.say("more lines are refused; `--rejects FILE` writes down all of them");
@@ -307,6 +312,29 @@ fn refusal(problem: Problem) -> Settled {
     Settled::Refused(problem.errors.into_iter().map(|error| (error.pointer, text(error.detail))).collect())
 }
 
+/// Leaves the database to others now and then.
+struct Pace {
+    courtesy: Duration,
+    since: Instant,
+}
+
+impl Pace {
+    /// Time at work for each part of courtesy.
+    const PARTS: u32 = 4;
+
+    fn of(app: &App) -> Self {
+        Self { courtesy: app.store.courtesy(), since: Instant::now() }
+    }
+
+    /// Call it while nothing is being written.
+    async fn keep(&mut self) {
+        if !self.courtesy.is_zero() && self.since.elapsed() >= self.courtesy * Self::PARTS {
+            tokio::time::sleep(self.courtesy).await;
+            self.since = Instant::now();
+        }
+    }
+}
+
 /// A line's own fault, or the database's, which ends the import.
 fn judged(error: ServiceError) -> anyhow::Result<Settled> {
     match error {
@@ -342,5 +370,9 @@ fn human(report: &Value) -> String {
         Some(before) if before > 0 => format!(", {before} settled before"),
         _ => String::new(),
     };
-    format!("{} lines{before}: {}", report["lines"], if counts.is_empty() { "nothing new".to_owned() } else { counts.join(", ") })
+    format!(
+        "{} lines{before}: {}",
+        report["lines"],
+        if counts.is_empty() { "nothing new".to_owned() } else { counts.join(", ") }
+    )
 }

@@ -6,7 +6,7 @@ use crate::service::ingest::Delivery;
 use crate::service::simulate::{About, Simulation, Verdict};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 use vouchsafe_core::ids::SubjectId;
 
@@ -81,13 +81,11 @@ pub(crate) async fn run(args: Simulate) -> anyhow::Result<ExitCode> {
         Delivery::Overtaken => bail!("it said something of this document in this second already; try again"),
         _ => bail!("nothing was recorded"),
     };
-    say(&if args.config.json {
-        result.to_string()
-    } else {
-        match result["id"].as_str() {
-            Some(id) => format!("recorded as {id}, marked as simulated"),
-            None => "waits for its session to be bound, marked as simulated".to_owned(),
-        }
-    });
+    let shown = match result.get("id").and_then(Value::as_str) {
+        _ if args.config.json => result.to_string(),
+        Some(id) => format!("recorded as {id}, marked as simulated"),
+        None => "waits for its session to be bound, marked as simulated".to_owned(),
+    };
+    say(&shown);
     Ok(ExitCode::SUCCESS)
 }

@@ -117,9 +117,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 /// Reads JSON of any shape, refusing duplicate members anywhere.
 pub(crate) fn parse_value(bytes: &[u8]) -> Result<Value, Problem> {
-    crate::strict_json::parse(bytes).map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "not_json", "the body is not JSON, or names a member twice")
-    })
+    crate::strict_json::parse(bytes)
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "not_json", "the body is not JSON, or names a member twice"))
 }
 
 /// A body of known members, checked by `validator`.

@@ -91,7 +91,8 @@ impl App {
             for stored in attestations.iter().flatten().filter(of_it) {
                 // What the vendor itself took back when it reopened the check stands no more; what somebody else
                 // revoked stays revoked.
-                let reopened = stored.marks.iter().any(|mark| mark.kind == "revoked" && mark.reason == "check.reopened");
+                let reopened =
+                    stored.marks.iter().any(|mark| mark.kind == "revoked" && mark.reason == "check.reopened");
                 see(&stored.event, Delivery::Duplicate(stored.id.clone()), !reopened);
             }
         } else {

@@ -80,8 +80,8 @@ impl App {
     }
 
     fn belongs(&self, record: &Record) -> ServiceResult<()> {
-        let mark: Mark = serde_json::from_str(&record.body)
-            .map_err(|_| ServiceError::Unreadable(format!("record {KIND}/{ID}")))?;
+        let mark: Mark =
+            serde_json::from_str(&record.body).map_err(|_| ServiceError::Unreadable(format!("record {KIND}/{ID}")))?;
         match (mark.deployment, self.deployment) {
             (held, ours) if held == ours => Ok(()),
             (Deployment::Test, _) => Err(ServiceError::WrongDeployment(

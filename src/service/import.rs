@@ -5,6 +5,7 @@ use crate::storage::{Change, Record, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use vouchsafe_core::ids::SubjectId;
 
 /// How far a file has been settled. Kept in the database: restored with it, so it never says more than the rows do.
@@ -18,7 +19,7 @@ pub struct Checkpoint {
     /// SHA-256 (hex) of these bytes: of a file that was changed since, nothing is skipped.
     pub sha256: String,
     /// Numbers of the lines that were refused; they are tried again.
-    pub refused: Vec<u64>,
+    pub refused: BTreeSet<u64>,
 }
 
 impl App {

@@ -212,8 +212,7 @@ impl App {
     /// What waits in quarantine, opened.
     pub(crate) fn open_waiting(&self, quarantined: &Quarantined) -> ServiceResult<Waiting> {
         let plain = self.crypto.open_secret(&format!("quarantine/{}", quarantined.id), &quarantined.sealed)?;
-        serde_json::from_slice(&plain)
-            .map_err(|_| ServiceError::Unreadable(format!("quarantine {}", quarantined.id)))
+        serde_json::from_slice(&plain).map_err(|_| ServiceError::Unreadable(format!("quarantine {}", quarantined.id)))
     }
 
     /// Attaches what waited for a session that has now been linked.

@@ -71,7 +71,8 @@ const SESSIONS: &str = "/v1/identity/verification_sessions";
 
 /// A verified session of this number and its report.
 fn verified(n: usize) -> (Value, Value) {
-    let (mut session, mut report) = (fixture("stripe", "session-verified"), fixture("stripe", "report-us-passport-verified"));
+    let (mut session, mut report) =
+        (fixture("stripe", "session-verified"), fixture("stripe", "report-us-passport-verified"));
     let (id, report_id) = (format!("vs_{n}"), format!("vr_{n}"));
     (session["id"], session["last_verification_report"]) = (json!(id), json!(report_id));
     (report["id"], report["verification_session"]) = (json!(report_id), json!(id));
@@ -84,7 +85,8 @@ fn listed(sessions: &[&Value], has_more: bool) -> Value {
 }
 
 async fn bind(t: &TestApp, subject: &str, source: &str, session: &str) -> Value {
-    let answer = t.post(&format!("/v1/subjects/{subject}/sessions"), json!({ "source": source, "session": session })).await;
+    let answer =
+        t.post(&format!("/v1/subjects/{subject}/sessions"), json!({ "source": source, "session": session })).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
     answer.body
 }
@@ -121,7 +123,10 @@ async fn stripes_past_sessions_are_recorded_once_through_pages_and_waits() {
         let backfill = ["source", "backfill", &stripe.source, "--since", "2026-08-01", "--json"];
         let began = std::time::Instant::now();
         assert_eq!(counts(&m.report(&backfill)), [1, 0, 2, 0, 0]);
-        assert!(began.elapsed() >= std::time::Duration::from_millis(1500), "a second as asked, half a second of our own");
+        assert!(
+            began.elapsed() >= std::time::Duration::from_millis(1500),
+            "a second as asked, half a second of our own"
+        );
         assert_eq!(stripe.questions(&format!("{SESSIONS}/vs_9")).await, 0);
         t.app.poll_feed().await.unwrap();
         let held = attestations(&t, &ada).await;
@@ -134,7 +139,8 @@ async fn stripes_past_sessions_are_recorded_once_through_pages_and_waits() {
         assert_eq!((attestations(&t, &ada).await.len(), attestations(&t, &bob).await.len()), (1, 1));
         let waiting = pairs(&t.database_url, "SELECT session, source FROM quarantine").await;
         assert_eq!(waiting, [("vs_3".to_owned(), stripe.source.clone())]);
-        let noted = pairs(&t.database_url, "SELECT action, target FROM audit_entries WHERE action LIKE 'backfill.%'").await;
+        let noted =
+            pairs(&t.database_url, "SELECT action, target FROM audit_entries WHERE action LIKE 'backfill.%'").await;
         assert_eq!(noted.len(), 4);
         assert!(noted.iter().all(|(_, target)| *target == stripe.source));
     })
@@ -158,7 +164,8 @@ async fn what_a_webhook_brought_is_not_said_again_and_a_change_nobody_told_us_is
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, HOOK.as_bytes());
         let tag = aws_lc_rs::hmac::sign(&key, &[format!("{at}.").as_bytes(), &body].concat());
         let signature = format!("t={at},v1={}", vouchsafe::crypto::hex(tag.as_ref()));
-        let request = t.http.post(format!("{}/v1/intake/{}", t.url, stripe.source)).header("Stripe-Signature", signature);
+        let request =
+            t.http.post(format!("{}/v1/intake/{}", t.url, stripe.source)).header("Stripe-Signature", signature);
         let delivered = crate::app::answer(request.body(body)).await;
         assert_eq!(delivered.body["deliveries"][0]["result"], "recorded", "{}", delivered.body);
 
@@ -211,7 +218,8 @@ async fn onfidos_runs_and_checks_are_found_by_the_listings_it_has() {
         let reports = fixture("onfido", "reports-us-passport-clear");
         onfido.answers("/v3.6/reports", &[("check_id", check_id)], &reports).await;
         // The listings.
-        let since = [("created_at_gt", "2026-08-31T23:59:59Z"), ("sort", "asc"), ("status", "approved,declined,review")];
+        let since =
+            [("created_at_gt", "2026-08-31T23:59:59Z"), ("sort", "asc"), ("status", "approved,declined,review")];
         let page = |number| [since.as_slice(), &[("page", number)]].concat();
         onfido.answers("/v3.6/workflow_runs", &page("1"), &json!([run])).await;
         onfido.answers("/v3.6/workflow_runs", &page("2"), &json!([])).await;

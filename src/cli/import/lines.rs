@@ -138,7 +138,13 @@ mod tests {
         let empty: &[u8] = b"";
         assert_eq!(
             seen,
-            [(1, b"one".as_slice(), false), (2, empty, false), (3, empty, true), (4, b"four", false), (5, b"five", false)]
+            [
+                (1, b"one".as_slice(), false),
+                (2, empty, false),
+                (3, empty, true),
+                (4, b"four", false),
+                (5, b"five", false)
+            ]
         );
         let ended = text.len() - b"five".len();
         assert_eq!((lines.ended.bytes, lines.ended.lines), (ended as u64, 4));

@@ -1,17 +1,19 @@
 //! Lines of subjects: the body of `POST /v1/subjects` with `links` and `sessions`.
 
-use super::{Answer, Line, Settled, judged, patiently, refusal};
+use super::{Answer, Line, Pace, Settled, judged, patiently, refusal};
 use crate::http::extract::{checked, parse_value};
 use crate::http::problem::Problem;
 use crate::http::subjects::{NewLink, NewSession, NewSubject};
 use crate::service::populate::{Account, Populated};
-use crate::service::{Actor, App, ServiceError};
+use crate::service::{Actor, App, ServiceError, ServiceResult};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// Subjects of one commit.
-const BULK: usize = 512;
+const BULK: usize = 128;
+/// Commits at once.
+const BULKS: usize = 4;
 /// Links or sessions of one line.
 const MOST: usize = 64;
 
@@ -48,46 +50,56 @@ pub(super) fn read(line: &[u8]) -> Result<Account, Problem> {
     })
 }
 
-pub(super) async fn settle(app: &Arc<App>, actor: &Actor, lines: Vec<Line>) -> anyhow::Result<Vec<Answer>> {
+pub(super) async fn settle(
+    app: &Arc<App>,
+    actor: &Actor,
+    pace: &mut Pace,
+    lines: Vec<Line>,
+) -> anyhow::Result<Vec<Answer>> {
     let mut answers = Vec::new();
-    let mut numbered = Vec::new();
+    let mut accounts = Vec::new();
     for line in lines {
         match read(&line.bytes) {
-            Ok(account) => numbered.push((line.number, account)),
+            Ok(account) => accounts.push((line.number, account)),
             Err(problem) => answers.push((line.number, refusal(problem))),
         }
     }
-    let mut bulks = JoinSet::new();
-    for bulk in numbered.chunks(BULK) {
-        let (app, actor) = (Arc::clone(app), actor.clone());
-        let (numbers, accounts): (Vec<u64>, Vec<Account>) = bulk.iter().cloned().unzip();
-        bulks.spawn(async move {
-            let answered = app.populate(&actor, &accounts).await;
-            let mut settled = Vec::new();
-            for ((number, account), mut answer) in numbers.into_iter().zip(accounts).zip(answered) {
-                if matches!(answer, Err(ServiceError::Store(_) | ServiceError::Unavailable(_))) {
-                    answer = patiently(|| one(&app, &actor, &account)).await;
-                }
-                settled.push((number, answer));
-            }
-            settled
-        });
-    }
-    while let Some(settled) = bulks.join_next().await {
-        for (number, answer) in settled? {
-            let settled = match answer {
-                Ok(Populated::Created) => Settled::As("created"),
-                Ok(Populated::Extended) => Settled::As("extended"),
-                Ok(Populated::Known) => Settled::As("known"),
-                Err(error) => judged(error)?,
-            };
-            answers.push((number, settled));
+    for wave in accounts.chunks(BULK * BULKS) {
+        let mut bulks = JoinSet::new();
+        for bulk in wave.chunks(BULK) {
+            bulks.spawn(populate(Arc::clone(app), actor.clone(), bulk.to_vec()));
         }
+        while let Some(settled) = bulks.join_next().await {
+            for (number, answer) in settled? {
+                let settled = match answer {
+                    Ok(Populated::Created) => Settled::As("created"),
+                    Ok(Populated::Extended) => Settled::As("extended"),
+                    Ok(Populated::Known) => Settled::As("known"),
+                    Err(error) => judged(error)?,
+                };
+                answers.push((number, settled));
+            }
+        }
+        pace.keep().await;
     }
     Ok(answers)
 }
 
-async fn one(app: &App, actor: &Actor, account: &Account) -> Result<Populated, ServiceError> {
+/// One bulk; what the database was too busy for is tried again by itself.
+async fn populate(app: Arc<App>, actor: Actor, bulk: Vec<(u64, Account)>) -> Vec<(u64, ServiceResult<Populated>)> {
+    let (numbers, accounts): (Vec<u64>, Vec<Account>) = bulk.into_iter().unzip();
+    let answered = app.populate(&actor, &accounts).await;
+    let mut settled = Vec::new();
+    for ((number, account), mut answer) in numbers.into_iter().zip(accounts).zip(answered) {
+        if matches!(answer, Err(ServiceError::Store(_) | ServiceError::Unavailable(_))) {
+            answer = patiently(|| one(&app, &actor, &account)).await;
+        }
+        settled.push((number, answer));
+    }
+    settled
+}
+
+async fn one(app: &App, actor: &Actor, account: &Account) -> ServiceResult<Populated> {
     let mut answers = app.populate(actor, std::slice::from_ref(account)).await;
     answers.pop().unwrap_or(Err(ServiceError::Unavailable("database")))
 }
