@@ -240,6 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn a_test_deployment_is_one_only_by_plain_words() {
+        let raw = |value: Option<&'static str>| {
+            let raw = RawConfig {
+                public_origin: Some("https://a.example".into()),
+                master_key_file: Some("k".into()),
+                ..RawConfig::default()
+            };
+            raw.overlay(|name| value.filter(|_| name == "VOUCHSAFE_TEST_DEPLOYMENT").map(str::to_owned))
+        };
+        assert!(!Config::check(raw(None).unwrap()).unwrap().test_deployment);
+        assert!(Config::check(raw(Some("true")).unwrap()).unwrap().test_deployment);
+        assert!(raw(Some("yes")).unwrap_err().to_string().contains("`test_deployment`"));
+    }
+
+    #[test]
     fn plain_http_is_refused_beyond_loopback() {
         let raw = RawConfig { public_origin: Some("http://example.com".into()), ..RawConfig::default() };
         assert!(Config::check(raw).unwrap_err().to_string().contains("must be https"));

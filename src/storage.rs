@@ -236,7 +236,8 @@ pub struct StoredLink {
 /// definition, set, directive.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Record {
-    /// `source`, `organisation`, `client`, `gateway`, `audience`, `policy`, `definition`, `set`, `directive`.
+    /// `source`, `organisation`, `client`, `gateway`, `audience`, `policy`, `definition`, `set`, `directive`,
+    /// `deployment`; `import` and `backfill`, where bulk work stands.
     pub kind: String,
     /// Unique within the kind; policies, definitions and sets are `name@version`.
     pub id: String,
@@ -505,8 +506,8 @@ pub enum Write {
 pub struct Change {
     /// Applied in order; the first conflict undoes all.
     pub writes: Vec<Write>,
-    /// Entries for the audit log; empty only where the writes bring their own, and for the books of idempotency keys,
-    /// which are no state of ours.
+    /// Entries for the audit log; empty only where the writes bring their own, and for the books of idempotency keys
+    /// and of bulk work, which are no state of ours.
     pub audit: Vec<AuditEntry>,
     /// What followers must reload.
     pub feed: Vec<FeedRow>,

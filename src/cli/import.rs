@@ -5,6 +5,7 @@
 
 mod attestations;
 mod lines;
+mod pace;
 pub(super) mod progress;
 mod subjects;
 
@@ -12,10 +13,10 @@ use super::{ConfigArgs, load, open, say};
 use crate::http::problem::Problem;
 use crate::service::import::Checkpoint;
 use crate::service::{Actor, App, ServiceError};
-use crate::storage::StoreError;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use lines::{Line, Lines, Survey, survey};
+use pace::{Pace, patiently};
 use progress::Progress;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -36,8 +37,6 @@ const CHECKPOINT: Duration = Duration::from_secs(5);
 const REMEMBERED: usize = 10_000;
 /// Refused lines told on the terminal.
 const TOLD: u64 = 20;
-/// How often a line is tried while the database does not answer.
-const TRIES: u32 = 5;
 
 /// `vouchsafe import …`
 #[derive(Debug, Subcommand)]
@@ -312,29 +311,6 @@ fn refusal(problem: Problem) -> Settled {
     Settled::Refused(problem.errors.into_iter().map(|error| (error.pointer, text(error.detail))).collect())
 }
 
-/// Leaves the database to others now and then.
-struct Pace {
-    courtesy: Duration,
-    since: Instant,
-}
-
-impl Pace {
-    /// Time at work for each part of courtesy.
-    const PARTS: u32 = 4;
-
-    fn of(app: &App) -> Self {
-        Self { courtesy: app.store.courtesy(), since: Instant::now() }
-    }
-
-    /// Call it while nothing is being written.
-    async fn keep(&mut self) {
-        if !self.courtesy.is_zero() && self.since.elapsed() >= self.courtesy * Self::PARTS {
-            tokio::time::sleep(self.courtesy).await;
-            self.since = Instant::now();
-        }
-    }
-}
-
 /// A line's own fault, or the database's, which ends the import.
 fn judged(error: ServiceError) -> anyhow::Result<Settled> {
     match error {
@@ -343,23 +319,6 @@ fn judged(error: ServiceError) -> anyhow::Result<Settled> {
         ServiceError::Conflict(what) => Ok(refused("", &format!("collides with another {what}; run the import again"))),
         error => Err(error).context("the import stops here and can be run again"),
     }
-}
-
-/// Tries again while the database does not answer: another process may hold it.
-async fn patiently<T, F>(work: impl Fn() -> F) -> Result<T, ServiceError>
-where
-    F: Future<Output = Result<T, ServiceError>>,
-{
-    let mut wait = Duration::from_millis(200);
-    for _ in 1..TRIES {
-        match work().await {
-            Err(ServiceError::Store(StoreError::Unavailable(_)) | ServiceError::Unavailable(_)) => {}
-            answer => return answer,
-        }
-        tokio::time::sleep(wait).await;
-        wait *= 2;
-    }
-    work().await
 }
 
 fn human(report: &Value) -> String {

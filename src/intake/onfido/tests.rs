@@ -901,6 +901,19 @@ mod failures {
     }
 
     #[tokio::test]
+    async fn a_vendor_that_asks_us_to_wait_is_heard() {
+        let said =
+            [(None, None), (Some("7"), Some(7)), (Some("-1"), None), (Some("Fri, 27 Nov 2026 08:00:00 GMT"), None)];
+        for (header, after_secs) in said {
+            let mut answer = ResponseTemplate::new(429);
+            if let Some(header) = header {
+                answer = answer.insert_header("Retry-After", header);
+            }
+            assert_eq!(check_answered(answer).await, IntakeError::SlowDown { after_secs }, "{header:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn slowness_ends_at_the_clients_timeout() {
         let answer = ok(&fixture("check-clear")).set_delay(Duration::from_secs(5));
         assert_eq!(check_answered(answer).await, upstream("it is too slow"));
