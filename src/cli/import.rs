@@ -89,6 +89,14 @@ impl What {
             Self::Attestations { .. } => "attestations",
         }
     }
+
+    /// What two imports of one file must agree in to be the same: with another source the same lines say something else.
+    fn scope(&self) -> String {
+        match self {
+            Self::Attestations { source: Some(source) } => format!("attestations of {source}"),
+            other => other.name().to_owned(),
+        }
+    }
 }
 
 /// What became of a line.
@@ -118,8 +126,7 @@ pub(crate) async fn run(command: ImportCommand) -> anyhow::Result<ExitCode> {
     let shown = args.file.display().to_string();
     let mut import = Import::new(app, what, rejects);
     let report = if shown == "-" {
-        let sha256 = None;
-        import.begin(b"", sha256).await?;
+        import.begin(b"", None).await?;
         import.read(Lines::new(BufReader::new(std::io::stdin())), None).await?
     } else {
         let opened = || File::open(&args.file).with_context(|| format!("opening `{shown}`"));
@@ -180,13 +187,13 @@ impl Import {
 
     /// What an earlier run of a file that begins like this settled.
     async fn resume(&mut self, first: &[u8]) -> anyhow::Result<Option<Checkpoint>> {
-        let (version, kept) = self.app.stands(RECORD, &self.app.import_id(self.what.name(), first)).await?;
+        let (version, kept) = self.app.stands(RECORD, &self.app.import_id(&self.what.scope(), first)).await?;
         self.version = version;
         Ok(kept)
     }
 
     async fn begin(&mut self, first: &[u8], file: Option<&Survey>) -> anyhow::Result<()> {
-        self.id = self.app.import_id(self.what.name(), first);
+        self.id = self.app.import_id(&self.what.scope(), first);
         let detail = json!({ "what": self.what.name(), "sha256": file.map(|file| &file.sha256),
             "bytes": file.map(|file| file.bytes), "settled_before": self.skip.lines });
         self.app.note(&self.actor, "import.begun", &self.id, &detail).await?;

@@ -283,6 +283,24 @@ async fn past_results_keep_their_own_time_and_are_said_once() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_lines_of_another_source_are_another_import() {
+    on_both(async |t: TestApp| {
+        let m = Machine::of(&t);
+        let (one, two) = (t.sources().await.registry, t.sources().await.registry);
+        t.subject("ada").await;
+        let line = json!({ "external_id": "ada", "kind": "registry", "checked_at": "2026-05-05T05:05:05Z",
+            "statement": { "type": "read", "category": "A05" } });
+        m.file("results.ndjson", &[line.to_string()]);
+        for (source, recorded) in [(&one, 1), (&two, 1), (&one, 0), (&two, 0)] {
+            let report = m.report(&["import", "attestations", "results.ndjson", "--source", source, "--json"]);
+            assert_eq!(count(&report, "recorded"), recorded, "{report}");
+        }
+        assert_eq!(number(&t, "attestations").await, 2);
+    })
+    .await;
+}
+
 /// Waits until the import has written something, then ends it without mercy.
 async fn kill_midway(t: &TestApp, mut child: Child, table: &str) -> usize {
     for _ in 0..600 {

@@ -8,7 +8,7 @@ use crate::service::ingest::Delivery;
 use crate::service::{Actor, App, ServiceError};
 use crate::storage::Comparison;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -66,19 +66,27 @@ pub(super) async fn settle(
     lines: Vec<Line>,
 ) -> anyhow::Result<Vec<Answer>> {
     let mut answers = Vec::new();
-    // One subject's lines go in their order: of one check the older result comes first.
-    let mut people: HashMap<Reference, Vec<Parsed>> = HashMap::new();
+    let mut readable = Vec::new();
     for line in lines {
         match read(app, source, &line) {
-            Ok((reference, parsed)) => people.entry(reference).or_default().push(parsed),
+            Ok(parsed) => readable.push(parsed),
             Err(problem) => answers.push((line.number, refusal(problem))),
         }
     }
-    let reads = Arc::new(Semaphore::new(READS));
+    let found = referred(app, readable.iter().map(|(reference, _)| reference)).await?;
+    // One subject's lines go in their order, by whatever name they call it: of one check the older result comes first.
+    let mut people: HashMap<SubjectId, Vec<Parsed>> = HashMap::new();
+    for (reference, parsed) in readable {
+        match found.get(&reference) {
+            Some(Ok(subject)) => people.entry(subject.clone()).or_default().push(parsed),
+            Some(Err((pointer, problem))) => answers.push((parsed.number, refused(pointer, problem))),
+            None => answers.push((parsed.number, refused("/subject", "no such subject"))),
+        }
+    }
     let mut under_way = JoinSet::new();
-    for (reference, lines) in people {
-        let (app, actor, reads) = (Arc::clone(app), actor.clone(), Arc::clone(&reads));
-        under_way.spawn(async move { about_one(&app, &actor, &reads, &reference, lines).await });
+    for (subject, lines) in people {
+        let (app, actor) = (Arc::clone(app), actor.clone());
+        under_way.spawn(async move { about_one(&app, &actor, &subject, lines).await });
     }
     let mut waiting = Vec::new();
     while let Some(done) = under_way.join_next().await {
@@ -90,32 +98,50 @@ pub(super) async fn settle(
     Ok(answers)
 }
 
+/// A subject, or pointer and reason why there is none.
+type Found = Result<SubjectId, (String, String)>;
+
+/// Whom lines speak of.
+async fn referred(
+    app: &Arc<App>,
+    references: impl Iterator<Item = &Reference>,
+) -> anyhow::Result<HashMap<Reference, Found>> {
+    let reads = Arc::new(Semaphore::new(READS));
+    let mut under_way = JoinSet::new();
+    for reference in references.cloned().collect::<HashSet<_>>() {
+        let (app, reads) = (Arc::clone(app), Arc::clone(&reads));
+        under_way.spawn(async move {
+            let _permit = reads.acquire().await?;
+            let found = patiently(|| app.referred(&reference.text, reference.external)).await;
+            anyhow::Ok((reference, found))
+        });
+    }
+    let mut all = HashMap::new();
+    while let Some(done) = under_way.join_next().await {
+        let (reference, found) = done??;
+        let found = match found {
+            Ok(subject) => Ok(subject),
+            Err(ServiceError::Invalid { pointer, problem }) => Err((pointer, problem)),
+            Err(error) => return Err(error.into()),
+        };
+        all.insert(reference, found);
+    }
+    Ok(all)
+}
+
 async fn about_one(
     app: &App,
     actor: &Actor,
-    reads: &Semaphore,
-    reference: &Reference,
+    subject: &SubjectId,
     lines: Vec<Parsed>,
 ) -> anyhow::Result<(Vec<Answer>, Vec<Comparison>)> {
-    let found = {
-        let _permit = reads.acquire().await?;
-        patiently(|| app.referred(&reference.text, reference.external)).await
-    };
-    let subject = match found {
-        Ok(subject) => subject,
-        Err(ServiceError::Invalid { pointer, problem }) => {
-            let answer = |line: Parsed| (line.number, refused(&pointer, &problem));
-            return Ok((lines.into_iter().map(answer).collect(), Vec::new()));
-        }
-        Err(error) => return Err(error.into()),
-    };
     let (mut answers, mut compare) = (Vec::new(), Vec::new());
     for line in &lines {
         if let Err(problem) = line.new.clone().submission(line.event.clone()) {
             answers.push((line.number, refusal(problem)));
             continue;
         }
-        let submit = || submit(app, actor, &subject, line);
+        let submit = || submit(app, actor, subject, line);
         let settled = match patiently(submit).await {
             Ok((delivery, waiting)) => {
                 compare.extend(waiting);
