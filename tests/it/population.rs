@@ -42,7 +42,9 @@ impl Machine {
     /// The report of a command that prints JSON.
     pub(crate) fn report(&self, arguments: &[&str]) -> Value {
         let Output { stdout, stderr, .. } = self.run(arguments);
-        serde_json::from_slice(&stdout).expect(&String::from_utf8_lossy(&stderr))
+        let report = serde_json::from_slice(&stdout);
+        assert!(report.is_ok(), "{}", String::from_utf8_lossy(&stderr));
+        report.unwrap()
     }
 
     fn file(&self, name: &str, lines: &[String]) -> PathBuf {
