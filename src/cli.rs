@@ -1,17 +1,21 @@
 //! The command line.
 
+pub mod backfill;
 pub mod backup;
 pub mod create;
 pub mod demo;
 pub mod doctor;
+pub mod import;
 pub mod ready;
 pub mod serve;
+pub mod simulate;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, LogFormat, Otlp, RawConfig};
 use crate::crypto::Crypto;
 use crate::intake::geoip::GeoIp;
 use crate::service::App;
+use crate::service::deployment::Deployment;
 use crate::storage::{self, audit::Chain};
 use crate::telemetry::{self, Traces};
 use anyhow::Context as _;
@@ -81,6 +85,9 @@ enum Command {
     /// Audiences of eligibility tokens.
     #[command(subcommand)]
     Audience(create::AudienceCommand),
+    /// Existing accounts and past results, from a file.
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// The audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -152,6 +159,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Source(command) => create::source(command).await,
         Command::Gateway(command) => create::gateway(command).await,
         Command::Audience(command) => create::audience(command).await,
+        Command::Import(command) => import::run(command).await,
         Command::Audit(AuditCommand::Verify(args)) => verify_audit(&args).await,
         Command::Keys(KeysCommand::Master { file }) => create_master_key(&file),
     }
@@ -192,9 +200,9 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
     } else {
         GeoIp::open(&config.geoip).context("configuration key `geoip`")?
     };
-    let app = App::open(store, Arc::new(SystemClock), crypto, config.public_origin.clone(), geoip).await;
+    let deployment = if config.test_deployment { Deployment::Test } else { Deployment::Production };
+    let app = App::open_as(deployment, store, Arc::new(SystemClock), crypto, config.public_origin.clone(), geoip).await;
     let app = app.context("opening the service")?;
-    app.retention_secs.store(config.retention.secs(), std::sync::atomic::Ordering::Relaxed);
     app.retention_secs.store(config.retention.secs(), std::sync::atomic::Ordering::Relaxed);
     if let Some(anchor) = anchor {
         app.hold_to(anchor);

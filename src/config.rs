@@ -69,6 +69,8 @@ pub struct RawConfig {
     pub retention: Option<String>,
     /// MaxMind databases.
     pub geoip: Option<Vec<PathBuf>>,
+    /// Whether evidence may be made up; for the whole life of a database.
+    pub test_deployment: Option<bool>,
     /// `human` or `json`.
     pub log: Option<LogFormat>,
     /// Base address of a collector of traces, such as `http://127.0.0.1:4318`.
@@ -127,6 +129,11 @@ impl RawConfig {
             let problem = || ConfigError::Key { key: "otlp_share", problem: "must be a number from 0 to 1".to_owned() };
             self.otlp_share = Some(text.parse().map_err(|_| problem())?);
         }
+        if let Some(text) = get("VOUCHSAFE_TEST_DEPLOYMENT") {
+            let problem = || "must be `true` or `false`".to_owned();
+            self.test_deployment =
+                Some(text.parse().map_err(|_| ConfigError::Key { key: "test_deployment", problem: problem() })?);
+        }
         if let Some(text) = get("VOUCHSAFE_LOG") {
             self.log = Some(match text.as_str() {
                 "human" => LogFormat::Human,
@@ -183,6 +190,8 @@ pub struct Config {
     pub retention: Span,
     /// Network databases.
     pub geoip: Vec<PathBuf>,
+    /// Whether evidence may be made up.
+    pub test_deployment: bool,
     /// Log format.
     pub log: LogFormat,
     /// Where traces go, if anywhere.
@@ -286,6 +295,7 @@ impl Config {
             anchor_file,
             trusted_proxies,
             geoip: raw.geoip.unwrap_or_default(),
+            test_deployment: raw.test_deployment.unwrap_or(false),
             log: raw.log.unwrap_or(LogFormat::Human),
             otlp: otlp(raw.otlp_endpoint, raw.otlp_share)?,
         })
@@ -370,6 +380,21 @@ mod tests {
         assert_eq!(anchor(Some("/var/anchor")), Some("/var/anchor".into()));
         assert_eq!(anchor(Some("off")), None);
         assert!(Config::check(raw(Some(""))).unwrap_err().to_string().contains("`anchor_file`"));
+    }
+
+    #[test]
+    fn a_test_deployment_is_one_only_by_plain_words() {
+        let raw = |value: Option<&'static str>| {
+            let raw = RawConfig {
+                public_origin: Some("https://a.example".into()),
+                master_key_file: Some("k".into()),
+                ..RawConfig::default()
+            };
+            raw.overlay(|name| value.filter(|_| name == "VOUCHSAFE_TEST_DEPLOYMENT").map(str::to_owned))
+        };
+        assert!(!Config::check(raw(None).unwrap()).unwrap().test_deployment);
+        assert!(Config::check(raw(Some("true")).unwrap()).unwrap().test_deployment);
+        assert!(raw(Some("yes")).unwrap_err().to_string().contains("`test_deployment`"));
     }
 
     #[test]

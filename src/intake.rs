@@ -54,6 +54,12 @@ pub enum IntakeError {
     /// The other side failed or answered nonsense; trying again may help.
     #[error("upstream: {0}")]
     Upstream(&'static str),
+    /// The other side asks us to wait.
+    #[error("upstream: it asks us to slow down")]
+    SlowDown {
+        /// For so many seconds, where it says so.
+        after_secs: Option<u32>,
+    },
 }
 
 /// One vendor's finding about one document in one attempt, in our words.

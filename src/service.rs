@@ -3,21 +3,26 @@
 pub mod admin;
 pub mod anchor;
 pub mod authenticate;
+pub mod backfill;
 pub mod backup;
 pub mod checkup;
 pub mod cross_check;
+pub mod deployment;
 pub mod direct;
 pub mod erase;
 pub mod evaluate;
 pub mod export;
 pub mod gateway;
 pub mod idempotency;
+pub mod import;
 pub mod index;
 pub mod ingest;
 pub mod issue;
 pub mod packed;
+pub mod populate;
 pub mod retention;
 pub mod roster;
+pub mod simulate;
 pub mod subjects;
 pub mod suspend;
 pub mod vendor;
@@ -31,6 +36,7 @@ use crate::intake::geoip::GeoIp;
 use crate::storage::{AuditEntry, Change, Conflict, FeedRow, Store, StoreError, Write};
 use crate::token::keys::{Algorithm, KeyRing, Purpose, SigningKey};
 use arc_swap::ArcSwap;
+use deployment::Deployment;
 use index::Index;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -92,6 +98,9 @@ pub enum ServiceError {
     /// It cannot know now.
     #[error("unavailable: {0}")]
     Unavailable(&'static str),
+    /// Test and production do not mix.
+    #[error("{0}")]
+    WrongDeployment(&'static str),
     /// A stored thing does not parse.
     #[error("unreadable: {0}")]
     Unreadable(String),
@@ -182,6 +191,8 @@ pub struct App {
     pub crypto: Crypto,
     /// Our issuer, the public origin.
     pub issuer: String,
+    /// Whether evidence may be made up here.
+    pub deployment: Deployment,
     /// Signing keys.
     pub keys: ArcSwap<KeyRing>,
     /// Administration and rules, in memory.
@@ -233,6 +244,21 @@ impl App {
         issuer: String,
         geoip: GeoIp,
     ) -> ServiceResult<Arc<Self>> {
+        Self::open_as(Deployment::Production, store, clock, crypto, issuer, geoip).await
+    }
+
+    /// Opens the service as one or the other kind of deployment.
+    ///
+    /// # Errors
+    /// As [`App::open`]; `WrongDeployment` when the database belongs to the other kind.
+    pub async fn open_as(
+        deployment: Deployment,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        crypto: Crypto,
+        issuer: String,
+        geoip: GeoIp,
+    ) -> ServiceResult<Arc<Self>> {
         let outgoing = outgoing_client()?;
         // The cursor is taken first: what is committed while we load is seen again, never missed.
         let (_, cursor) = store.feed("").await?;
@@ -242,6 +268,7 @@ impl App {
             clock,
             crypto,
             issuer,
+            deployment,
             keys: ArcSwap::default(),
             world: ArcSwap::default(),
             index: Index::new(INDEX_BYTES),
@@ -261,6 +288,7 @@ impl App {
             cursor: tokio::sync::Mutex::new(cursor),
         });
         app.check_continuity().await?;
+        app.take_possession().await?;
         app.ensure_keys().await?;
         app.install_packs().await?;
         app.reload_world().await?;

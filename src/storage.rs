@@ -9,6 +9,7 @@
 
 use async_trait::async_trait;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub mod audit;
 pub mod backup;
@@ -245,7 +246,8 @@ pub struct StoredLink {
 /// definition, set, directive.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Record {
-    /// `source`, `organisation`, `client`, `gateway`, `audience`, `policy`, `definition`, `set`, `directive`.
+    /// `source`, `organisation`, `client`, `gateway`, `audience`, `policy`, `definition`, `set`, `directive`,
+    /// `deployment`; `import` and `backfill`, where bulk work stands.
     pub kind: String,
     /// Unique within the kind; policies, definitions and sets are `name@version`.
     pub id: String,
@@ -567,8 +569,8 @@ pub enum Write {
 pub struct Change {
     /// Applied in order; the first conflict undoes all.
     pub writes: Vec<Write>,
-    /// Entries for the audit log; empty only where the writes bring their own, and for the books of idempotency keys,
-    /// which are no state of ours.
+    /// Entries for the audit log; empty only where the writes bring their own, and for the books of idempotency keys
+    /// and of bulk work, which are no state of ours.
     pub audit: Vec<AuditEntry>,
     /// What followers must reload.
     pub feed: Vec<FeedRow>,
@@ -615,6 +617,8 @@ pub trait Store: Send + Sync + 'static {
     async fn migrate(&self) -> Result<(), StoreError>;
     /// Cheap proof that the database answers and accepts writes.
     async fn ping(&self) -> Result<(), StoreError>;
+    /// How long bulk work must leave the database alone, now and then, so that other processes can write too.
+    fn courtesy(&self) -> Duration;
 
     /// Records one attestation, raising the subject's version, with audit entry, `subject` feed row and
     /// outbox row, in one commit shared with whatever else has queued up. An attestation of the same (source, lineage) and

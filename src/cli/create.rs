@@ -45,6 +45,10 @@ pub struct NewClient {
 pub enum SourceCommand {
     /// Register a source.
     Create(NewSource),
+    /// Fetch a native vendor's past results.
+    Backfill(super::backfill::Backfill),
+    /// Make a source say something, on a test deployment.
+    Simulate(super::simulate::Simulate),
 }
 
 /// A source.
@@ -157,7 +161,12 @@ pub(crate) async fn client(ClientCommand::Create(new): ClientCommand) -> anyhow:
     Ok(report(new.config.json, &json!({ "client_id": created.id, "client_secret": created.secret })))
 }
 
-pub(crate) async fn source(SourceCommand::Create(new): SourceCommand) -> anyhow::Result<ExitCode> {
+pub(crate) async fn source(command: SourceCommand) -> anyhow::Result<ExitCode> {
+    let new = match command {
+        SourceCommand::Create(new) => new,
+        SourceCommand::Backfill(args) => return super::backfill::run(args).await,
+        SourceCommand::Simulate(args) => return super::simulate::run(args).await,
+    };
     let app = open(&load(&new.config)?).await?;
     let kind: SourceKind = serde_json::from_value(json!(new.kind)).map_err(|_| ServiceError::Invalid {
         pointer: "--kind".to_owned(),

@@ -25,6 +25,9 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let admin = TcpListener::bind(config.admin_listen)
         .await
         .with_context(|| format!("listening on {}", config.admin_listen))?;
+    if app.deployment.is_test() {
+        tracing::warn!("test deployment: evidence may be made up, and no production gateway accepts its tokens");
+    }
     // Whoever reads "ready" may stop us at once.
     let until = signalled();
     tracing::info!(listen = %public.local_addr()?, admin = %admin.local_addr()?, "ready");

@@ -117,6 +117,6 @@ pub async fn issue(
     let resource = resource_id(&new.resource)?;
     let issued =
         edge.app.issue(&Actor::client(&caller.id), &caller.id, &subject_id(&id)?, &resource, &new.audience).await?;
-    let body = json!({ "token": issued.token, "token_type": "eligibility+jwt", "jti": issued.jti, "expires_in": issued.expires_in, "decision": issued.decision });
+    let body = json!({ "token": issued.token, "token_type": edge.app.deployment.token_type(), "jti": issued.jti, "expires_in": issued.expires_in, "decision": issued.decision });
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))
 }

@@ -22,7 +22,7 @@ use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Basis, Grade, Kind, Outcome, Statement};
 
 /// A document that was examined.
-#[derive(Debug, Default, Deserialize, Validate, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Document {
     /// `passport`, `permanent_resident_card`, …
@@ -42,7 +42,7 @@ pub struct Document {
 }
 
 /// Who the document says it belongs to; only keyed digests are kept.
-#[derive(Debug, Default, Deserialize, Validate, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Person {
     /// `YYYY-MM-DD`.
@@ -53,15 +53,15 @@ pub struct Person {
 }
 
 /// A statement of a source about the subject.
-#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAttestation {
     /// The source spoken for; `src_self` for the subject's own declaration.
     #[validate(length(min = 1, max = 80))]
-    source: String,
+    pub(crate) source: String,
     /// The source's own delivery id: a repeat is recognised by it.
     #[validate(length(min = 1, max = 200))]
-    event_id: Option<String>,
+    pub(crate) event_id: Option<String>,
     /// Results of one check share it; a newer one supersedes the older.
     #[validate(length(min = 1, max = 200))]
     check_id: Option<String>,
@@ -100,10 +100,49 @@ pub struct NewAttestation {
     fact_date: Option<Second>,
     /// When the source looked, RFC 3339; absent means now.
     #[schema(value_type = Option<String>)]
-    checked_at: Option<Second>,
+    pub(crate) checked_at: Option<Second>,
     /// When the statement ends, RFC 3339.
     #[schema(value_type = Option<String>)]
     ends_at: Option<Second>,
+}
+
+impl NewAttestation {
+    /// As a use case takes it, under a delivery id.
+    ///
+    /// # Errors
+    /// 422 naming the day that is none.
+    pub(crate) fn submission(self, event: String) -> Result<Submission, Problem> {
+        let day = |pointer: &str,
+                   text: Option<String>,
+                   read: fn(&str) -> Result<Second, vouchsafe_core::second::ParseSecondError>| {
+            text.map(|text| read(&text).map_err(|_| Problem::invalid().field(pointer, "must be a day as YYYY-MM-DD")))
+                .transpose()
+        };
+        let issued = day("/document/issued_on", self.document.issued_on, Second::start_of_date)?;
+        let expires = day("/document/expires_on", self.document.expires_on, Second::end_of_date)?;
+        day("/person/birth_date", self.person.birth_date.clone(), Second::start_of_date)?;
+        Ok(Submission {
+            source: self.source,
+            event,
+            lineage: self.check_id,
+            kind: self.kind,
+            grade: self.grade,
+            outcome: self.outcome,
+            codes: self.codes,
+            document_type: self.document.kind,
+            issuing_country: self.document.issuing_country,
+            document_number: self.document.number,
+            statement: self.statement,
+            basis: self.basis,
+            doubt: self.doubt,
+            birth_date: self.person.birth_date,
+            name: self.person.name,
+            fact_date: self.fact_date.or(issued),
+            checked_at: self.checked_at,
+            ends_at: [self.ends_at, expires].into_iter().flatten().min(),
+            simulated: false,
+        })
+    }
 }
 
 fn delivered(delivery: Delivery) -> Result<(StatusCode, Json<Value>), Problem> {
@@ -133,39 +172,11 @@ pub async fn attest(
     if !caller.sources.contains(&new.source) {
         return Err(ServiceError::Forbidden("source").into());
     }
-    let day = |pointer: &str,
-               text: Option<String>,
-               read: fn(&str) -> Result<Second, vouchsafe_core::second::ParseSecondError>| {
-        text.map(|text| read(&text).map_err(|_| Problem::invalid().field(pointer, "must be a day as YYYY-MM-DD")))
-            .transpose()
-    };
-    let issued = day("/document/issued_on", new.document.issued_on, Second::start_of_date)?;
-    let expires = day("/document/expires_on", new.document.expires_on, Second::end_of_date)?;
-    day("/person/birth_date", new.person.birth_date.clone(), Second::start_of_date)?;
-    let event = match new.event_id {
+    let event = match new.event_id.clone() {
         Some(event) => event,
         None => edge.app.fresh_event()?,
     };
-    let submission = Submission {
-        source: new.source,
-        event,
-        lineage: new.check_id,
-        kind: new.kind,
-        grade: new.grade,
-        outcome: new.outcome,
-        codes: new.codes,
-        document_type: new.document.kind,
-        issuing_country: new.document.issuing_country,
-        document_number: new.document.number,
-        statement: new.statement,
-        basis: new.basis,
-        doubt: new.doubt,
-        birth_date: new.person.birth_date,
-        name: new.person.name,
-        fact_date: new.fact_date.or(issued),
-        checked_at: new.checked_at,
-        ends_at: [new.ends_at, expires].into_iter().flatten().min(),
-    };
+    let submission = new.submission(event)?;
     let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
     delivered(expecting(&subject, expected.0, edge.app.submit(&actor, &subject, submission)).await?)
 }

@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
 /// The bearer token of a request, if it has exactly one well-formed `Authorization: Bearer`.
@@ -54,13 +55,7 @@ impl<T: DeserializeOwned + Validate> FromRequest<Edge> for Checked<T> {
             ));
         }
         let Raw(bytes) = Raw::from_request(request, edge).await?;
-        let value: T = parse(&bytes)?;
-        if let Err(errors) = value.validate() {
-            let mut problem = Problem::invalid();
-            pointers("", &errors, &mut problem);
-            return Err(problem);
-        }
-        Ok(Self(value))
+        Ok(Self(checked(parse_value(&bytes)?)?))
     }
 }
 
@@ -117,9 +112,27 @@ impl FromRequest<Edge> for Raw {
 /// # Errors
 /// 400 for text that is no JSON, 422 for members that do not fit.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let value = crate::strict_json::parse(bytes).map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "not_json", "the body is not JSON, or names a member twice")
-    })?;
+    known(parse_value(bytes)?)
+}
+
+/// Reads JSON of any shape, refusing duplicate members anywhere.
+pub(crate) fn parse_value(bytes: &[u8]) -> Result<Value, Problem> {
+    crate::strict_json::parse(bytes)
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "not_json", "the body is not JSON, or names a member twice"))
+}
+
+/// A body of known members, checked by `validator`.
+pub(crate) fn checked<T: DeserializeOwned + Validate>(value: Value) -> Result<T, Problem> {
+    let value: T = known(value)?;
+    if let Err(errors) = value.validate() {
+        let mut problem = Problem::invalid();
+        pointers("", &errors, &mut problem);
+        return Err(problem);
+    }
+    Ok(value)
+}
+
+fn known<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     serde_json::from_value(value).map_err(|error| {
         // serde names the offending member and what was expected; the offending value is cut off.
         let text = error.to_string();

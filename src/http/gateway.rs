@@ -19,6 +19,7 @@ const REASON: HeaderName = HeaderName::from_static("x-eligibility-reason");
 const VALID_UNTIL: HeaderName = HeaderName::from_static("x-eligibility-valid-until");
 const SUBJECT: HeaderName = HeaderName::from_static("x-eligibility-subject");
 const STALE: HeaderName = HeaderName::from_static("x-eligibility-stale");
+const TEST: HeaderName = HeaderName::from_static("x-eligibility-test");
 
 fn answer(status: StatusCode, set: &[(HeaderName, &str)]) -> Response {
     let mut response = status.into_response();
@@ -101,6 +102,9 @@ pub async fn check(
             ];
             if passed.stale {
                 set.push((STALE, "true"));
+            }
+            if edge.app.deployment.is_test() {
+                set.push((TEST, "true"));
             }
             answer(StatusCode::OK, &set)
         }

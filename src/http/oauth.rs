@@ -158,11 +158,17 @@ pub async fn jwks(State(edge): State<Edge>) -> Response {
 pub async fn metadata(State(edge): State<Edge>) -> Json<Value> {
     let at = |path: &str| format!("{}{path}", edge.app.issuer);
     let methods = json!(["client_secret_basic", "client_secret_post"]);
-    Json(json!({
+    let mut metadata = json!({
         "issuer": edge.app.issuer, "token_endpoint": at("/oauth2/token"), "jwks_uri": at("/.well-known/jwks.json"),
         "introspection_endpoint": at("/oauth2/introspect"), "revocation_endpoint": at("/oauth2/revoke"),
         "grant_types_supported": ["client_credentials"], "response_types_supported": [],
         "token_endpoint_auth_methods_supported": methods, "introspection_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods, "scopes_supported": crate::service::admin::SCOPES,
-    }))
+    });
+    if edge.app.deployment.is_test()
+        && let Some(members) = metadata.as_object_mut()
+    {
+        members.insert("vouchsafe_test_deployment".to_owned(), json!(true));
+    }
+    Json(metadata)
 }

@@ -23,6 +23,7 @@ pub async fn readyz(State(edge): State<Edge>) -> (StatusCode, &'static str) {
         return (StatusCode::SERVICE_UNAVAILABLE, "the change feed is older than ten seconds");
     }
     match edge.app.store.ping().await {
+        Ok(()) if edge.app.deployment.is_test() => (StatusCode::OK, "ready (test deployment)"),
         Ok(()) => (StatusCode::OK, "ready"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer"),
     }
@@ -32,6 +33,7 @@ pub async fn readyz(State(edge): State<Edge>) -> (StatusCode, &'static str) {
 pub async fn metrics(State(edge): State<Edge>) -> (StatusCode, String) {
     metrics::gauge!("vouchsafe_feed_age_seconds")
         .set(f64::from(i32::try_from(edge.app.feed_age_secs()).unwrap_or(i32::MAX)));
+    metrics::gauge!("vouchsafe_test_deployment").set(if edge.app.deployment.is_test() { 1.0 } else { 0.0 });
     match &edge.metrics {
         Some(handle) => (StatusCode::OK, handle.render()),
         None => (StatusCode::NOT_FOUND, String::new()),

@@ -171,7 +171,7 @@ impl From<ServiceError> for Problem {
                 problem
             }
             ServiceError::Intake(error) => intake(&error),
-            ServiceError::Unavailable(_) => unavailable(&error),
+            ServiceError::Unavailable(_) | ServiceError::WrongDeployment(_) => unavailable(&error),
             ServiceError::Store(_) => unavailable(&error),
             ServiceError::Crypto(_) | ServiceError::Unreadable(_) => {
                 tracing::error!(error = %error, "request failed");
@@ -202,7 +202,9 @@ fn intake(error: &IntakeError) -> Problem {
         IntakeError::WrongAudience => (StatusCode::BAD_REQUEST, "wrong_audience"),
         IntakeError::WrongEnvironment => (StatusCode::FORBIDDEN, "wrong_environment"),
         IntakeError::Unsupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unsupported"),
-        IntakeError::Upstream(_) => (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable"),
+        IntakeError::Upstream(_) | IntakeError::SlowDown { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable")
+        }
     };
     tracing::warn!(code, "delivery refused");
     Problem::new(status, code, "the delivery was refused").detail(error.to_string())

@@ -28,11 +28,11 @@ pub(crate) fn subject_id(text: &str) -> Result<SubjectId, Problem> {
 pub struct NewSubject {
     /// `person`, `organisation` or `workload`.
     #[schema(pattern = "^(person|organisation|workload)$")]
-    kind: String,
+    pub(crate) kind: String,
     /// The caller's own id; unique.
     #[validate(length(min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
-    external_id: Option<String>,
+    pub(crate) external_id: Option<String>,
 }
 
 /// Creates a subject.
@@ -101,11 +101,11 @@ pub struct NewLink {
     /// For example `api-key`.
     #[validate(length(min = 1, max = 64))]
     #[schema(min_length = 1, max_length = 64)]
-    namespace: String,
+    pub(crate) namespace: String,
     /// The id in that namespace.
     #[validate(length(min = 1, max = 512))]
     #[schema(min_length = 1, max_length = 512)]
-    id: String,
+    pub(crate) id: String,
 }
 
 /// Links a caller's id to the subject.
@@ -161,12 +161,12 @@ pub struct NewSession {
     /// Source id.
     #[validate(length(min = 1, max = 80))]
     #[schema(min_length = 1, max_length = 80)]
-    source: String,
+    pub(crate) source: String,
     /// The vendor's session id: for Onfido the applicant's, for Stripe the verification session's (`vs_…`), as its API
     /// answered when it was created. What a person's browser can name, such as a reference, binds nothing.
     #[validate(length(min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
-    session: String,
+    pub(crate) session: String,
 }
 
 /// Binds a vendor session to the subject; what was quarantined for it is attached.

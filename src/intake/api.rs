@@ -3,7 +3,7 @@
 use super::IntakeError;
 use super::native::Account;
 use crate::strict_json;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
@@ -42,7 +42,8 @@ impl<'a> Api<'a> {
     /// Reads one JSON answer.
     ///
     /// # Errors
-    /// [`IntakeError::Upstream`] when the vendor fails or answers nonsense, [`IntakeError::TooLarge`] over 1 MiB.
+    /// [`IntakeError::Upstream`] when the vendor fails or answers nonsense, [`IntakeError::SlowDown`],
+    /// [`IntakeError::TooLarge`] over 1 MiB.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -70,7 +71,10 @@ impl<'a> Api<'a> {
                 return Err(IntakeError::Upstream("it refuses our token"));
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => return Err(IntakeError::Upstream("the result is not there")),
-            StatusCode::TOO_MANY_REQUESTS => return Err(IntakeError::Upstream("it asks us to slow down")),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                return Err(IntakeError::SlowDown { after_secs: after.and_then(|text| text.trim().parse().ok()) });
+            }
             _ => return Err(IntakeError::Upstream("it failed")),
         }
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -82,6 +82,15 @@ pub enum Target {
     Stripe(stripe::FetchTarget),
 }
 
+/// One page of past results that a vendor lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// What to fetch.
+    pub targets: Vec<Target>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<String>,
+}
+
 impl Native {
     /// Every name, for people.
     pub const NAMES: &'static str = "onfido, stripe";
@@ -131,14 +140,42 @@ impl Native {
             Self::Stripe => stripe::interpret_notice(account, body).map(|notice| notice.map(Target::Stripe)),
         }
     }
+
+    /// Lists past results created at or after `since`, a page at a time: `place` is `next` of the page before.
+    ///
+    /// # Errors
+    /// As [`Target::fetch`]; [`IntakeError::Unsupported`] where the vendor lists nothing.
+    pub async fn list(
+        self,
+        client: &Client,
+        account: &Account,
+        since: Option<Second>,
+        place: Option<&str>,
+    ) -> Result<Listing, IntakeError> {
+        match self {
+            Self::Onfido => onfido::list(client, account, since, place).await,
+            Self::Stripe => stripe::list(client, account, since, place).await,
+        }
+    }
 }
 
 impl Target {
+    /// The vendor's own id of it.
+    #[must_use]
+    pub fn id(&self) -> &VendorId {
+        match self {
+            Self::Onfido(onfido::FetchTarget::Check { check, .. }) => check,
+            Self::Onfido(onfido::FetchTarget::Run { run }) => run,
+            Self::Stripe(target) => &target.session,
+        }
+    }
+
     /// Fetches what the vendor says now, one result for each document.
     ///
     /// # Errors
     /// [`IntakeError::Upstream`] when the vendor fails or answers nonsense (worth another try),
-    /// [`IntakeError::TooLarge`] over 1 MiB, [`IntakeError::WrongEnvironment`] for a test result in production.
+    /// [`IntakeError::SlowDown`], [`IntakeError::TooLarge`] over 1 MiB, [`IntakeError::WrongEnvironment`] for a test
+    /// result in production.
     pub async fn fetch(&self, client: &Client, account: &Account) -> Result<Vec<CheckResult>, IntakeError> {
         match self {
             Self::Onfido(target) => onfido::fetch(client, account, target).await,

@@ -18,6 +18,9 @@ use std::collections::BTreeSet;
 use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Grade, Outcome};
 
+mod list;
+pub(super) use list::list;
+
 /// Where the signature is.
 pub(super) const SIGNATURE_HEADER: &str = "stripe-signature";
 

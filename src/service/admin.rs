@@ -187,6 +187,10 @@ impl App {
         let sealed = match (&source.vendor, &secrets) {
             (None, None) => None,
             (Some(vendor), Some(secrets)) => {
+                if vendor.production && self.deployment.is_test() {
+                    let problem = "a test deployment takes no real person's results: set `test_only`";
+                    return Err(invalid("/vendor/test_only", problem));
+                }
                 if Native::parse(&vendor.name).is_none() {
                     return Err(invalid("/vendor/name", format!("is no native vendor; there are: {}", Native::NAMES)));
                 }

@@ -74,19 +74,27 @@ impl App {
     /// When the store cannot be read or written; what waits goes on waiting.
     pub async fn compare_waiting(&self) -> ServiceResult<usize> {
         let waiting = self.store.comparisons(ROUND).await?;
-        for comparison in &waiting {
-            self.compare(comparison).await?;
-        }
+        self.compare_many(&waiting).await?;
         Ok(waiting.len())
     }
 
     /// Compares one attestation with what else is held and records what is found.
     pub(crate) async fn compare(&self, waiting: &Comparison) -> ServiceResult<()> {
-        self.compare_people(waiting).await?;
-        if let Some(document) = &waiting.document {
-            self.compare_holders(waiting, document).await?;
+        self.compare_many(std::slice::from_ref(waiting)).await
+    }
+
+    /// Compares some and notes in one commit that it is done.
+    pub(crate) async fn compare_many(&self, waiting: &[Comparison]) -> ServiceResult<()> {
+        for comparison in waiting {
+            self.compare_people(comparison).await?;
+            if let Some(document) = &comparison.document {
+                self.compare_holders(comparison, document).await?;
+            }
         }
-        let writes = vec![Write::Compared(waiting.attestation.clone())];
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let writes = waiting.iter().map(|comparison| Write::Compared(comparison.attestation.clone())).collect();
         // Bookkeeping, no change of state: what was found carries its own audit entry.
         let change = Change { writes, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
         let _ = self.store.commit(change).await?;

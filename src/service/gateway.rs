@@ -67,7 +67,8 @@ impl App {
         let subject = match credential {
             Credential::None => return Ok(Verdict::Challenge("")),
             Credential::Token(token) => {
-                let Ok(verified) = self.verify_own(token, Purpose::Eligibility, "eligibility+jwt").await else {
+                let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await
+                else {
                     return Ok(Verdict::Challenge("invalid_token"));
                 };
                 if verified.aud != gateway.audience || verified.resource.as_deref() != Some(resource.as_str()) {

@@ -1,5 +1,6 @@
 //! Attestations in: from authenticated clients that may speak for a source, and marks on them.
 
+use super::deployment::SIMULATED;
 use super::{Actor, App, NETWORK_SOURCE, SELF_SOURCE, ServiceError, ServiceResult, invalid};
 use crate::intake::names::normalised_name;
 use crate::storage::{Change, Comparison, Conflict, FeedRow, NewAttestation, OutboxRow, StoredMark, Write};
@@ -56,6 +57,8 @@ pub struct Submission {
     pub checked_at: Option<Second>,
     /// When it stops saying anything.
     pub ends_at: Option<Second>,
+    /// Made up on a test deployment; refused on any other.
+    pub simulated: bool,
 }
 
 impl Submission {
@@ -81,6 +84,7 @@ impl Submission {
             fact_date: None,
             checked_at: None,
             ends_at: None,
+            simulated: false,
         }
     }
 }
@@ -145,7 +149,7 @@ impl App {
         self.record(actor, subject, &speaker, submission).await
     }
 
-    fn speaker(&self, source: &str, subject: &SubjectId) -> ServiceResult<Speaker> {
+    pub(crate) fn speaker(&self, source: &str, subject: &SubjectId) -> ServiceResult<Speaker> {
         if source == SELF_SOURCE {
             return Ok(Speaker {
                 source: source.to_owned(),
@@ -164,7 +168,21 @@ impl App {
         })
     }
 
-    /// Turns a submission into facts and records it.
+    /// Records one of many statements; what has to be compared is handed back, for one commit with others.
+    ///
+    /// # Errors
+    /// As [`App::submit`].
+    pub(crate) async fn submit_one_of_many(
+        &self,
+        actor: &Actor,
+        subject: &SubjectId,
+        submission: Submission,
+    ) -> ServiceResult<(Delivery, Option<Comparison>)> {
+        let speaker = self.speaker(&submission.source, subject)?;
+        self.record_uncompared(actor, subject, &speaker, submission, Vec::new()).await
+    }
+
+    /// Turns a submission into facts, records it, and compares it with what else is held.
     pub(crate) async fn record(
         &self,
         actor: &Actor,
@@ -184,6 +202,25 @@ impl App {
         submission: Submission,
         also: Vec<Write>,
     ) -> ServiceResult<Delivery> {
+        let (delivery, compare) = self.record_uncompared(actor, subject, speaker, submission, also).await?;
+        if let Some(compare) = compare
+            && let Err(error) = self.compare(&compare).await
+        {
+            tracing::warn!(error = %error, "an attestation waits to be compared");
+        }
+        Ok(delivery)
+    }
+
+    /// Turns a submission into facts and records it, with more writes in the same commit; gives back what has to be
+    /// compared.
+    async fn record_uncompared(
+        &self,
+        actor: &Actor,
+        subject: &SubjectId,
+        speaker: &Speaker,
+        submission: Submission,
+        also: Vec<Write>,
+    ) -> ServiceResult<(Delivery, Option<Comparison>)> {
         let event = submission.event.clone();
         let lineage = submission.lineage.clone().unwrap_or_else(|| event.clone());
         let facts = self.facts(subject, speaker, submission, &lineage)?;
@@ -209,22 +246,17 @@ impl App {
                 if denies {
                     self.cover().await?;
                 }
-                if let Some(compare) = compare
-                    && let Err(error) = self.compare(&compare).await
-                {
-                    tracing::warn!(error = %error, "an attestation waits to be compared");
-                }
                 metrics::counter!("vouchsafe_attestations_total", "kind" => facts.kind.as_str()).increment(1);
-                Ok(Delivery::Recorded(id))
+                Ok((Delivery::Recorded(id), compare))
             }
             Err(Conflict::DuplicateEvent { attestation }) => {
                 // The first delivery may not have been acknowledged for want of the anchor.
                 if denies {
                     self.cover().await?;
                 }
-                Ok(Delivery::Duplicate(attestation))
+                Ok((Delivery::Duplicate(attestation), None))
             }
-            Err(Conflict::Overtaken) => Ok(Delivery::Overtaken),
+            Err(Conflict::Overtaken) => Ok((Delivery::Overtaken, None)),
             Err(Conflict::NoSuchSubject) => Err(self.missing(subject.as_str()).await),
             Err(_) => Err(ServiceError::Conflict("attestation")),
         }
@@ -242,7 +274,12 @@ impl App {
         self.may_speak(source, self.clock.now())?;
         let id = self.id("att")?;
         let document = facts.document.starts_with(NUMBERED).then(|| facts.document.clone());
-        let detail = json!({ "subject": subject, "source": source, "kind": facts.kind, "outcome": facts.outcome });
+        let mut detail = json!({ "subject": subject, "source": source, "kind": facts.kind, "outcome": facts.outcome });
+        if facts.codes.contains(SIMULATED)
+            && let Some(members) = detail.as_object_mut()
+        {
+            members.insert(SIMULATED.to_owned(), json!(true));
+        }
         Ok(NewAttestation {
             subject: subject.to_owned(),
             source: source.to_owned(),
@@ -296,6 +333,14 @@ impl App {
         if s.codes.len() > 32 || !s.codes.iter().all(code_ok) {
             return Err(invalid("/codes", "at most 32 codes of 1 to 64 of `a-z 0-9 _ . -`"));
         }
+        if s.codes.contains(SIMULATED) {
+            return Err(invalid("/codes", "`simulated` is for made-up evidence of test deployments"));
+        }
+        let mut codes = s.codes;
+        if s.simulated {
+            self.only_on_a_test_deployment()?;
+            codes.insert(SIMULATED.to_owned());
+        }
         self.check_statement(speaker.kind, s.kind, s.statement.as_ref())?;
         let grade = match (speaker.kind, s.kind, &s.statement) {
             (SourceKind::Subject, ..) => Grade::SelfDeclared,
@@ -335,7 +380,7 @@ impl App {
             source_kind: speaker.kind,
             grade,
             outcome: s.outcome,
-            codes: s.codes,
+            codes,
             document_type: s.document_type,
             issuing_country: s.issuing_country,
             statement: s.statement,

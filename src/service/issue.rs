@@ -102,7 +102,7 @@ impl App {
         let alg = Algorithm::parse(&audience.alg).ok_or(ServiceError::Unavailable("algorithm"))?;
         let keys = self.keys.load_full();
         let key = keys.signer(Purpose::Eligibility, alg).ok_or(ServiceError::Unavailable("key"))?;
-        let token = key.sign("eligibility+jwt", &claims)?;
+        let token = key.sign(self.deployment.token_type(), &claims)?;
         let stored = StoredToken {
             jti: jti.clone(),
             subject: subject.to_string(),
@@ -134,7 +134,7 @@ impl App {
     /// `Unavailable` when it cannot know.
     pub async fn introspect(&self, token: &str) -> ServiceResult<Value> {
         let inactive = json!({ "active": false });
-        let Ok(verified) = self.verify_own(token, Purpose::Eligibility, "eligibility+jwt").await else {
+        let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await else {
             return Ok(inactive);
         };
         if self.is_revoked(&verified.jti) {
@@ -151,7 +151,7 @@ impl App {
         }
         Ok(json!({
             "active": true, "iss": verified.iss, "aud": verified.aud, "sub": verified.sub, "client_id": verified.client_id,
-            "iat": verified.iat, "exp": verified.exp, "jti": verified.jti, "token_type": "eligibility+jwt",
+            "iat": verified.iat, "exp": verified.exp, "jti": verified.jti, "token_type": self.deployment.token_type(),
             "eligibility": { "resource": resource, "decision": decision.id, "live": decision.live },
         }))
     }
@@ -180,7 +180,7 @@ impl App {
     /// When the store cannot write.
     pub async fn revoke_token(&self, actor: &Actor, token: &str) -> ServiceResult<()> {
         // An expired token needs no revocation; one that never was ours is none of our business.
-        let Ok(verified) = self.verify_own(token, Purpose::Eligibility, "eligibility+jwt").await else {
+        let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await else {
             return Ok(());
         };
         self.revoke_jti(actor, &verified.jti).await

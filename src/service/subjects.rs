@@ -1,8 +1,10 @@
 //! Subjects, links to callers' ids, and vendor sessions.
 
+use super::deployment::SIMULATED;
 use super::index::ReadAt;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::storage::{Conflict, FeedRow, StoredLink, StoredSubject, Write};
+use crate::crypto::DataKey;
+use crate::storage::{AuditEntry, Conflict, FeedRow, StoredLink, StoredSubject, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vouchsafe_core::Second;
@@ -46,6 +48,21 @@ impl App {
         kind: &str,
         external_id: Option<&str>,
     ) -> ServiceResult<SubjectView> {
+        let (subject, _, audit) = self.new_subject(actor, kind, external_id)?;
+        let feed = vec![FeedRow { kind: "subject".to_owned(), key: subject.id.clone() }];
+        self.commit(vec![Write::Subject(subject.clone())], audit, feed)
+            .await?
+            .map_err(|_| ServiceError::Conflict("external_id"))?;
+        self.view(&subject)
+    }
+
+    /// A subject that is not stored yet, its key and its audit entry.
+    pub(crate) fn new_subject(
+        &self,
+        actor: &Actor,
+        kind: &str,
+        external_id: Option<&str>,
+    ) -> ServiceResult<(StoredSubject, DataKey, AuditEntry)> {
         if !KINDS.contains(&kind) {
             return Err(invalid("/kind", "must be `person`, `organisation` or `workload`"));
         }
@@ -53,23 +70,23 @@ impl App {
         let (key, wrapped_key) = self.crypto.new_data_key(&id)?;
         let identifiers = Identifiers { external_id: external_id.map(str::to_owned) };
         let plain = serde_json::to_vec(&identifiers).map_err(|_| ServiceError::Unreadable("identifiers".to_owned()))?;
-        let now_ms = self.clock.now_ms();
+        let audit = self.audit(actor, "subject.created", &id, &json!({ "kind": kind }))?;
         let subject = StoredSubject {
-            id: id.clone(),
             kind: kind.to_owned(),
             version: 1,
             state: "active".to_owned(),
-            external_digest: external_id.map(|external| self.crypto.lookup_digest("external_id", external)),
+            external_digest: external_id.map(|external| self.external_digest(external)),
             identifiers: key.seal("identifiers", &plain)?,
             wrapped_key,
-            created_at_ms: now_ms,
+            created_at_ms: self.clock.now_ms(),
+            id,
         };
-        let audit = self.audit(actor, "subject.created", &id, &json!({ "kind": kind }))?;
-        let feed = vec![FeedRow { kind: "subject".to_owned(), key: id.clone() }];
-        self.commit(vec![Write::Subject(subject.clone())], audit, feed)
-            .await?
-            .map_err(|_| ServiceError::Conflict("external_id"))?;
-        self.view(&subject)
+        Ok((subject, key, audit))
+    }
+
+    /// The digest under which a caller's own id is stored.
+    pub(crate) fn external_digest(&self, external_id: &str) -> String {
+        self.crypto.lookup_digest("external_id", external_id)
     }
 
     fn view(&self, subject: &StoredSubject) -> ServiceResult<SubjectView> {
@@ -107,7 +124,7 @@ impl App {
     /// # Errors
     /// `NotFound`.
     pub async fn subject_by_external(&self, external_id: &str) -> ServiceResult<SubjectView> {
-        let digest = self.crypto.lookup_digest("external_id", external_id);
+        let digest = self.external_digest(external_id);
         let subject = self.store.subject_by_external(&digest).await?.filter(|subject| subject.state == "active");
         self.view(&subject.ok_or(ServiceError::NotFound("subject"))?)
     }
@@ -135,21 +152,31 @@ impl App {
         check_namespace(namespace)?;
         let stored = self.active(subject).await?;
         let key = self.crypto.unwrap_data_key(&stored.id, &stored.wrapped_key)?;
-        let digest = self.link_digest(namespace, id);
-        let link = StoredLink {
-            namespace: namespace.to_owned(),
-            digest: digest.clone(),
-            subject: stored.id.clone(),
-            sealed: key.seal("link", id.as_bytes())?,
-            created_at_ms: self.clock.now_ms(),
-        };
+        let link = self.new_link(&stored.id, &key, namespace, id)?;
         let audit = self.audit(actor, "link.created", &stored.id, &json!({ "namespace": namespace }))?;
-        let feed = vec![FeedRow { kind: "link".to_owned(), key: link_key(namespace, &digest) }];
+        let feed = vec![FeedRow { kind: "link".to_owned(), key: link_key(namespace, &link.digest) }];
         match self.commit(vec![Write::Link(link)], audit, feed).await? {
             Ok(()) => Ok(()),
             Err(Conflict::NoSuchSubject) => Err(self.missing(&stored.id).await),
             Err(_) => Err(ServiceError::Conflict("link")),
         }
+    }
+
+    /// A link that is not stored yet, sealed under its subject's key.
+    pub(crate) fn new_link(
+        &self,
+        subject: &str,
+        key: &DataKey,
+        namespace: &str,
+        id: &str,
+    ) -> ServiceResult<StoredLink> {
+        Ok(StoredLink {
+            namespace: namespace.to_owned(),
+            digest: self.link_digest(namespace, id),
+            subject: subject.to_owned(),
+            sealed: key.seal("link", id.as_bytes())?,
+            created_at_ms: self.clock.now_ms(),
+        })
     }
 
     /// Removes a link.
@@ -250,6 +277,11 @@ impl App {
             .map(|row| {
                 let unreadable = || ServiceError::Unreadable(format!("attestation {}", row.id));
                 let facts: Facts = serde_json::from_str(&row.facts).map_err(|_| unreadable())?;
+                // SECURITY: rows can be copied from a test's database past the door that refuses it as a whole.
+                if facts.codes.contains(SIMULATED) && self.only_on_a_test_deployment().is_err() {
+                    tracing::error!(attestation = row.id, "simulated evidence on a production deployment is ignored");
+                    return Ok(None);
+                }
                 let marks = row
                     .marks
                     .iter()
@@ -264,14 +296,15 @@ impl App {
                         Ok(Mark { at: Second::from_millis(mark.at_ms), kind, from_start: mark.from_start })
                     })
                     .collect::<ServiceResult<_>>()?;
-                Ok(Attestation {
+                Ok(Some(Attestation {
                     id: AttestationId::parse(&row.id).map_err(|_| unreadable())?,
                     source: SourceId::parse(&row.source).map_err(|_| unreadable())?,
                     recorded_at: Second::from_millis(row.recorded_at_ms),
                     facts,
                     marks,
-                })
+                }))
             })
+            .filter_map(Result::transpose)
             .collect::<ServiceResult<_>>()?;
         let read_at = ReadAt { version: subject.version, suspensions };
         let subject = SubjectId::parse(&subject.id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;

@@ -35,22 +35,25 @@ pub struct Pending {
 
 /// A check result as it waits, sealed, for its session to be linked.
 #[derive(Debug, Serialize, Deserialize)]
-struct Waiting {
-    event: String,
-    lineage: String,
-    decided_at: Second,
-    outcome: Outcome,
-    codes: BTreeSet<String>,
-    grade: Grade,
-    document_type: Option<String>,
-    issuing_country: Option<String>,
-    nationalities: BTreeSet<String>,
-    category: Option<String>,
-    document_number: Option<String>,
-    birth_date: Option<String>,
-    name: Option<String>,
-    issued_on: Option<Second>,
-    ends_at: Option<Second>,
+pub(crate) struct Waiting {
+    pub(crate) event: String,
+    pub(crate) lineage: String,
+    pub(crate) decided_at: Second,
+    pub(crate) outcome: Outcome,
+    pub(crate) codes: BTreeSet<String>,
+    pub(crate) grade: Grade,
+    pub(crate) document_type: Option<String>,
+    pub(crate) issuing_country: Option<String>,
+    pub(crate) nationalities: BTreeSet<String>,
+    pub(crate) category: Option<String>,
+    pub(crate) document_number: Option<String>,
+    pub(crate) birth_date: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) issued_on: Option<Second>,
+    pub(crate) ends_at: Option<Second>,
+    /// Made up on a test deployment.
+    #[serde(default)]
+    pub(crate) simulated: bool,
 }
 
 impl From<CheckResult> for Waiting {
@@ -72,6 +75,7 @@ impl From<CheckResult> for Waiting {
             name: clear(result.name),
             issued_on: result.issued_on,
             ends_at: result.ends_at,
+            simulated: false,
         }
     }
 }
@@ -83,7 +87,7 @@ impl Waiting {
         Write::Progress { source: source.to_owned(), session, pending_since_ms }
     }
 
-    fn submission(self, source: &str) -> Submission {
+    pub(crate) fn submission(self, source: &str) -> Submission {
         Submission {
             source: source.to_owned(),
             event: self.event,
@@ -103,6 +107,7 @@ impl Waiting {
             fact_date: self.issued_on,
             checked_at: Some(self.decided_at),
             ends_at: self.ends_at,
+            simulated: self.simulated,
         }
     }
 }
@@ -120,7 +125,7 @@ pub(crate) fn account(vendor: Vendor, secrets: VendorSecrets) -> ServiceResult<(
 }
 
 impl App {
-    fn vendor(&self, source: &str) -> ServiceResult<(Speaker, Vendor, VendorSecrets)> {
+    pub(crate) fn vendor(&self, source: &str) -> ServiceResult<(Speaker, Vendor, VendorSecrets)> {
         let world = self.world.load();
         let (found, sealed) = world.sources.get(source).ok_or(ServiceError::NotFound("source"))?;
         let (Some(vendor), Some(sealed)) = (&found.vendor, sealed) else {
@@ -186,9 +191,18 @@ impl App {
         }
     }
 
-    async fn deliver(&self, speaker: &Speaker, result: CheckResult) -> ServiceResult<Delivery> {
+    pub(crate) async fn deliver(&self, speaker: &Speaker, result: CheckResult) -> ServiceResult<Delivery> {
         let session = result.session.clone();
-        let waiting = Waiting::from(result);
+        self.deliver_to(speaker, session, Waiting::from(result)).await
+    }
+
+    /// Records what a session found for the subject it is bound to, or lets it wait for one.
+    pub(crate) async fn deliver_to(
+        &self,
+        speaker: &Speaker,
+        session: String,
+        waiting: Waiting,
+    ) -> ServiceResult<Delivery> {
         if let Some(subject) = self.store.session_subject(&speaker.source, &session).await? {
             let subject = SubjectId::parse(&subject).map_err(|_| ServiceError::Unreadable("session".to_owned()))?;
             let actor = Actor::source(&speaker.source);
@@ -253,6 +267,12 @@ impl App {
         Ok(rows.into_iter().map(told).collect())
     }
 
+    /// What waits in quarantine, opened.
+    pub(crate) fn open_waiting(&self, quarantined: &Quarantined) -> ServiceResult<Waiting> {
+        let plain = self.crypto.open_secret(&format!("quarantine/{}", quarantined.id), &quarantined.sealed)?;
+        serde_json::from_slice(&plain).map_err(|_| ServiceError::Unreadable(format!("quarantine {}", quarantined.id)))
+    }
+
     /// Attaches what waited for a session that has now been linked.
     pub(crate) async fn release_quarantine(
         &self,
@@ -268,9 +288,7 @@ impl App {
         let actor = Actor::source(source);
         let mut attached = 0;
         for quarantined in waiting {
-            let plain = self.crypto.open_secret(&format!("quarantine/{}", quarantined.id), &quarantined.sealed)?;
-            let result: Waiting = serde_json::from_slice(&plain)
-                .map_err(|_| ServiceError::Unreadable(format!("quarantine {}", quarantined.id)))?;
+            let result = self.open_waiting(&quarantined)?;
             let received_at = Second::from_millis(quarantined.received_at_ms);
             let recorded = match self.may_speak(source, received_at) {
                 Ok(()) => {

@@ -31,6 +31,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 const CONNECTIONS: u32 = 16;
 /// How long to wait for a free connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Locks are held by row and given in order.
+const COURTESY: Duration = Duration::ZERO;
 /// How often a change that fell to a deadlock is tried.
 const TRIES: usize = 4;
 

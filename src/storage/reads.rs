@@ -23,6 +23,10 @@ macro_rules! implement_store {
                 self.probe().await
             }
 
+            fn courtesy(&self) -> Duration {
+                COURTESY
+            }
+
             async fn record_attestation(&self, new: NewAttestation) -> Intent<i64> {
                 self.queue.attestation(new).await
             }

@@ -26,6 +26,8 @@ mod writes;
 
 /// How long a statement waits for another process's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Who waits for the one lock looks for it every 100 ms at the latest, and in no order.
+const COURTESY: Duration = Duration::from_millis(120);
 /// Connections that read.
 const READERS: u32 = 4;
 

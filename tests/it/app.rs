@@ -10,6 +10,7 @@ use vouchsafe::crypto::Crypto;
 use vouchsafe::http::limits::{Limits, Quotas};
 use vouchsafe::http::{Edge, router};
 use vouchsafe::intake::geoip::GeoIp;
+use vouchsafe::service::deployment::Deployment;
 use vouchsafe::service::{Actor, App};
 use vouchsafe_core::policy::{NamedSet, Policy};
 
@@ -70,13 +71,19 @@ fn serve(app: &Arc<App>, listener: tokio::net::TcpListener, quotas: &Quotas) -> 
 impl TestApp {
     /// A service with every scope in one client's hands and the shipped policies committed, none in force.
     pub(crate) async fn start(database: &Database) -> Self {
+        Self::start_as(Deployment::Production, database).await
+    }
+
+    /// The same on either kind of deployment.
+    pub(crate) async fn start_as(deployment: Deployment, database: &Database) -> Self {
         let store = database.store().await;
         let clock = Arc::new(ManualClock::new(START_MS));
         let (listener, url) = listen().await;
         let networks = format!("{}/fixtures/geoip/test.mmdb", env!("CARGO_MANIFEST_DIR"));
         let geoip = GeoIp::open(&[networks.into()]).unwrap();
         let clock_dyn: Arc<dyn Clock> = clock.clone();
-        let app = App::open(store, clock_dyn, Crypto::new(&[9; 32]), url.clone(), geoip).await.unwrap();
+        let crypto = Crypto::new(&[9; 32]);
+        let app = App::open_as(deployment, store, clock_dyn, crypto, url.clone(), geoip).await.unwrap();
         let server = serve(&app, listener, &Quotas::default());
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let mut this = Self { app, clock, url, http, admin: String::new(), database_url: database.url(), server };

@@ -891,13 +891,25 @@ mod failures {
             (404, "the result is not there"),
             (410, "the result is not there"),
             (422, "it failed"),
-            (429, "it asks us to slow down"),
             (500, "it failed"),
             (502, "it failed"),
             (503, "it failed"),
         ] {
             let answer = ResponseTemplate::new(status).set_body_json(fixture("check-clear"));
             assert_eq!(check_answered(answer).await, upstream(text), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_vendor_that_asks_us_to_wait_is_heard() {
+        let said =
+            [(None, None), (Some("7"), Some(7)), (Some("-1"), None), (Some("Fri, 27 Nov 2026 08:00:00 GMT"), None)];
+        for (header, after_secs) in said {
+            let mut answer = ResponseTemplate::new(429);
+            if let Some(header) = header {
+                answer = answer.insert_header("Retry-After", header);
+            }
+            assert_eq!(check_answered(answer).await, IntakeError::SlowDown { after_secs }, "{header:?}");
         }
     }
 
