@@ -4,6 +4,7 @@ use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Basis, StoredDecision, Write};
 use serde_json::json;
 use std::sync::Arc;
+use vouchsafe_core::facts::SubjectFacts;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::rules::{Body, Rules};
 use vouchsafe_core::{Decision, Second, decide};
@@ -114,7 +115,30 @@ impl App {
         let used: Vec<String> =
             serde_json::from_str(&stored.attestations).map_err(|_| ServiceError::Unreadable(stored.id.clone()))?;
         facts.attestations.retain(|attestation| used.iter().any(|id| id == attestation.id.as_str()));
-        let decision = decide(&rules, &facts, at);
-        if decision.id == stored.id { Ok(decision) } else { Err(ServiceError::Unreadable(stored.id)) }
+        let found = without_late_marks(&facts, at).map(|facts| decide(&rules, &facts, at)).find(|d| d.id == stored.id);
+        found.ok_or(ServiceError::Unreadable(stored.id))
     }
+}
+
+/// Most marks of one second that are tried out.
+const LATE_MARKS: usize = 8;
+
+/// The facts, then the facts without each choice of the marks of that second. Instants are whole seconds: a mark may
+/// have been set in the decision's own second after it was made, and only the digest of its inputs tells.
+fn without_late_marks(facts: &SubjectFacts, at: Second) -> impl Iterator<Item = SubjectFacts> {
+    let late = facts.attestations.iter().flat_map(|attestation| &attestation.marks).filter(|mark| mark.at == at);
+    let late = late.count().min(LATE_MARKS);
+    (0..1_usize << late).map(move |left_out| {
+        let mut facts = facts.clone();
+        let mut number = 0;
+        for marks in facts.attestations.iter_mut().map(|attestation| &mut attestation.marks) {
+            marks.retain(|mark| {
+                let late = mark.at == at;
+                let keep = !late || number >= LATE_MARKS || left_out >> number & 1 == 0;
+                number += usize::from(late);
+                keep
+            });
+        }
+        facts
+    })
 }
