@@ -37,6 +37,9 @@ pub enum StoreError {
         /// Primary key of the row.
         row: String,
     },
+    /// What is on the disk is not known any more: nothing is acknowledged until a new process has read it.
+    #[error("the database cannot be trusted: {0}")]
+    Broken(String),
     /// The schema is not the one this binary knows.
     #[error("migration failed: {0}")]
     Migration(String),
@@ -628,6 +631,15 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
         return Ok(Arc::new(sqlite::SqliteStore::open(url).await?));
     }
     Err(StoreError::Unavailable("database must be `sqlite:PATH` or `postgres://…`".to_owned()))
+}
+
+/// Refuses a database that is missing, empty or damaged, so that a service never goes on with an empty one in the place
+/// of the one it had. A server's database answers for itself.
+///
+/// # Errors
+/// [`StoreError::Broken`] with what is wrong and what to do; [`StoreError::Unavailable`] when it cannot be read.
+pub async fn examine(url: &str) -> Result<(), StoreError> {
+    if url.starts_with("sqlite:") { sqlite::examine(url).await } else { Ok(()) }
 }
 
 /// Hash of an audit record: SHA-256 over previous hash (hex text), a newline, and the entry's canonical JSON.

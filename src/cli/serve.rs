@@ -1,10 +1,12 @@
 //! `vouchsafe serve`: listeners, background jobs, graceful end.
 
 use super::{ConfigArgs, load, logs, open};
+use crate::crypto::Crypto;
 use crate::http::limits::{Limits, Quotas};
 use crate::http::listen::{Bounds, listen};
 use crate::http::{Edge, admin_router, router};
 use crate::service::App;
+use crate::storage::{self, StoreError};
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::process::ExitCode;
@@ -20,6 +22,9 @@ const DRAIN: Duration = Duration::from_secs(30);
 pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = load(args)?;
     logs(config.log);
+    // The key first: without it no database is of use.
+    Crypto::from_file(&config.master_key_file)?;
+    storage::examine(&config.database).await.context("opening the database")?;
     let app = open(&config).await?;
     let public = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     let admin = TcpListener::bind(config.admin_listen)
@@ -100,7 +105,7 @@ async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
 
 async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
-        link_audit(&app).await;
+        link_audit(&app).await?;
         if let Err(error) = app.compare_waiting().await {
             tracing::error!(error = %error, "attestations wait to be compared");
         }
@@ -108,8 +113,7 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
             tracing::error!(error = %error, "results of bound sessions wait to be attached");
         }
     }
-    link_audit(&app).await;
-    Ok(())
+    link_audit(&app).await
 }
 
 /// How often idempotency keys that have expired are forgotten.
@@ -132,14 +136,16 @@ async fn tidy(metrics: PrometheusHandle, stop: CancellationToken) -> Result<(), 
     Ok(())
 }
 
-async fn link_audit(app: &App) {
+/// An error ends the service: another process has to read what the disk holds.
+async fn link_audit(app: &App) -> Result<(), String> {
     loop {
         match app.store.sequence_audit(1000).await {
             Ok(1000) => {}
-            Ok(_) => return,
+            Ok(_) => return Ok(()),
+            Err(error @ StoreError::Broken(_)) => return Err(error.to_string()),
             Err(error) => {
                 tracing::error!(error = %error, "audit entries cannot be linked");
-                return;
+                return Ok(());
             }
         }
     }

@@ -19,7 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod engine;
+mod file;
 mod writes;
+
+pub(super) use file::examine;
 
 /// How long a statement waits for another process's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,8 +58,8 @@ impl SqliteStore {
             .busy_timeout(PATIENCE)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            // Larger intervals write a little faster but stall commits ten times as long.
-            .pragma("wal_autocheckpoint", "4000");
+            // The writer merges the log itself: SQLite would not tell of a sync that failed on the way.
+            .pragma("wal_autocheckpoint", "0");
         // The writer opens first: it turns the file into WAL mode, which readers need.
         let engine = SqliteEngine::open(options.clone()).await?;
         let readers = SqlitePoolOptions::new()
