@@ -162,6 +162,7 @@ pub struct App {
     pub(crate) recorded: moka::future::Cache<String, ()>,
     /// Last successful poll of the feed, epoch milliseconds.
     pub(crate) polled_at_ms: AtomicI64,
+    /// Empty when everything has to be read anew.
     cursor: tokio::sync::Mutex<String>,
 }
 
@@ -297,7 +298,8 @@ impl App {
         Ok(())
     }
 
-    /// Reads the feed once and reloads what changed, here or in another process.
+    /// Reads the feed once and reloads what changed, here or in another process. After a read that failed everything is
+    /// read anew: what a database lost in a crash it may have numbered again, so an older cursor proves nothing.
     ///
     /// # Errors
     /// When the store cannot be read; the feed's age then grows.
@@ -305,7 +307,19 @@ impl App {
         let mut cursor = self.cursor.lock().await;
         // The picture is as old as the read, however long following it takes.
         let begun = self.clock.now_ms();
-        let (rows, next) = self.store.feed(&cursor).await?;
+        let (rows, next) = match self.store.feed(&cursor).await {
+            Ok(read) => read,
+            Err(error) => {
+                cursor.clear();
+                return Err(error.into());
+            }
+        };
+        if cursor.is_empty() {
+            self.index.invalidate_all();
+            self.load_keys().await?;
+            self.reload_world().await?;
+            self.reload_revoked().await?;
+        }
         self.follow(&rows).await?;
         *cursor = next;
         self.polled_at_ms.store(begun, Ordering::Relaxed);
@@ -327,9 +341,10 @@ impl App {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(jti)
     }
 
+    /// Adds to what is known: a token that was just revoked here may not be in what was read.
     async fn reload_revoked(&self) -> ServiceResult<()> {
         let revoked = self.store.revoked_tokens(self.clock.now_ms()).await?;
-        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = revoked.into_iter().collect();
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner).extend(revoked);
         Ok(())
     }
 

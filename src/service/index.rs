@@ -96,6 +96,13 @@ impl Index {
         }
     }
 
+    /// Nothing held is known to be current any more.
+    pub fn invalidate_all(&self) {
+        for generation in &self.generations {
+            generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     fn current(&self, key: &str) -> u64 {
         self.generation(key).map_or(0, |generation| generation.load(Ordering::Acquire))
     }
