@@ -14,6 +14,7 @@ mod architecture;
 mod arrival;
 mod binary;
 mod conditional;
+mod crash;
 mod edge;
 mod idempotency;
 mod onfido;
