@@ -29,6 +29,10 @@ pub(in crate::storage) async fn examine(url: &str) -> Result<(), StoreError> {
     if size == 0 {
         return Err(refuse("is empty; restore it from its backup".to_owned()));
     }
+    // SQLite would say of a read-only disk that it is unable to open the file, or begin and fail every write.
+    if let Err(error) = std::fs::OpenOptions::new().write(true).open(path) {
+        return Err(StoreError::Unavailable(format!("`{}` cannot be written: {error}", path.display())));
+    }
     if size > LOOKED_THROUGH {
         return Ok(());
     }
