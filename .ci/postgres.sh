@@ -1,8 +1,10 @@
 #!/bin/sh
-# A private PostgreSQL server for tests: unix socket only, an unprivileged user, nothing durable.
+# A private PostgreSQL server for tests: unix socket only, an unprivileged user, nothing durable unless
+# VOUCHSAFE_PG_DURABLE is set.
 #   postgres.sh start [DIR]   starts it in DIR and prints the URL (VOUCHSAFE_TEST_POSTGRES)
 #   postgres.sh stop [DIR]    stops it and removes DIR
 #   postgres.sh standby OF DIR  starts a streaming standby of the server in OF in DIR and prints its URL
+#   postgres.sh crash [DIR]   stops it at once, without a checkpoint, and starts it again
 #   postgres.sh run           starts one in a new directory, prints the URL, stops when standard input ends
 set -eu
 
@@ -22,8 +24,7 @@ start() {
     if [ "$(id -u)" = 0 ]; then chown -R 65534:65534 "$1"; fi
     cd "$1"
     as_user "$bin/initdb" -D "$1/data" -U vouchsafe -A trust --no-sync -E UTF8 --locale=C >"$1/initdb.log" 2>&1
-    as_user "$bin/pg_ctl" -D "$1/data" -l "$1/server.log" -w -o "-k $1/sock -c listen_addresses='' -c fsync=off \
-        -c full_page_writes=off -c max_connections=400 -c shared_buffers=64MB" start >/dev/null
+    up "$1"
     echo "postgres://vouchsafe@localhost/postgres?host=$1/sock"
 }
 
@@ -38,6 +39,13 @@ standby() {
     echo "postgres://vouchsafe@localhost/postgres?host=$2/sock"
 }
 
+up() {
+    keeps="-c fsync=off -c full_page_writes=off"
+    if [ -n "${VOUCHSAFE_PG_DURABLE:-}" ]; then keeps="-c fsync=on"; fi
+    as_user "$bin/pg_ctl" -D "$1/data" -l "$1/server.log" -w -o "-k $1/sock -c listen_addresses='' $keeps \
+        -c max_connections=400 -c shared_buffers=64MB" start >/dev/null
+}
+
 stop() {
     cd /
     as_user "$bin/pg_ctl" -D "$1/data" -m immediate stop >/dev/null || true
@@ -49,6 +57,11 @@ case "${1:-}" in
 start) start "$dir" ;;
 stop) stop "$dir" ;;
 standby) standby "$dir" "$3" ;;
+crash)
+    cd "$dir"
+    as_user "$bin/pg_ctl" -D "$dir/data" -m immediate stop >/dev/null
+    up "$dir"
+    ;;
 run)
     dir=$(mktemp -d "${TMPDIR:-/tmp}/vouchsafe-pg.XXXXXX")
     trap : INT TERM HUP
@@ -57,5 +70,5 @@ run)
     cat || true
     stop "$dir"
     ;;
-*) echo "usage: postgres.sh start|stop [DIR] | standby OF DIR | run" >&2; exit 64 ;;
+*) echo "usage: postgres.sh start|stop|crash [DIR] | standby OF DIR | run" >&2; exit 64 ;;
 esac

@@ -223,6 +223,7 @@ pub struct App {
     pub(crate) scrub_wanted: AtomicBool,
     /// The history it stands on, and the anchor that holds it.
     pub(crate) continuity: anchor::Continuity,
+    /// Empty when everything has to be read anew.
     cursor: tokio::sync::Mutex<String>,
 }
 
@@ -386,7 +387,8 @@ impl App {
         Ok(())
     }
 
-    /// Reads the feed once and reloads what changed, here or in another process.
+    /// Reads the feed once and reloads what changed, here or in another process. After a read that failed everything is
+    /// read anew: what a database lost in a crash it may have numbered again, so an older cursor proves nothing.
     ///
     /// # Errors
     /// When the store cannot be read; the feed's age then grows.
@@ -396,14 +398,22 @@ impl App {
         let begun = self.clock.now_ms();
         self.check_continuity().await?;
         if begun - self.polled_at_ms.load(Ordering::Relaxed) > retention::AWAY {
-            // Rows of the meantime may be gone: everything is read anew, after a new cursor.
-            *cursor = self.store.feed("").await?.1;
+            // Rows of the meantime may be gone.
+            cursor.clear();
+        }
+        let (rows, next) = match self.store.feed(&cursor).await {
+            Ok(read) => read,
+            Err(error) => {
+                cursor.clear();
+                return Err(error.into());
+            }
+        };
+        if cursor.is_empty() {
             self.index.invalidate_all();
             self.load_keys().await?;
             self.reload_world().await?;
             self.reload_revoked().await?;
         }
-        let (rows, next) = self.store.feed(&cursor).await?;
         self.follow(&rows).await?;
         *cursor = next;
         self.polled_at_ms.store(begun, Ordering::Relaxed);
@@ -425,9 +435,10 @@ impl App {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(jti)
     }
 
+    /// Adds to what is known: a token that was just revoked here may not be in what was read.
     async fn reload_revoked(&self) -> ServiceResult<()> {
         let revoked = self.store.revoked_tokens(self.clock.now_ms()).await?;
-        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = revoked.into_iter().collect();
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner).extend(revoked);
         Ok(())
     }
 

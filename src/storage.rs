@@ -43,12 +43,12 @@ pub enum StoreError {
         /// Primary key of the row.
         row: String,
     },
+    /// What is on the disk is not known any more: nothing is acknowledged until a new process has read it.
+    #[error("the database cannot be trusted: {0}")]
+    Broken(String),
     /// The schema is not the one this binary knows.
     #[error("migration failed: {0}")]
     Migration(String),
-    /// The database is no longer the one that was opened; what it says is worth nothing.
-    #[error("{0}")]
-    Replaced(String),
 }
 
 /// Which promise of an intent did not hold; nothing was written.
@@ -723,7 +723,7 @@ pub trait Store: Send + Sync + 'static {
     async fn audit_log(&self, position: i64, limit: i64) -> Result<Vec<AuditRecord>, StoreError>;
     /// Number of audit entries not yet in the log.
     async fn audit_backlog(&self) -> Result<i64, StoreError>;
-    /// How far the history goes, and the log's hash at `asked`; one snapshot. [`StoreError::Replaced`] when the database is
+    /// How far the history goes, and the log's hash at `asked`; one snapshot. [`StoreError::Broken`] when the database is
     /// no longer the one that was opened.
     async fn history(&self, asked: i64) -> Result<History, StoreError>;
 }
@@ -740,6 +740,15 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
         return Ok(Arc::new(sqlite::SqliteStore::open(url).await?));
     }
     Err(StoreError::Unavailable("database must be `sqlite:PATH` or `postgres://…`".to_owned()))
+}
+
+/// Refuses a database that is missing, empty or damaged, so that a service never goes on with an empty one in the place
+/// of the one it had. A server's database answers for itself.
+///
+/// # Errors
+/// [`StoreError::Broken`] with what is wrong and what to do; [`StoreError::Unavailable`] when it cannot be read.
+pub async fn examine(url: &str) -> Result<(), StoreError> {
+    if url.starts_with("sqlite:") { sqlite::examine(url).await } else { Ok(()) }
 }
 
 /// Hash of an audit record: SHA-256 over previous hash (hex text), a newline, and the entry's canonical JSON.

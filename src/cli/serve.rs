@@ -1,10 +1,12 @@
 //! `vouchsafe serve`: listeners, background jobs, graceful end.
 
 use super::{ConfigArgs, load, logs, open};
+use crate::crypto::Crypto;
 use crate::http::limits::{Limits, Quotas};
 use crate::http::listen::{Bounds, listen};
 use crate::http::{Edge, admin_router, router};
-use crate::service::App;
+use crate::service::{App, ServiceError};
+use crate::storage::{self, StoreError};
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::process::ExitCode;
@@ -20,6 +22,9 @@ const DRAIN: Duration = Duration::from_secs(30);
 pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = load(args)?;
     let traces = logs(config.log, config.otlp.as_ref())?;
+    // The key first: without it no database is of use.
+    Crypto::from_file(&config.master_key_file)?;
+    storage::examine(&config.database).await.context("opening the database")?;
     let app = open(&config).await?;
     let public = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     let admin = TcpListener::bind(config.admin_listen)
@@ -110,7 +115,7 @@ async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
 
 async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
-        link_once(&app).await;
+        link_once(&app).await?;
         if let Err(error) = app.compare_waiting().await {
             tracing::error!(error = %error, "attestations wait to be compared");
         }
@@ -118,8 +123,7 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
             tracing::error!(error = %error, "results of bound sessions wait to be attached");
         }
     }
-    link_once(&app).await;
-    Ok(())
+    link_once(&app).await
 }
 
 /// How often what has outlived its use is let go.
@@ -142,12 +146,17 @@ async fn tidy(metrics: PrometheusHandle, stop: CancellationToken) -> Result<(), 
     Ok(())
 }
 
-async fn link_once(app: &App) {
-    if app.check_history().is_ok()
-        && let Err(error) = app.link_and_anchor().await
-    {
-        tracing::error!(error = %error, "audit entries cannot be linked, or the anchor cannot follow");
+/// An error ends the service: another process has to read what the disk holds.
+async fn link_once(app: &App) -> Result<(), String> {
+    if app.check_history().is_err() {
+        return Ok(());
     }
+    match app.link_and_anchor().await {
+        Ok(_) => {}
+        Err(ServiceError::Store(error @ StoreError::Broken(_))) => return Err(error.to_string()),
+        Err(error) => tracing::error!(error = %error, "audit entries cannot be linked, or the anchor cannot follow"),
+    }
+    Ok(())
 }
 
 /// Completes at the first interrupt or terminate signal from now on, also before it is first polled.

@@ -169,7 +169,7 @@ impl App {
 
     async fn judged(&self, mark: Option<&Mark>) -> ServiceResult<History> {
         let found = match self.store.history(mark.map_or(0, |mark| mark.position)).await {
-            Err(StoreError::Replaced(why)) => return Err(self.break_off(&why)),
+            Err(StoreError::Broken(why)) => return Err(self.break_off(&why)),
             found => found?,
         };
         match mark.map_or(Ok(()), |mark| mark.judge(&found)) {

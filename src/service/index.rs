@@ -105,15 +105,15 @@ impl Index {
         }
     }
 
-    fn current(&self, key: &str) -> u64 {
-        self.generation(key).map_or(0, |generation| generation.load(Ordering::Acquire))
-    }
-
-    /// What is held of any subject is no longer current.
+    /// Nothing held is known to be current any more.
     pub fn invalidate_all(&self) {
         for generation in &self.generations {
             generation.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    fn current(&self, key: &str) -> u64 {
+        self.generation(key).map_or(0, |generation| generation.load(Ordering::Acquire))
     }
 
     /// The facts of a subject, read by `load` if they are missing or outdated.

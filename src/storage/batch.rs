@@ -8,12 +8,16 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Most intents of one commit.
 pub(super) const BATCH: usize = 512;
 /// Queue length at which submitters wait.
 const QUEUE: usize = 4096;
+/// How long a submitter waits for its turn; what is older is refused. A lock that another process holds is waited for
+/// once more by whoever has the turn, so an answer comes within twice this time.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often an intent that neither won nor met a conflict is tried again.
 const TRIES: u8 = 3;
 /// Digests of stored rules that are remembered; beyond it they are sent again.
@@ -66,12 +70,13 @@ struct Row {
     element: String,
     rules: Option<(String, Arc<str>)>,
     tries: u8,
+    since: Instant,
     reply: oneshot::Sender<Intent<i64>>,
 }
 
 enum Job<T> {
     Row(Row),
-    Task(T),
+    Task(T, Instant),
 }
 
 /// The submitters' end; when the last one is dropped the batcher finishes what it has and ends.
@@ -86,7 +91,7 @@ fn key(parts: (&str, &str, &str)) -> u64 {
 }
 
 fn gone() -> StoreError {
-    StoreError::Unavailable("the writer has ended".to_owned())
+    StoreError::Unavailable("the writer has ended or was busy for too long".to_owned())
 }
 
 impl<T: Send + 'static> Queue<T> {
@@ -100,7 +105,7 @@ impl<T: Send + 'static> Queue<T> {
     /// Runs a task in turn; `task` gets the sender of its answer.
     pub(super) async fn task<A>(&self, task: impl FnOnce(oneshot::Sender<A>) -> T) -> Result<A, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.sender.send(Job::Task(task(reply))).await.map_err(|_| gone())?;
+        self.sender.send(Job::Task(task(reply), Instant::now())).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 
@@ -134,7 +139,7 @@ impl<T: Send + 'static> Queue<T> {
 
     async fn row(&self, kind: Kind, keys: [u64; 3], element: String, rules: Option<(String, Arc<str>)>) -> Intent<i64> {
         let (reply, answer) = oneshot::channel();
-        let row = Row { kind, keys, element, rules, tries: 0, reply };
+        let row = Row { kind, keys, element, rules, tries: 0, since: Instant::now(), reply };
         self.sender.send(Job::Row(row)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
@@ -167,16 +172,20 @@ impl<E: Engine> Batcher<E> {
             for job in jobs.drain(..) {
                 match job {
                     Job::Row(row) => rows.push(row),
-                    Job::Task(task) => tasks.push(task),
+                    Job::Task(task, since) => tasks.push((task, since)),
                 }
             }
+            // Dropping the sender of its answer refuses it.
+            rows.retain(|row| row.since.elapsed() < PATIENCE);
             let (batch, later) = compatible(rows);
             waiting = later;
             let (attestations, tokens) = batch.into_iter().partition(|row| row.kind == Kind::Attestation);
             waiting.extend(self.settle(Kind::Attestation, attestations).await);
             waiting.extend(self.settle(Kind::Token, tokens).await);
-            for task in tasks {
-                self.engine.run(task).await;
+            for (task, since) in tasks {
+                if since.elapsed() < PATIENCE {
+                    self.engine.run(task).await;
+                }
             }
         }
         self.engine.close().await;

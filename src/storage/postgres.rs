@@ -10,14 +10,15 @@ use super::{
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgConnection, PgPool};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use writes::apply_change;
 
 pub(super) mod backup;
@@ -51,6 +52,10 @@ const SETTINGS: [(&str, &str); 4] = [
 pub struct PostgresStore {
     readers: PgPool,
     queue: Queue<Infallible>,
+    options: PgConnectOptions,
+    /// Reads the feed, always the same one: a server that crashed numbers transactions again whose loss it never wrote
+    /// down, so a cursor is good only while the connection it came by lives. A pool would hide that it broke.
+    follower: Mutex<Option<PgConnection>>,
 }
 
 impl PostgresStore {
@@ -60,24 +65,29 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when `url` does not parse or the database does not answer.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url)?.options(SETTINGS);
-        let pool =
-            PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE).connect_with(options).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(PATIENCE)
+            .connect_with(options.clone())
+            .await?;
         let version: i32 =
             sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(&pool).await?;
         if version < inspect::OLDEST {
             return Err(StoreError::Unavailable("PostgreSQL 15 or newer is needed".to_owned()));
         }
-        Ok(Self::start(pool))
+        Ok(Self::start(pool, options))
     }
 
     /// Connects for reading only: the server refuses whatever would write.
     async fn open_read_only(options: PgConnectOptions) -> Result<Self, sqlx::Error> {
         let options = options.options(SETTINGS).options([("default_transaction_read_only", "on")]);
-        Ok(Self::start(PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options).await?))
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
+        Ok(Self::start(pool.connect_with(options.clone()).await?, options))
     }
 
-    fn start(pool: PgPool) -> Self {
-        Self { queue: Queue::start(PostgresEngine { pool: pool.clone() }), readers: pool }
+    fn start(pool: PgPool, options: PgConnectOptions) -> Self {
+        let queue = Queue::start(PostgresEngine { pool: pool.clone() });
+        Self { queue, readers: pool, options, follower: Mutex::default() }
     }
 
     async fn run_migrations(&self) -> Result<(), StoreError> {
@@ -132,8 +142,25 @@ impl PostgresStore {
     /// The cursor is the snapshot of the previous poll: what it did not see and this one does is new. Rows and the
     /// next cursor come from one statement, hence from one snapshot.
     async fn read_feed(&self, cursor: &str) -> Result<(Vec<FeedRow>, String), StoreError> {
+        let mut follower = self.follower.lock().await;
+        let conn = match &mut *follower {
+            Some(conn) => conn,
+            none => none.insert(
+                tokio::time::timeout(PATIENCE, self.options.connect())
+                    .await
+                    .map_err(|_| StoreError::Unavailable("no connection in time".to_owned()))??,
+            ),
+        };
+        let read = Self::read_feed_on(conn, cursor).await;
+        if read.is_err() {
+            *follower = None;
+        }
+        read
+    }
+
+    async fn read_feed_on(conn: &mut PgConnection, cursor: &str) -> Result<(Vec<FeedRow>, String), StoreError> {
         if cursor.is_empty() {
-            let now = sqlx::query_scalar("SELECT pg_current_snapshot()::text").fetch_one(&self.readers).await?;
+            let now = sqlx::query_scalar("SELECT pg_current_snapshot()::text").fetch_one(conn).await?;
             return Ok((Vec::new(), now));
         }
         let rows: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(
@@ -144,7 +171,7 @@ impl PostgresStore {
              ORDER BY feed.xid, feed.position",
         )
         .bind(cursor)
-        .fetch_all(&self.readers)
+        .fetch_all(conn)
         .await
         .map_err(|error| match error {
             sqlx::Error::Database(error) if error.code().is_some_and(|code| code == "22P02") => {

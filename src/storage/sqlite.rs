@@ -13,7 +13,7 @@ use engine::{SqliteEngine, Task};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::collections::HashMap;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -21,8 +21,12 @@ use std::time::Duration;
 
 pub(super) mod backup;
 mod engine;
+mod file;
 pub(super) mod inspect;
 mod writes;
+
+pub(super) use file::examine;
+use file::identity;
 
 /// How long a statement waits for another process's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,8 +63,8 @@ impl SqliteStore {
             .busy_timeout(PATIENCE)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            // Larger intervals write a little faster but stall commits ten times as long.
-            .pragma("wal_autocheckpoint", "4000");
+            // The writer merges the log itself: SQLite would not tell of a sync that failed on the way.
+            .pragma("wal_autocheckpoint", "0");
         // The writer opens first: it turns the file into WAL mode, which readers need.
         let engine = SqliteEngine::open(options.clone()).await?;
         let store = Self::start(engine, options.pragma("query_only", "ON"), file, identity).await?;
@@ -94,7 +98,7 @@ impl SqliteStore {
         if identity(&self.file).is_ok_and(|found| found == self.identity) {
             return Ok(());
         }
-        Err(StoreError::Replaced(format!(
+        Err(StoreError::Broken(format!(
             "the database file `{}` was replaced or removed while in use",
             self.file.display()
         )))
@@ -152,11 +156,6 @@ fn file_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
         return Err(StoreError::Unavailable("`sqlite:` needs the path of a file".to_owned()));
     }
     Ok(options)
-}
-
-fn identity(file: &Path) -> std::io::Result<(u64, u64)> {
-    let metadata = std::fs::metadata(file)?;
-    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// SQLite gives its side files the mode of the database file, so it is enough to create that one privately.

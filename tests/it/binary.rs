@@ -202,7 +202,7 @@ async fn serve_keeps_what_was_made_at_the_command_line_and_ends_gracefully() {
         let http = reqwest::Client::builder().build().unwrap();
         let get = async |url: String| http.get(url).send().await.unwrap();
         assert_eq!(get(format!("{}/readyz", at("admin"))).await.status(), 200);
-        let admin = fields["fields"]["admin"].as_str().unwrap();
+        let admin = fields["admin"].as_str().unwrap();
         assert!(ready(admin).status.success(), "the health check needs neither origin nor key");
         assert!(
             get(format!("{}/metrics", at("admin"))).await.text().await.unwrap().contains("vouchsafe_feed_age_seconds")

@@ -16,6 +16,7 @@ mod backfill;
 mod backup;
 mod binary;
 mod conditional;
+mod crash;
 mod doctor;
 mod edge;
 mod erasure;

@@ -1,6 +1,6 @@
 //! The main job, over HTTP, on both databases.
 
-use crate::app::{Sources, TestApp, asylee_record, face_check, on_both};
+use crate::app::{Sources, TestApp, asylee_record, attestations, face_check, on_both};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use vouchsafe_core::Status;
@@ -293,6 +293,30 @@ async fn the_same_person_never_approves_twice() {
         assert_eq!((answer.status, answer.body["code"].as_str()), (StatusCode::FORBIDDEN, Some("second_person_required")));
         let subject = t.subject("ada").await;
         assert_eq!(t.eligibility(&subject, "regional.api").await["reasons"][0], "resource.ungoverned");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_is_still_explained_after_a_revocation_in_its_own_second() {
+    on_both(async |t: TestApp| {
+        t.activate("restricted-us-persons").await;
+        let sources = t.sources().await;
+        let subject = t.eligible_subject(&sources, "ada").await;
+        let before = t.eligibility(&subject, "restricted.api").await;
+        assert_eq!(before["status"], "eligible");
+        for attestation in attestations(&t, &subject).await {
+            let path = format!("/v1/attestations/{}/revoke", attestation["id"].as_str().unwrap());
+            let body = serde_json::json!({ "reason": "gone" });
+            let revoked = t.send(&sources.token, reqwest::Method::POST, &path, Some(body)).await;
+            assert_eq!(revoked.status, StatusCode::NO_CONTENT, "{}", revoked.body);
+        }
+        let after = t.eligibility(&subject, "restricted.api").await;
+        assert_eq!((&after["at"], after["status"] == "eligible"), (&before["at"], false), "the same second");
+        for decision in [before, after] {
+            let again = t.get(&format!("/v1/decisions/{}", decision["id"].as_str().unwrap())).await;
+            assert_eq!((again.status, &again.body), (StatusCode::OK, &decision));
+        }
     })
     .await;
 }

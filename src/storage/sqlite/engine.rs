@@ -1,5 +1,6 @@
 //! The writing connection: set-based batches, single changes, the audit sequencer.
 
+use super::file::Opened;
 use super::writes::apply_change;
 use crate::storage::batch::{BATCH, Engine, Fault, Kind};
 use crate::storage::sql::Undo;
@@ -7,6 +8,7 @@ use crate::storage::{Change, Conflict, Intent, StoreError, audit};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use std::mem::ManuallyDrop;
 use tokio::sync::oneshot;
 
 pub(in crate::storage) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -140,7 +142,24 @@ pub(super) enum Task {
 /// Owns the only connection that writes.
 pub(super) struct SqliteEngine {
     options: SqliteConnectOptions,
-    conn: SqliteConnection,
+    /// Closed only by [`Engine::close`], and never once what is on the disk is unknown: closing merges the log into the
+    /// file and removes it, and the log is what the next process reads.
+    conn: ManuallyDrop<SqliteConnection>,
+    opened: Opened,
+    /// Why nothing is acknowledged any more.
+    broken: Option<String>,
+}
+
+/// Pages in the log from which on it is merged into the file. More would write a little faster but stall commits ten
+/// times as long.
+const MERGED_FROM: i64 = 4000;
+/// The same as a length of the log, in bytes: pages of 4096 with a head of 24 each.
+const LONG_LOG: u64 = 4000 * (4096 + 24);
+
+/// SQLite's code of a sync of file or folder that failed. What the kernel could not write it may forget: the next sync
+/// succeeds and proves nothing.
+fn is_failed_sync(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| code == "1034" || code == "1290"))
 }
 
 impl SqliteEngine {
@@ -150,8 +169,58 @@ impl SqliteEngine {
             .pragma("cache_size", "-65536")
             .pragma("secure_delete", "FAST")
             .row_buffer_size(BATCH);
-        let conn = Self::connect(&options).await?;
-        Ok(Self { options, conn })
+        let mut conn = Self::connect(&options).await?;
+        // A first read makes the side files.
+        sqlx::query("SELECT 1 FROM sqlite_schema").execute(&mut conn).await?;
+        let opened = Opened::now(options.get_filename());
+        Ok(Self { options, conn: ManuallyDrop::new(conn), opened, broken: None })
+    }
+
+    /// Whether what was written can be read by the next process; asked after every commit, before its answer.
+    fn sound(&mut self) -> Result<(), sqlx::Error> {
+        if self.broken.is_none()
+            && let Some(path) = self.opened.missing()
+        {
+            self.give_up(format!("`{}` was removed or replaced while in use", path.display()));
+        }
+        match &self.broken {
+            Some(reason) => Err(sqlx::Error::Protocol(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Merges the log into the file when it has grown. The commits in it are durable already, so what fails here is no
+    /// failure of theirs.
+    async fn merge(&mut self) {
+        if self.opened.log_length() < LONG_LOG {
+            return;
+        }
+        let merged = async {
+            // Busy or not, pages in the log, pages merged.
+            let (_, log, merged): (i64, i64, i64) =
+                sqlx::query_as("PRAGMA wal_checkpoint(NOOP)").fetch_one(&mut *self.conn).await?;
+            if log >= MERGED_FROM && merged < log {
+                sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut *self.conn).await?;
+            }
+            Ok::<(), sqlx::Error>(())
+        };
+        if let Err(error) = merged.await {
+            if is_failed_sync(&error) {
+                self.give_up(format!("a sync failed: {error}"));
+            } else {
+                tracing::warn!(%error, "the log could not be merged into the database file and grows");
+            }
+        }
+    }
+
+    fn give_up(&mut self, reason: String) {
+        tracing::error!(reason, "nothing more is written by this process");
+        self.broken = Some(reason);
+    }
+
+    /// The error of a task: one that no retry in this process can cure is told apart.
+    fn told(&self, error: StoreError) -> StoreError {
+        self.broken.clone().map_or(error, StoreError::Broken)
     }
 
     async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
@@ -161,15 +230,23 @@ impl SqliteEngine {
     }
 
     /// Leaves no transaction open after a failed call. sqlx does not know of transactions begun inside a text.
-    async fn undo(&mut self) {
-        match sqlx::query("ROLLBACK").execute(&mut self.conn).await {
+    async fn undo(&mut self, error: &sqlx::Error) {
+        if is_failed_sync(error) {
+            self.give_up(format!("a sync failed: {error}"));
+        }
+        if self.broken.is_some() {
+            return;
+        }
+        match sqlx::query("ROLLBACK").execute(&mut *self.conn).await {
             Ok(_) => {}
             // The call failed before it began, or SQLite rolled back by itself.
             Err(sqlx::Error::Database(error)) if error.message().contains("no transaction is active") => {}
             Err(error) => {
                 tracing::error!(%error, "writer cannot roll back, opening a new connection");
                 match Self::connect(&self.options).await {
-                    Ok(conn) => self.conn = conn,
+                    Ok(conn) => {
+                        drop(ManuallyDrop::into_inner(std::mem::replace(&mut self.conn, ManuallyDrop::new(conn))))
+                    }
                     Err(error) => tracing::error!(%error, "writer cannot reconnect"),
                 }
             }
@@ -178,14 +255,16 @@ impl SqliteEngine {
 
     async fn batch(&mut self, sql: &'static str, json: &str) -> Result<Vec<(i64, i64)>, sqlx::Error> {
         // To its end: only then has the commit succeeded.
-        let outcome = sqlx::query_scalar::<_, String>(sql).bind(json.to_owned()).fetch_all(&mut self.conn).await;
+        let outcome = sqlx::query_scalar::<_, String>(sql).bind(json.to_owned()).fetch_all(&mut *self.conn).await;
         match outcome {
             Ok(written) => {
+                self.sound()?;
+                self.merge().await;
                 let written = written.first().map_or("[]", String::as_str);
                 serde_json::from_str(written).map_err(|error| sqlx::Error::Decode(error.into()))
             }
             Err(error) => {
-                self.undo().await;
+                self.undo(&error).await;
                 Err(error)
             }
         }
@@ -193,31 +272,44 @@ impl SqliteEngine {
 
     async fn change(&mut self, change: &Change) -> Intent<()> {
         let outcome = async {
-            sqlx::query("BEGIN IMMEDIATE").execute(&mut self.conn).await?;
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut *self.conn).await?;
             apply_change(&mut self.conn, change).await?;
-            sqlx::query("COMMIT").execute(&mut self.conn).await?;
+            sqlx::query("COMMIT").execute(&mut *self.conn).await?;
             Ok::<(), Undo>(())
         }
         .await;
-        match outcome {
-            Ok(()) => Ok(Ok(())),
-            Err(undo) => {
-                self.undo().await;
-                undo.answer()
+        let undo = match outcome {
+            Ok(()) => {
+                let sound = self.sound();
+                self.merge().await;
+                return sound.map(Ok).map_err(|error| self.told(error.into()));
             }
+            Err(undo) => undo,
+        };
+        match &undo {
+            Undo::Failed(error) => self.undo(error).await,
+            Undo::Conflict(_) => self.undo(&sqlx::Error::RowNotFound).await,
         }
+        undo.answer().map_err(|error| self.told(error))
     }
 
     async fn sequence(&mut self, limit: i64) -> Result<usize, StoreError> {
-        let outcome = self.sequence_open(limit).await;
-        if outcome.is_err() {
-            self.undo().await;
-        }
-        Ok(outcome?)
+        let outcome = match self.sequence_open(limit).await {
+            Ok(records) => {
+                let sound = self.sound();
+                self.merge().await;
+                sound.map(|()| records)
+            }
+            Err(error) => {
+                self.undo(&error).await;
+                Err(error)
+            }
+        };
+        outcome.map_err(|error| self.told(error.into()))
     }
 
     async fn sequence_open(&mut self, limit: i64) -> Result<usize, sqlx::Error> {
-        let conn = &mut self.conn;
+        let conn = &mut *self.conn;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
         let head = sqlx::query_as("SELECT position, hash FROM audit_log ORDER BY position DESC LIMIT 1")
             .fetch_optional(&mut *conn)
@@ -258,7 +350,13 @@ impl SqliteEngine {
     /// when it is written back and cut.
     async fn scrub(&mut self) -> Result<(), StoreError> {
         let (busy, _, _): (i64, i64, i64) =
-            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut self.conn).await?;
+            match sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *self.conn).await {
+                Ok(found) => found,
+                Err(error) => {
+                    self.undo(&error).await;
+                    return Err(self.told(error.into()));
+                }
+            };
         if busy == 0 { Ok(()) } else { Err(StoreError::Unavailable("the log is being read; later".to_owned())) }
     }
 
@@ -266,13 +364,16 @@ impl SqliteEngine {
         let outcome = sqlx::raw_sql(
             "BEGIN IMMEDIATE; INSERT INTO spent_jtis (issuer, jti, expires_at_ms) VALUES ('', '', 0); ROLLBACK",
         )
-        .execute(&mut self.conn)
+        .execute(&mut *self.conn)
         .await;
-        if outcome.is_err() {
-            self.undo().await;
-        }
-        outcome?;
-        Ok(())
+        let outcome = match outcome {
+            Ok(_) => self.sound(),
+            Err(error) => {
+                self.undo(&error).await;
+                Err(error)
+            }
+        };
+        outcome.map_err(|error| self.told(error.into()))
     }
 }
 
@@ -280,6 +381,9 @@ impl Engine for SqliteEngine {
     type Task = Task;
 
     async fn write(&mut self, kind: Kind, json: &str) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+        if let Some(reason) = &self.broken {
+            return Err(sqlx::Error::Protocol(reason.clone()));
+        }
         match kind {
             Kind::Attestation => self.batch(WRITE_ATTESTATIONS, json).await,
             Kind::Token => self.batch(WRITE_TOKENS, json).await,
@@ -295,7 +399,7 @@ impl Engine for SqliteEngine {
                 (EXPLAIN_TOKENS, |row| Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)))
             }
         };
-        let rows = sqlx::query(sql).bind(json.to_owned()).fetch_all(&mut self.conn).await?;
+        let rows = sqlx::query(sql).bind(json.to_owned()).fetch_all(&mut *self.conn).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, read(row)?))).collect()
     }
 
@@ -312,6 +416,14 @@ impl Engine for SqliteEngine {
     }
 
     async fn run(&mut self, task: Task) {
+        if let Some(reason) = self.broken.clone() {
+            let broken = StoreError::Broken(reason);
+            return match task {
+                Task::Change(_, reply) => drop(reply.send(Err(broken))),
+                Task::Sequence(_, reply) => drop(reply.send(Err(broken))),
+                Task::Migrate(reply) | Task::Probe(reply) | Task::Scrub(reply) => drop(reply.send(Err(broken))),
+            };
+        }
         // A caller that no longer listens changes nothing.
         match task {
             Task::Change(change, reply) => drop(reply.send(self.change(&change).await)),
@@ -323,7 +435,10 @@ impl Engine for SqliteEngine {
     }
 
     async fn close(self) {
-        if let Err(error) = self.conn.close().await {
+        if self.broken.is_some() {
+            return;
+        }
+        if let Err(error) = ManuallyDrop::into_inner(self.conn).close().await {
             tracing::error!(%error, "writer did not close cleanly");
         }
     }
