@@ -59,7 +59,7 @@ serves() {
     while :; do
         kill -0 "$service" 2>/dev/null || { cat "$log" "$log.err" >&2; echo "FAIL  \`$1\` ended at once" >&2; exit 1; }
         case $1 in
-            *" demo"*) ! grep -q '^The access tokens' "$log" || break ;;
+            *" demo"*) ! grep -qs '^The access tokens' "$log" || break ;;
             *) ! vouchsafe ready >/dev/null 2>&1 || break ;;
         esac
         sleep 0.1

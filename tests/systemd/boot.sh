@@ -137,7 +137,7 @@ check "no new privileges, system calls filtered" "1 2" "$(field NoNewPrivs) $(fi
 credential=/run/credentials/vouchsafe.service/master.key
 echo "# the credential: mode $(inside stat -c '%a of %U' $credential)"
 check "others cannot read the credential" yes "$(inside setpriv --reuid=65534 --regid=65534 --clear-groups cat $credential >/dev/null 2>&1 && echo no || echo yes)"
-mounted() { nsenter --target "$(process)" --mount --root --wd=/ sh -c "$1" 2>&1 | sed 's/.*: //'; }
+mounted() { nsenter --target "$(process)" --mount --root env -C / sh -c "$1" 2>&1 | sed 's/.*: //'; }
 check "it cannot write beside its state" "Read-only file system" "$(mounted 'touch /usr/local/bin/x')"
 check "/home is empty to it" "" "$(mounted 'ls -A /home')"
 
