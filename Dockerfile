@@ -24,6 +24,7 @@ ENV VOUCHSAFE_LISTEN=0.0.0.0:8080 \
     VOUCHSAFE_ADMIN_LISTEN=0.0.0.0:9090 \
     VOUCHSAFE_DATABASE=sqlite:/var/lib/vouchsafe/vouchsafe.db \
     VOUCHSAFE_MASTER_KEY_FILE=/run/secrets/vouchsafe_master_key \
+    VOUCHSAFE_ANCHOR_FILE=/var/lib/vouchsafe/anchor \
     VOUCHSAFE_LOG=json
 USER 10001:10001
 WORKDIR /var/lib/vouchsafe

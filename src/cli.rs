@@ -210,6 +210,13 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
     Ok(app)
 }
 
+/// Links and anchors what a command did: no service may be running that would. What is done stays done.
+pub(crate) async fn settle(app: &App) {
+    if let Err(error) = app.link_and_anchor().await {
+        let _ = writeln!(std::io::stderr(), "warning: done, and not yet in the audit log or the anchor: {error}");
+    }
+}
+
 /// Starts logging at the configured format; the filter is `RUST_LOG`, else `info`. Traces go where `otlp` says.
 pub(crate) fn logs(format: LogFormat, otlp: Option<&Otlp>) -> anyhow::Result<Traces> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]

@@ -46,6 +46,9 @@ pub enum StoreError {
     /// What is on the disk is not known any more: nothing is acknowledged until a new process has read it.
     #[error("the database cannot be trusted: {0}")]
     Broken(String),
+    /// There is no database where one is expected.
+    #[error("{0}")]
+    Missing(String),
     /// The schema is not the one this binary knows.
     #[error("migration failed: {0}")]
     Migration(String),
@@ -746,7 +749,8 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
 /// of the one it had. A server's database answers for itself.
 ///
 /// # Errors
-/// [`StoreError::Broken`] with what is wrong and what to do; [`StoreError::Unavailable`] when it cannot be read.
+/// [`StoreError::Missing`]; [`StoreError::Broken`] with what is wrong and what to do; [`StoreError::Unavailable`] when it
+/// cannot be read.
 pub async fn examine(url: &str) -> Result<(), StoreError> {
     if url.starts_with("sqlite:") { sqlite::examine(url).await } else { Ok(()) }
 }

@@ -87,6 +87,7 @@ pub(crate) async fn run(args: Backfill) -> anyhow::Result<ExitCode> {
         members.extend(counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))));
     }
     app.note(&actor, "backfill.ended", source, &report).await?;
+    super::settle(&app).await;
     say(&if args.config.json { report.to_string() } else { human(&counts) });
     Ok(if counts.contains_key("failed") { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -1,6 +1,6 @@
 //! `client create`, `source create`, `gateway create`, `audience create`: at the machine, with its keys.
 
-use super::{ConfigArgs, load, open, say};
+use super::{ConfigArgs, load, open, say, settle};
 use crate::service::world::{Audience, Source, Vendor, VendorSecrets};
 use crate::service::{Actor, ServiceError};
 use clap::{Args, Subcommand};
@@ -158,6 +158,7 @@ pub(crate) async fn client(ClientCommand::Create(new): ClientCommand) -> anyhow:
     let sources = new.sources.into_iter().collect();
     let created =
         app.create_client(&Actor::command_line(), &new.name, &new.owner, scopes, sources, new.organisation).await?;
+    settle(&app).await;
     Ok(report(new.config.json, &json!({ "client_id": created.id, "client_secret": created.secret })))
 }
 
@@ -183,6 +184,7 @@ pub(crate) async fn source(command: SourceCommand) -> anyhow::Result<ExitCode> {
     };
     let source = Source { name: new.name, kind, assessor: new.assessor, max_grade, vendor, suspensions: Vec::new() };
     let id = app.create_source(&Actor::command_line(), source, secrets).await?;
+    settle(&app).await;
     Ok(report(new.config.json, &json!({ "source": id })))
 }
 
@@ -192,6 +194,7 @@ pub(crate) async fn gateway(GatewayCommand::Create(new): GatewayCommand) -> anyh
     let created = app
         .create_gateway(&Actor::command_line(), &new.name, resources, &new.audience, new.asserts, new.deny_status)
         .await?;
+    settle(&app).await;
     Ok(report(new.config.json, &json!({ "gateway": created.id, "key": created.secret })))
 }
 
@@ -200,5 +203,6 @@ pub(crate) async fn audience(AudienceCommand::Create(new): AudienceCommand) -> a
     let audience =
         Audience { name: new.name, alg: new.alg, resources: patterns(&new.resources)?, pairwise: true, details: false };
     app.create_audience(&Actor::command_line(), &new.id, audience).await?;
+    settle(&app).await;
     Ok(report(new.config.json, &json!({ "audience": new.id })))
 }

@@ -230,6 +230,7 @@ impl Import {
             members.extend(self.counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))));
         }
         self.app.note(&self.actor, "import.ended", &self.id, &report).await?;
+        super::settle(&self.app).await;
         if file.is_some_and(|file| file.sha256 != sha256) {
             bail!("the file was changed while it was read; run the import again");
         }

@@ -24,7 +24,11 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let traces = logs(config.log, config.otlp.as_ref())?;
     // The key first: without it no database is of use.
     Crypto::from_file(&config.master_key_file)?;
-    storage::examine(&config.database).await.context("opening the database")?;
+    match storage::examine(&config.database).await {
+        // The anchor knows whether there was one: if not, this is the first start of a new deployment.
+        Err(StoreError::Missing(_)) if config.anchor_file.is_some() => {}
+        examined => examined.context("opening the database")?,
+    }
     let app = open(&config).await?;
     let public = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     let admin = TcpListener::bind(config.admin_listen)

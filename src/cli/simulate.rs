@@ -30,7 +30,7 @@ pub struct Simulate {
     /// What it says.
     #[arg(long)]
     say: Say,
-    /// The subject it speaks of, `sub_…`.
+    /// The subject it speaks of: our id, or a link `namespace:id`.
     #[arg(long, conflicts_with = "session", required_unless_present = "session")]
     subject: Option<String>,
     /// The native vendor's session it speaks of; unbound, the result waits as a real one does.
@@ -54,7 +54,11 @@ pub(crate) async fn run(args: Simulate) -> anyhow::Result<ExitCode> {
     let app = open(&load(&args.config)?).await?;
     let about = match (args.subject, args.session) {
         (Some(subject), None) => {
-            About::Subject(SubjectId::parse(&subject).context("`--subject` must be our id, `sub_…`")?)
+            let found = match subject.split_once(':') {
+                Some((namespace, id)) => app.resolve_link(namespace, id).await?.context("nobody has this link")?,
+                None => subject,
+            };
+            About::Subject(SubjectId::parse(&found).context("`--subject` must be our id or a link, `namespace:id`")?)
         }
         (None, Some(session)) => About::Session(session),
         _ => bail!("give one of `--subject` and `--session`"),
@@ -81,6 +85,7 @@ pub(crate) async fn run(args: Simulate) -> anyhow::Result<ExitCode> {
         Delivery::Overtaken => bail!("it said something of this document in this second already; try again"),
         _ => bail!("nothing was recorded"),
     };
+    super::settle(&app).await;
     let shown = match result.get("id").and_then(Value::as_str) {
         _ if args.config.json => result.to_string(),
         Some(id) => format!("recorded as {id}, marked as simulated"),

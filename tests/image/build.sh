@@ -219,7 +219,7 @@ check "the health check fails when it hangs" 1 "$(exit_of inside sqlite vouchsaf
 kill -CONT "$service"
 check "and passes again" 0 "$(exit_of inside sqlite vouchsafe ready)"
 stop sqlite
-check "all it wrote is in the volume" "vouchsafe.db" "$(cd "$run/sqlite/volume" && ls | sed 's/-wal$//;s/-shm$//' | sort -u | tr '\n' ' ' | sed 's/ $//')"
+check "all it wrote is in the volume" "anchor vouchsafe.db" "$(cd "$run/sqlite/volume" && ls | sed 's/-wal$//;s/-shm$//' | sort -u | tr '\n' ' ' | sed 's/ $//')"
 serve sqlite
 check "after a restart it is all there" 409 "$(status "http://127.0.0.1:$public/v1/subjects" -H "Authorization: Bearer $access" \
     -H 'Content-Type: application/json' -d '{"kind":"person","external_id":"first"}')"
@@ -247,7 +247,7 @@ start_postgres
 wait_ready postgresql && again=yes || again=no
 check "and passes when it is back" yes "$again"
 stop postgresql
-check "nothing was written in the volume" "" "$(ls -A "$run/postgresql/volume")"
+check "nothing but the anchor was written in the volume" anchor "$(ls -A "$run/postgresql/volume")"
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

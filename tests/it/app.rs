@@ -253,6 +253,20 @@ impl TestApp {
         body["token"].as_str().unwrap().to_owned()
     }
 
+    /// Entries of the audit log with this action, those that wait included.
+    pub(crate) async fn audited(&self, action: &str) -> Vec<Value> {
+        while self.app.store.sequence_audit(1000).await.unwrap() > 0 {}
+        let mut found: Vec<Value> = Vec::new();
+        let mut position = 0;
+        loop {
+            let page = self.app.store.audit_log(position, 1000).await.unwrap();
+            let Some(last) = page.last() else { return found };
+            position = last.position;
+            let entries = page.iter().map(|record| serde_json::from_str::<Value>(&record.entry).unwrap());
+            found.extend(entries.filter(|entry| entry["action"] == action));
+        }
+    }
+
     /// Asks as a gateway does.
     pub(crate) async fn check(&self, resource: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = self.http.get(format!("{}/gateway/check/{resource}", self.url));

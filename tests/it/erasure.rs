@@ -16,15 +16,9 @@ async fn erased(t: &TestApp, subject: &str) {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
 }
 
-/// Actions and targets of what is in the audit log.
+/// Targets of what is in the audit log.
 async fn audited(t: &TestApp, action: &str) -> Vec<String> {
-    while t.app.store.sequence_audit(1000).await.unwrap() > 0 {}
-    let log = t.app.store.audit_log(0, 10_000).await.unwrap();
-    let entries = log.iter().map(|record| serde_json::from_str::<Value>(&record.entry).unwrap());
-    entries
-        .filter(|entry| entry["action"] == action)
-        .map(|entry| entry["target"].as_str().unwrap().to_owned())
-        .collect()
+    t.audited(action).await.iter().map(|entry| entry["target"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

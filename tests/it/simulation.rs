@@ -64,13 +64,9 @@ async fn what_a_source_is_made_to_say_decides_and_is_marked_wherever_it_shows() 
         let eligible: Vec<bool> = said.iter().map(|status| status == "eligible").collect();
         assert_eq!(eligible, [true, false, true, false, false, false, false], "{said:?}");
         assert_eq!(said[6], "review", "a forgery is not forgotten because somebody passed after it");
-        let audited = crate::support::pairs(
-            &t.database_url,
-            "SELECT action, detail FROM audit_entries WHERE action = 'attestation.recorded'",
-        )
-        .await;
+        let audited = t.audited("attestation.recorded").await;
         assert_eq!(audited.len(), 7);
-        assert!(audited.iter().all(|(_, detail)| detail.contains("\"simulated\":true")), "{audited:?}");
+        assert!(audited.iter().all(|entry| entry["detail"]["simulated"] == true), "{audited:?}");
 
         // A gateway of production cannot mistake it: the token is of another type, and each surface says what it is.
         let other = t.subject("bea").await;

@@ -18,10 +18,10 @@ pub(in crate::storage) async fn examine(url: &str) -> Result<(), StoreError> {
     let size = match std::fs::metadata(path) {
         Ok(found) => found.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(refuse(
-                "does not exist; restore it from its backup, or run `vouchsafe migrate` for a new deployment"
-                    .to_owned(),
-            ));
+            return Err(StoreError::Missing(format!(
+                "`{}` does not exist; restore it from its backup, or run `vouchsafe migrate` for a new deployment",
+                path.display()
+            )));
         }
         Err(error) => return Err(StoreError::Unavailable(format!("`{}`: {error}", path.display()))),
     };

@@ -167,7 +167,7 @@ const DAMAGES: [(&str, Damage, &str); 6] = [
     ("cut to its first page", |file| cut(file, u64::MAX), "is damaged"),
     ("cut by half", |file| cut(file, 2), "is damaged"),
     ("cut by its last page", |file| cut(file, 1), "is damaged"),
-    ("removed", |file| std::fs::remove_file(file).unwrap(), "does not exist"),
+    ("removed", |file| std::fs::remove_file(file).unwrap(), "the database is missing or empty"),
 ];
 
 /// Keeps one of `parts` of its pages: one at least, and not the last.
@@ -254,4 +254,18 @@ async fn a_lock_held_by_another_process_is_waited_for_within_bounds() {
     holder.close().await.unwrap();
     recovers(&mut run, &api, "after").await;
     run.verify(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_new_deployment_gets_a_new_database() {
+    let new = Deployment::on(Database::sqlite());
+    drop(new.start().await);
+    assert!(new.file().exists());
+    // The anchor remembers that there was one.
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", new.file().display()));
+    }
+    let said = new.try_start().await.err().unwrap();
+    assert!(said.contains("the database is missing or empty, and the anchor knows"), "{said}");
+    assert!(!new.file().exists());
 }
