@@ -25,6 +25,7 @@ ROLES = {
     "proposer": ["rules:read", "directives:propose"],
     "approver": ["rules:read", "directives:approve"],
     "auditor": ["subjects:read", "attestations:read", "eligibility:read", "rules:read"],
+    "privacy": ["subjects:read", "subjects:export", "subjects:erase", "subjects:hold"],
     "administrator": ["admin", "rules:read"],
 }
 

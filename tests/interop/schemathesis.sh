@@ -44,7 +44,7 @@ fi
 
 roles=("$@")
 if [ ${#roles[@]} -eq 0 ]; then
-    roles=(everything onboarding employer rules-writer proposer approver auditor administrator gateway nobody)
+    roles=(everything onboarding employer rules-writer proposer approver auditor privacy administrator gateway nobody)
 fi
 
 free_port() {
