@@ -254,10 +254,13 @@ fn human(report: &Value) -> String {
     if report["valid"] == true {
         format!(
             "the audit log is intact: {} records, head {}, {} not yet linked",
-            report["records"], report["head"], report["not_yet_linked"]
+            report["records"],
+            report["head"].as_str().unwrap_or_default(),
+            report["not_yet_linked"]
         )
     } else {
-        format!("the audit log is broken at record {}: {}", report["position"], report["problem"])
+        let problem = report["problem"].as_str().unwrap_or_default();
+        format!("the audit log does not hold at record {}: {problem}", report["position"])
     }
 }
 

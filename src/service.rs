@@ -322,8 +322,12 @@ impl App {
         audit: AuditEntry,
         feed: Vec<FeedRow>,
     ) -> ServiceResult<Result<(), Conflict>> {
-        let taking = Self::is_taking(&writes);
-        let change = Change { writes, audit: vec![audit], feed: feed.clone(), outbox: Vec::new() };
+        self.commit_whole(Change { writes, audit: vec![audit], feed, outbox: Vec::new() }).await
+    }
+
+    /// Commits a change with all its entries, follows its feed rows at once, and lets the anchor cover what it takes away.
+    pub(crate) async fn commit_whole(&self, change: Change) -> ServiceResult<Result<(), Conflict>> {
+        let (taking, feed) = (Self::is_taking(&change.writes), change.feed.clone());
         let answer = self.commit_change(change).await?;
         if answer.is_ok() {
             self.follow(&feed).await?;
@@ -334,7 +338,7 @@ impl App {
         Ok(answer)
     }
 
-    /// Commits a change under the preconditions of the request it serves: the version its caller expects, and the
+    /// Commits a change, and nothing else, under the preconditions of the request it serves: the version its caller expects, and the
     /// idempotency key it holds.
     pub(crate) async fn commit_change(&self, mut change: Change) -> ServiceResult<Result<(), Conflict>> {
         self.check_history()?;

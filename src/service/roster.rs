@@ -113,7 +113,7 @@ impl App {
     async fn vouch_row(&self, caller: &Caller, subject: &SubjectId, row: Row) -> ServiceResult<Outcome> {
         let (organisation, speaker) = self.organisation_of(caller)?;
         let facts = self.index.facts(subject, || self.load_versioned(subject.as_str())).await?;
-        let facts = facts.ok_or(ServiceError::NotFound("subject"))?;
+        let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
         let said = match row.asks {
             Asks::Withdraw => return self.withdraw_standing(caller, &speaker, &facts).await,
             Asks::Vouch(said) => said,
@@ -172,9 +172,8 @@ impl App {
             audit.push(self.audit(&actor, "vouch.withdrawn", id, &json!({}))?);
         }
         let feed = vec![FeedRow { kind: "subject".to_owned(), key: facts.subject.to_string() }];
-        let change = Change { writes, audit, feed: feed.clone(), outbox: Vec::new() };
-        self.commit_change(change).await?.map_err(|_| ServiceError::NotFound("vouch"))?;
-        self.follow(&feed).await?;
+        let change = Change { writes, audit, feed, outbox: Vec::new() };
+        self.commit_whole(change).await?.map_err(|_| ServiceError::NotFound("vouch"))?;
         Ok(Outcome::Withdrawn(ids))
     }
 }

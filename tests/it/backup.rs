@@ -274,6 +274,14 @@ async fn what_takes_something_away_is_anchored_before_it_is_acknowledged() {
         t.send(&employer, Method::POST, &format!("/v1/vouches/{vouch}/withdraw"), None).await;
         assert!(covered("vouch.withdrawn", vouch).await);
 
+        let again = t.send(&employer, Method::POST, "/v1/vouches", employed(true)).await.body["id"].clone();
+        let row = json!({ "subject": subject, "action": "withdraw" }).to_string();
+        let roster = t.http.post(format!("{}/v1/vouches/batch", t.url)).bearer_auth(&employer);
+        let roster = roster.header("content-type", "application/x-ndjson").body(row).send().await.unwrap();
+        let rows: Value = roster.json().await.unwrap();
+        assert_eq!(rows["rows"][0]["result"], "withdrawn", "{rows}");
+        assert!(covered("vouch.withdrawn", again.as_str().unwrap()).await);
+
         let denied = t.send(&employer, Method::POST, "/v1/vouches", employed(false)).await.body["id"].clone();
         assert!(covered("attestation.recorded", denied.as_str().unwrap()).await);
 
@@ -305,6 +313,16 @@ async fn what_takes_something_away_is_anchored_before_it_is_acknowledged() {
             json!({ "id": "freeze", "authority": "a", "citation": "c", "actions": [{ "freeze": "restricted.*" }] });
         t.created("/v1/directives", freeze).await;
         assert!(covered("directive.proposed", "freeze").await);
+
+        let path = format!("/v1/sources/{}/suspend", sources.vendor);
+        assert_eq!(t.post(&path, json!({ "reason": "leaked" })).await.status, StatusCode::OK);
+        assert!(covered("source.suspended", &sources.vendor).await);
+
+        t.send(&t.admin, Method::PUT, &format!("/v1/subjects/{subject}/hold"), Some(json!({ "reason": "o" }))).await;
+        assert!(covered("hold.placed", &subject).await);
+        t.send(&t.admin, Method::DELETE, &format!("/v1/subjects/{subject}/hold"), None).await;
+        t.send(&t.admin, Method::DELETE, &format!("/v1/subjects/{subject}"), None).await;
+        assert!(covered("subject.erased", &subject).await);
     })
     .await;
 }
