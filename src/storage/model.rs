@@ -1,0 +1,332 @@
+//! What goes in and comes out of the store, row by row.
+
+use super::Sealed;
+
+/// One entry for the audit log; written in the commit of the change it describes.
+#[derive(Debug, Clone)]
+pub struct AuditEntry {
+    /// `aud_…`, sortable.
+    pub id: String,
+    /// Instant of the change, epoch milliseconds.
+    pub at_ms: i64,
+    /// Who did it: `client:…`, `source:…`, `operator:…`, `system`.
+    pub actor: String,
+    /// Stable code, for example `attestation.recorded`.
+    pub action: String,
+    /// What it was done to: an id.
+    pub target: String,
+    /// JSON object with the particulars; no direct identifier.
+    pub detail: String,
+}
+
+/// What followers must reload; never what it became.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct FeedRow {
+    /// `subject`, `record`, `timeline`, `token`, `key` or `source`.
+    pub kind: String,
+    /// Key of the changed thing: a subject id, `kind/id`, a jti, the id of a source whose every statement changed.
+    pub key: String,
+}
+
+/// A message to the outside, to be sent at least once after the commit.
+#[derive(Debug, Clone)]
+pub struct OutboxRow {
+    /// `out_…`, sortable; the receiver's deduplication id.
+    pub id: String,
+    /// Event type, for example `attestation.accepted`.
+    pub topic: String,
+    /// Messages with one key are delivered in order: the subject id.
+    pub key: String,
+    /// JSON body.
+    pub body: String,
+}
+
+/// What a decision was made of: a token is recorded only while all are still so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Basis {
+    /// The subject's version.
+    pub version: i64,
+    /// The last `seq` of the timeline, 0 for none.
+    pub timeline: i64,
+    /// How many suspensions there have been; see [`super::Store::suspensions`].
+    pub suspensions: i64,
+}
+
+/// The hot intent: one authenticated statement about one subject.
+#[derive(Debug, Clone)]
+pub struct NewAttestation {
+    /// `att_…`
+    pub id: String,
+    /// Whom it is about; must exist and not be erased.
+    pub subject: String,
+    /// Who says so.
+    pub source: String,
+    /// The source's own delivery id; unique per source for ever.
+    pub event: String,
+    /// Results of one check share a lineage; a newer one supersedes the older.
+    pub lineage: String,
+    /// The source's decision instant, epoch milliseconds; orders statements within a lineage.
+    pub checked_at_ms: i64,
+    /// Receipt, epoch milliseconds.
+    pub recorded_at_ms: i64,
+    /// Facts as JSON; identifies nobody.
+    pub facts: String,
+    /// Keyed digest of a document that another subject could hold too.
+    pub document: Option<String>,
+    /// Whether it names a document or a person that has to be compared with what else is held.
+    pub compare: bool,
+    /// Particulars of the audit entry.
+    pub audit: AuditEntry,
+    /// Outgoing event, if any.
+    pub outbox: Option<OutboxRow>,
+}
+
+/// A stored attestation with everything said of it later.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredAttestation {
+    /// `att_…`
+    pub id: String,
+    /// Whom it is about.
+    pub subject: String,
+    /// Who said so.
+    pub source: String,
+    /// The source's delivery id.
+    pub event: String,
+    /// See [`NewAttestation::lineage`].
+    pub lineage: String,
+    /// Receipt, epoch milliseconds.
+    pub recorded_at_ms: i64,
+    /// Facts as JSON.
+    pub facts: String,
+    /// Marks in order of `at_ms`, then `kind`.
+    #[sqlx(skip)]
+    pub marks: Vec<StoredMark>,
+}
+
+/// An attestation that waits to be compared with what else is held.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Comparison {
+    /// `att_…`
+    pub attestation: String,
+    /// Whom it is about.
+    pub subject: String,
+    /// Its document, if another subject could hold it too.
+    pub document: Option<String>,
+}
+
+/// What was said of an attestation later. Marks only grow.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredMark {
+    /// The attestation it speaks of.
+    pub attestation: String,
+    /// `revoked`, `superseded`, `resolved`, or `suspended`, which is never stored: it follows from [`super::Write::Suspend`].
+    pub kind: String,
+    /// From when it acts, epoch milliseconds.
+    pub at_ms: i64,
+    /// Acts from the attestation's beginning (forgery, vendor reopening).
+    pub from_start: bool,
+    /// The attestation, client or operator that said so.
+    #[sqlx(rename = "said_by")]
+    pub by: String,
+    /// Stable reason code.
+    pub reason: String,
+}
+
+/// A subject's row.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredSubject {
+    /// `sub_…`
+    pub id: String,
+    /// `person`, `organisation` or `workload`.
+    pub kind: String,
+    /// Grows with every attestation, mark, link and change.
+    pub version: i64,
+    /// `active` or `erased`.
+    pub state: String,
+    /// Keyed digest of the caller's `external_id`, unique when present.
+    pub external_digest: Option<String>,
+    /// Direct identifiers, sealed under the subject's key.
+    pub identifiers: Sealed,
+    /// The subject's data key, wrapped by the master key.
+    pub wrapped_key: Sealed,
+    /// Creation, epoch milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// A caller's id for a subject: (namespace, keyed digest of the id), unique.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredLink {
+    /// Namespace, for example `api-key`.
+    pub namespace: String,
+    /// Keyed digest of the id.
+    pub digest: String,
+    /// The linked subject.
+    pub subject: String,
+    /// The id itself, sealed under the subject's key.
+    pub sealed: Sealed,
+    /// Creation, epoch milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// A versioned document of administration: source, organisation, client, gateway, audience, policy,
+/// definition, set, directive.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Record {
+    /// `source`, `organisation`, `client`, `gateway`, `audience`, `policy`, `definition`, `set`, `directive`,
+    /// `deployment`; `import` and `backfill`, where bulk work stands.
+    pub kind: String,
+    /// Unique within the kind; policies, definitions and sets are `name@version`.
+    pub id: String,
+    /// 1 for a new record; each replacement adds one.
+    pub version: i64,
+    /// JSON object.
+    pub body: String,
+    /// Secrets the record needs (webhook tokens, API tokens), sealed under the master key.
+    pub sealed: Option<Sealed>,
+    /// Last change, epoch milliseconds.
+    pub updated_at_ms: i64,
+}
+
+/// One approved action on the append-only timeline.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct TimelineRow {
+    /// Order of approval; assigned by the store, gap-free is not promised.
+    pub seq: i64,
+    /// The directive it belongs to.
+    pub directive: String,
+    /// From when it acts, epoch milliseconds.
+    pub from_ms: i64,
+    /// The action as JSON.
+    pub action: String,
+}
+
+/// A compact decision; its body is derived again from rules, attestations and instant.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredDecision {
+    /// `dec_…`, a digest of its inputs.
+    pub id: String,
+    /// Whom it is about.
+    pub subject: String,
+    /// The organisation acted for.
+    pub acting_for: Option<String>,
+    /// The restricted resource.
+    pub resource: String,
+    /// The decision's instant, epoch milliseconds.
+    pub at_ms: i64,
+    /// `eligible`, `ineligible`, `review`, `insufficient`.
+    pub status: String,
+    /// End of an eligible answer, epoch milliseconds.
+    pub expires_at_ms: Option<i64>,
+    /// Digest of the rules it was made under; see [`super::Store::rules`].
+    pub rules_digest: String,
+    /// JSON array of the attestations it looked at, with their marks.
+    pub attestations: String,
+}
+
+/// An issued eligibility token.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredToken {
+    /// Unique token id.
+    pub jti: String,
+    /// Subject, by our id.
+    pub subject: String,
+    /// Audience id.
+    pub audience: String,
+    /// The restricted resource.
+    pub resource: String,
+    /// The decision it states.
+    pub decision: String,
+    /// The client it was issued to.
+    pub client: String,
+    /// Issue, epoch milliseconds.
+    pub issued_at_ms: i64,
+    /// End, epoch milliseconds.
+    pub expires_at_ms: i64,
+    /// Revocation, epoch milliseconds.
+    pub revoked_at_ms: Option<i64>,
+}
+
+/// A signing key; the private part is sealed under the master key.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredKey {
+    /// RFC 7638 thumbprint.
+    pub kid: String,
+    /// `ES256`, `EdDSA` or `RS256`.
+    pub alg: String,
+    /// `eligibility`, `access`.
+    pub purpose: String,
+    /// Private key, PKCS#8, sealed.
+    pub sealed: Sealed,
+    /// Public JWK as JSON.
+    pub jwk: String,
+    /// Creation, epoch milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// A request under an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredRequest {
+    /// The client it came from.
+    pub client: String,
+    /// Keyed digest of method, path and key; unique per client.
+    pub key: String,
+    /// SHA-256 (hex) of its body.
+    pub body_sha256: String,
+    /// Random; who works on it.
+    pub owner: String,
+    /// Until when its owner is believed to live, epoch milliseconds.
+    pub lease_until_ms: i64,
+    /// What it did, once that is committed.
+    pub effect: Option<String>,
+    /// Its answer, sealed, once that is known.
+    pub answer: Option<Sealed>,
+    /// When it is forgotten, epoch milliseconds.
+    pub expires_at_ms: i64,
+}
+
+/// A delivery that is authentic but cannot be attached to a subject yet.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Quarantined {
+    /// `qua_…`
+    pub id: String,
+    /// Source it came from.
+    pub source: String,
+    /// The source's delivery id.
+    pub event: String,
+    /// The vendor session that nobody has linked.
+    pub session: String,
+    /// Normalised facts as JSON, sealed under the master key.
+    pub sealed: Sealed,
+    /// Receipt, epoch milliseconds.
+    pub received_at_ms: i64,
+}
+
+/// One entry of the sequenced, hash-linked audit log.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct AuditRecord {
+    /// Position, from 1, without gaps.
+    pub position: i64,
+    /// SHA-256 (hex) of the previous record's hash and this entry's canonical JSON.
+    pub hash: String,
+    /// `hash` of position - 1; 64 zeros for the first.
+    pub previous: String,
+    /// Canonical JSON of the entry.
+    pub entry: String,
+}
+
+/// How far the history of a database goes, read in one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct History {
+    /// Random id of the deployment, made by the first migration.
+    pub deployment: String,
+    /// See [`super::Write::TokensSince`]; 0 when no loss was ever accepted.
+    pub tokens_since_ms: i64,
+    /// Position of the last record of the audit log, 0 for none.
+    pub position: i64,
+    /// Hash of that record; 64 zeros for none.
+    pub head: String,
+    /// Hash of the record at the position that was asked about, if there is one.
+    pub asked: Option<String>,
+    /// Committed audit entries that are not in the log yet.
+    pub waiting: i64,
+}

@@ -1,0 +1,209 @@
+//! The steps of a change, and the change: all of it or nothing.
+
+use super::{
+    AuditEntry, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, Sealed, StoredDecision,
+    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredSubject, Table,
+};
+
+/// One step of a [`Change`]; each names its own conflict.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// New subject; `Exists("subjects")` on a taken id or external digest.
+    Subject(StoredSubject),
+    /// New link; `Exists("links")` on a taken (namespace, digest), `NoSuchSubject` if the subject is missing
+    /// or erased.
+    Link(StoredLink),
+    /// Removes a link; `Stale("links")` if it is not there.
+    Unlink {
+        /// Namespace.
+        namespace: String,
+        /// Keyed digest.
+        digest: String,
+    },
+    /// Binds a vendor session to a subject, its result under way; idempotent for the same subject, `Exists("sessions")` for another.
+    Session {
+        /// Source id.
+        source: String,
+        /// The vendor's session id.
+        session: String,
+        /// Our subject id.
+        subject: String,
+        /// Creation, epoch milliseconds.
+        created_at_ms: i64,
+    },
+    /// A vendor's result is under way since an instant, or none is; no effect on a session that nobody bound.
+    Progress {
+        /// Source id.
+        source: String,
+        /// The vendor's session id.
+        session: String,
+        /// Since when, epoch milliseconds.
+        pending_since_ms: Option<i64>,
+    },
+    /// Inserts (`expected` = 0) or replaces a record at exactly that version; `Exists("records")`, `Stale("records")`.
+    Record {
+        /// The record; its `version` is set to `expected + 1`.
+        record: Record,
+        /// Version that was read, 0 for new.
+        expected: i64,
+    },
+    /// Appends an approved action; `seq` is assigned by the store.
+    Timeline {
+        /// Directive id.
+        directive: String,
+        /// From when, epoch milliseconds.
+        from_ms: i64,
+        /// Action JSON.
+        action: String,
+    },
+    /// Adds a mark to an attestation and raises its subject's version; repeating the same (attestation, kind, by)
+    /// changes nothing; `Stale("attestations")` if the attestation does not exist.
+    Mark(StoredMark),
+    /// Nothing that a source said since `since_ms`, and until it is reinstated, counts from `at_ms` on: each such
+    /// attestation, whatever their number, is read with a `suspended` mark. `Exists("suspensions")` while the source is
+    /// suspended.
+    Suspend {
+        /// Source id.
+        source: String,
+        /// From when it acts, epoch milliseconds.
+        at_ms: i64,
+        /// Only what was recorded at or after it, epoch milliseconds.
+        since_ms: i64,
+        /// Who said so.
+        by: String,
+        /// Stable reason code.
+        reason: String,
+    },
+    /// Ends a suspension: what is recorded after `at_ms` counts again, what the suspension silenced stays silent.
+    /// `Stale("suspensions")` if there is none.
+    Reinstate {
+        /// Source id.
+        source: String,
+        /// The end, epoch milliseconds.
+        at_ms: i64,
+    },
+    /// Stores a delivery for later; `DuplicateEvent` if (source, event) is here or in attestations.
+    Quarantine(Quarantined),
+    /// Removes a quarantined delivery; `Stale("quarantine")` if it is gone.
+    Release(String),
+    /// The attestation has been compared; repeating it changes nothing.
+    Compared(String),
+    /// Spends a single-use id until `expires_at_ms`; `Spent` the second time.
+    Spend {
+        /// Issuer of the id.
+        issuer: String,
+        /// The id.
+        jti: String,
+        /// When it may be forgotten, epoch milliseconds.
+        expires_at_ms: i64,
+    },
+    /// Revokes a token; no effect if it is revoked already, `Stale("tokens")` if unknown.
+    RevokeToken {
+        /// Token id.
+        jti: String,
+        /// Revocation, epoch milliseconds.
+        at_ms: i64,
+    },
+    /// New signing key; `Exists("keys")`.
+    Key(StoredKey),
+    /// Records a decision and the rules it stands on; recording it again changes nothing.
+    Decision {
+        /// The compact row.
+        decision: StoredDecision,
+        /// The rules' canonical JSON, kept once per digest.
+        rules: String,
+    },
+    /// The attestation intent as part of a larger change (for example with a spent jti).
+    Attestation(NewAttestation),
+    /// Writes nothing; `Unmet` unless the subject is at one of these versions, which it then keeps until the commit.
+    Expect {
+        /// Subject id.
+        subject: String,
+        /// Versions that were read.
+        versions: Vec<i64>,
+    },
+    /// Takes an idempotency key. One that has expired at `now_ms`, or whose owner's lease has ended without effect
+    /// and whose body is the same, is taken over; `Exists("requests")` otherwise.
+    Claim {
+        /// The row; its `effect` and `answer` are ignored.
+        request: StoredRequest,
+        /// Now, epoch milliseconds.
+        now_ms: i64,
+    },
+    /// Notes in the commit of what a request does that it did it; `Stale("requests")` if its owner lost the key.
+    Effect {
+        /// Client id.
+        client: String,
+        /// See [`StoredRequest::key`].
+        key: String,
+        /// The owner that claimed it.
+        owner: String,
+        /// What was made or changed; the first one named stays.
+        effect: String,
+    },
+    /// Keeps the answer of a request; `Stale("requests")` if its owner lost the key.
+    Answer {
+        /// Client id.
+        client: String,
+        /// See [`StoredRequest::key`].
+        key: String,
+        /// The owner that claimed it.
+        owner: String,
+        /// Sealed.
+        answer: Sealed,
+    },
+    /// Gives a key back: forgotten if it had no effect, else its lease ends. `Stale("requests")` if it is not held.
+    GiveBack {
+        /// Client id.
+        client: String,
+        /// See [`StoredRequest::key`].
+        key: String,
+        /// The owner that claimed it.
+        owner: String,
+    },
+    /// Places a legal hold and raises the subject's version; `Exists("holds")`, `NoSuchSubject`.
+    Hold(StoredHold),
+    /// Lifts the legal hold of a subject and raises its version; `Stale("holds")`, `NoSuchSubject`.
+    LiftHold(String),
+    /// Erases an active subject at exactly the version that was read: its key, identifiers, links, waiting deliveries and
+    /// comparisons go, its sessions are kept under digests, its living tokens are revoked and fed. `NoSuchSubject`,
+    /// `Stale("subjects")`, `Exists("holds")`.
+    Erase {
+        /// What stays known of it.
+        erasure: StoredErasure,
+        /// The version that was read.
+        expected: i64,
+        /// Its sessions, each with the digest that replaces the id.
+        sessions: Vec<(StoredSession, String)>,
+    },
+    /// Deletes rows that have outlived their use, as [`super::Store::bygone`] found them; `Stale(table)` when one is gone or
+    /// may not go.
+    Prune {
+        /// Where.
+        table: Table,
+        /// Which.
+        ids: Vec<String>,
+        /// Now, epoch milliseconds.
+        now_ms: i64,
+    },
+    /// Forgets a bounded number of rows that are books; `Stale(table)` if there is none.
+    Forget(Forgotten, i64),
+    /// Notes how far the feed has come at the first instant; marks before the last one that is older than the second go.
+    MarkFeed(i64, i64),
+    /// Tokens issued before this instant, epoch milliseconds, are refused from now on; it only ever moves ahead.
+    TokensSince(i64),
+}
+
+/// An atomic set of writes with its audit entry.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Applied in order; the first conflict undoes all.
+    pub writes: Vec<Write>,
+    /// Entries for the audit log; empty only where the writes bring their own, and for the books of idempotency keys
+    /// and of bulk work, which are no state of ours.
+    pub audit: Vec<AuditEntry>,
+    /// What followers must reload.
+    pub feed: Vec<FeedRow>,
+    /// What to tell the outside.
+    pub outbox: Vec<OutboxRow>,
+}
