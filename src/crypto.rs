@@ -167,7 +167,7 @@ impl Crypto {
         Authenticator(self.statements.clone())
     }
 
-    /// Reads the master key file: 32 bytes, readable by its owner alone (or lent by root, see [`is_private`]).
+    /// Reads the master key file: 32 bytes, readable by its owner alone (or lent by root, see `is_private`).
     ///
     /// # Errors
     /// [`CryptoError::MasterKey`] with what to do.
