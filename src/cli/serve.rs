@@ -153,7 +153,11 @@ async fn tidy(metrics: PrometheusHandle, stop: CancellationToken) -> Result<(), 
 /// An error ends the service: another process has to read what the disk holds.
 async fn link_once(app: &App) -> Result<(), String> {
     if app.check_history().is_err() {
-        return Ok(());
+        // Whether the file was replaced or only went back: on what is gone another process has to look.
+        return match app.store.ping().await {
+            Err(error @ StoreError::Broken(_)) => Err(error.to_string()),
+            _ => Ok(()),
+        };
     }
     match app.link_and_anchor().await {
         Ok(_) => {}
