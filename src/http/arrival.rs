@@ -1,7 +1,7 @@
 //! What happens to every request before and after its handler: its id and trace, its rate limit, its deadline, its
 //! metrics.
 
-use super::extract::bearer;
+use super::extract::{ENCODED_NUL, bearer};
 use super::limits::{Standing, site};
 use super::problem::{self, Problem};
 use super::{Edge, gateway};
@@ -75,6 +75,9 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     };
     let mut response = match standing {
         Some(standing) if standing.wait_secs > 0 => refuse(route, &standing),
+        _ if route.starts_with("/v1/") && request.uri().path().contains(ENCODED_NUL) => {
+            problem::not_found().await.into_response()
+        }
         _ => match tokio::time::timeout(DEADLINE, next.run(request).instrument(span.clone())).await {
             Ok(response) => response,
             Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "cannot answer now").into_response(),

@@ -67,12 +67,19 @@ impl<T: DeserializeOwned> FromRequestParts<Edge> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Edge) -> Result<Self, Problem> {
-        axum::extract::Query::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|_| {
-            Problem::new(StatusCode::BAD_REQUEST, "query_invalid", "the query cannot be used")
-                .detail("a parameter is missing, given twice or of the wrong type")
-        })
+        let refused =
+            |why: &str| Problem::new(StatusCode::BAD_REQUEST, "query_invalid", "the query cannot be used").detail(why);
+        if parts.uri.query().is_some_and(|query| query.contains(ENCODED_NUL)) {
+            return Err(refused("it holds the character U+0000"));
+        }
+        axum::extract::Query::try_from_uri(&parts.uri)
+            .map(|query| Self(query.0))
+            .map_err(|_| refused("a parameter is missing, given twice or of the wrong type"))
     }
 }
+
+/// U+0000 in an address. PostgreSQL keeps it in no text, so nothing has such a name.
+pub(super) const ENCODED_NUL: &str = "%00";
 
 /// Largest body we use.
 const BODY_LIMIT: usize = 256 * 1024;
@@ -117,8 +124,31 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 /// Reads JSON of any shape, refusing duplicate members anywhere.
 pub(crate) fn parse_value(bytes: &[u8]) -> Result<Value, Problem> {
-    crate::strict_json::parse(bytes)
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "not_json", "the body is not JSON, or names a member twice"))
+    let value = crate::strict_json::parse(bytes).map_err(|_| {
+        Problem::new(StatusCode::BAD_REQUEST, "not_json", "the body is not JSON, or names a member twice")
+    })?;
+    match nul(&value) {
+        Some(pointer) => Err(Problem::invalid().field(pointer, "holds the character U+0000")),
+        None => Ok(value),
+    }
+}
+
+/// Where a text holds U+0000, as a JSON pointer.
+fn nul(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(place, item)| nul(item).map(|inner| format!("/{place}{inner}")))
+        }
+        Value::Object(members) => members.iter().find_map(|(name, member)| {
+            if name.contains('\0') {
+                return Some(String::new());
+            }
+            let name = name.replace('~', "~0").replace('/', "~1");
+            nul(member).map(|inner| format!("/{name}{inner}"))
+        }),
+        _ => None,
+    }
 }
 
 /// A body of known members, checked by `validator`.

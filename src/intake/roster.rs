@@ -214,8 +214,8 @@ fn read(mut members: Members, now: Second) -> Result<Row, RowError> {
         None => return fault("subject", "is required"),
     };
     let event = text(&mut members, "event_id")?;
-    if event.as_ref().is_some_and(|event| !(1..=200).contains(&event.len())) {
-        return fault("event_id", "must be between 1 and 200 long");
+    if event.as_ref().is_some_and(|event| !(1..=200).contains(&event.len()) || event.contains('\0')) {
+        return fault("event_id", "must be between 1 and 200 long, without U+0000");
     }
     let asks = match text(&mut members, "action")?.as_deref() {
         None | Some("vouch") => Asks::Vouch(said(members, now)?),

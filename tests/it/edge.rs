@@ -279,3 +279,29 @@ async fn the_docs_page_shows_every_operation_and_allows_nothing_but_its_style() 
         )
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nul_is_refused_before_it_reaches_a_database_that_cannot_hold_it() {
+    on_both(async |t: TestApp| {
+        let sources = t.sources().await;
+        let subject = t.subject("ada").await;
+        for list in ["subjects", "definitions", "policies", "sources", "clients"] {
+            let answer = t.get(&format!("/v1/{list}?cursor=a%00b")).await;
+            assert_eq!(
+                (answer.status, &answer.body["code"]),
+                (StatusCode::BAD_REQUEST, &json!("query_invalid")),
+                "{list}"
+            );
+        }
+        for path in ["policies/a%00", "sources/%00", "decisions/%00", "subjects/%00", "audiences/a%00b"] {
+            assert_eq!(t.get(&format!("/v1/{path}")).await.status, StatusCode::NOT_FOUND, "{path}");
+        }
+        let body = json!({ "source": sources.registry, "kind": "registry", "event_id": "a\0", "codes": ["x"] });
+        let refused = t.attest(&sources, &subject, body).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.body);
+        assert_eq!(refused.body["errors"][0]["pointer"], "/event_id");
+        let body = json!({ "name": "n", "kind": "registry", "a/b": [{ "c": "\0" }] });
+        assert_eq!(t.post("/v1/sources", body).await.body["errors"][0]["pointer"], "/a~1b/0/c");
+    })
+    .await;
+}
