@@ -338,8 +338,8 @@ impl App {
         Ok(answer)
     }
 
-    /// Commits a change, and nothing else, under the preconditions of the request it serves: the version its caller expects, and the
-    /// idempotency key it holds.
+    /// Commits a change, and nothing else, under the preconditions of the request it serves: the version its caller
+    /// expects, and the idempotency key it holds.
     pub(crate) async fn commit_change(&self, mut change: Change) -> ServiceResult<Result<(), Conflict>> {
         self.check_history()?;
         if let Some(expect) = idempotency::expected() {

@@ -10,10 +10,10 @@ use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{Conflict, FeedRow, StoredErasure, StoredHold, StoredSession, Write};
 use serde::Serialize;
 use serde_json::json;
+use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Outcome, SubjectFacts};
 use vouchsafe_core::fusion::Side;
 use vouchsafe_core::ids::SubjectId;
-use vouchsafe_core::{Second, decide};
 
 /// How often an erasure is tried whose subject changes under it.
 const TRIES: usize = 5;
@@ -114,16 +114,10 @@ impl App {
         if declined {
             return Ok(true);
         }
-        let now = self.clock.now();
-        let world = self.world.load_full();
-        for resource in world.sample_resources() {
-            let decision = decide(&*world.rules(&resource, now)?, facts, now);
-            let mut evidence = decision.criteria.iter().flat_map(|criterion| &criterion.evidence);
-            if evidence.any(|item| item.counted && item.side == Some(Side::Adverse)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let standing = self.standing(facts)?;
+        let mut evidence =
+            standing.iter().flat_map(|decision| &decision.criteria).flat_map(|criterion| &criterion.evidence);
+        Ok(evidence.any(|item| item.counted && item.side == Some(Side::Adverse)))
     }
 
     /// Under what the session of an erased subject is kept, so that a late result is recognised and dropped.

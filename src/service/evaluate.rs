@@ -63,6 +63,14 @@ impl App {
         Ok((Arc::new(decide(&rules, &facts, at)), Arc::new(rules)))
     }
 
+    /// What facts come to now under every policy: one decision for each resource named, one for each family.
+    pub(crate) fn standing(&self, facts: &SubjectFacts) -> ServiceResult<Vec<Decision>> {
+        let now = self.clock.now();
+        let world = self.world.load_full();
+        let resources = world.sample_resources();
+        resources.iter().map(|resource| Ok(decide(&*world.rules(resource, now)?, facts, now))).collect()
+    }
+
     /// No decision rests on a picture that may be older than ten seconds, or on another history than the one we knew.
     pub(crate) fn check_feed_age(&self) -> ServiceResult<()> {
         self.check_history()?;

@@ -16,8 +16,8 @@ use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Conflict, Forgotten, Table, Write};
 use serde_json::json;
 use std::sync::atomic::Ordering;
+use vouchsafe_core::Status;
 use vouchsafe_core::ids::SubjectId;
-use vouchsafe_core::{Status, decide};
 
 const SECOND: i64 = 1000;
 const DAY: i64 = 86_400 * SECOND;
@@ -121,12 +121,8 @@ impl App {
     async fn erase_if_idle(&self, id: &str) -> ServiceResult<()> {
         let subject = SubjectId::parse(id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
         let Some(facts) = self.load_facts(id).await? else { return Ok(()) };
-        let now = self.clock.now();
-        let world = self.world.load_full();
-        for resource in world.sample_resources() {
-            if decide(&*world.rules(&resource, now)?, &facts, now).status == Status::Eligible {
-                return Ok(());
-            }
+        if self.standing(&facts)?.iter().any(|decision| decision.status == Status::Eligible) {
+            return Ok(());
         }
         self.erase_subject(&Actor::system(), &subject, "inactive").await.map(drop)
     }
