@@ -46,9 +46,9 @@ fn main() {
     };
     let at = Second::parse("2026-11-21T00:00:00Z").unwrap();
     let rules = Rules::compile(&library, &[entry], &ResourceId::parse("restricted.api").unwrap(), at).unwrap();
-    let facts = SubjectFacts {
-        subject: SubjectId::parse("sub_bench").unwrap(),
-        attestations: vec![
+    let facts = SubjectFacts::person(
+        SubjectId::parse("sub_bench").unwrap(),
+        vec![
             attestation(
                 "a",
                 json!({
@@ -82,7 +82,7 @@ fn main() {
                 }),
             ),
         ],
-    };
+    );
     assert_eq!(decide(&rules, &facts, at).status, Status::Eligible);
     let mut best = f64::INFINITY;
     for _ in 0..20 {

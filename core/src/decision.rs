@@ -194,7 +194,7 @@ impl<'p> Case<'p> {
 /// followed from it, so every replica gives the same body and id.
 #[must_use]
 pub fn decide(rules: &Rules, facts: &SubjectFacts, at: Second) -> Decision {
-    let SubjectFacts { subject, attestations } = facts.known_at(at);
+    let SubjectFacts { subject, attestations, .. } = facts.known_at(at);
     let Some(attestations) = merged(attestations) else {
         let known = facts.known_at(at).attestations;
         let mut used: Vec<&Attestation> = known.iter().collect();

@@ -1,9 +1,9 @@
 //! Facts: what a source said, without direct identifiers.
 
-use crate::ids::{AttestationId, SourceId, SubjectId};
+use crate::ids::{AttestationId, OrganisationId, SourceId, SubjectId};
 use crate::second::Second;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What kind of statement an attestation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -285,31 +285,119 @@ pub struct Attestation {
     pub marks: Vec<Mark>,
 }
 
+/// What a subject is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectKind {
+    /// A natural person.
+    #[default]
+    Person,
+    /// A legal entity.
+    Organisation,
+    /// A service account or agent, with an organisation that owns it and a person who answers for it.
+    Workload,
+}
+
+impl SubjectKind {
+    /// The name used in JSON, SQL and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SubjectKind::Person => "person",
+            SubjectKind::Organisation => "organisation",
+            SubjectKind::Workload => "workload",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [SubjectKind::Person, SubjectKind::Organisation, SubjectKind::Workload]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+    }
+}
+
+/// What is known about another party that an answer may rest on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Party {
+    /// What it is.
+    pub kind: SubjectKind,
+    /// Its attestations, in any order.
+    pub attestations: Vec<Attestation>,
+}
+
+/// The other parties of a question: whom the subject acts for, who owns a workload and who answers for it, the
+/// organisations along a chain of contracts or shares. A party that is missing here helps nobody.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Related {
+    /// The organisation acted for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acting_for: Option<SubjectId>,
+    /// The parties, by id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parties: BTreeMap<SubjectId, Party>,
+    /// Which party a registered organisation is.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub organisations: BTreeMap<OrganisationId, SubjectId>,
+}
+
+impl Related {
+    /// Whether there is nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Everything known about a subject at an instant, the revoked and superseded included.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubjectFacts {
     /// The subject.
     pub subject: SubjectId,
+    /// What it is.
+    #[serde(default)]
+    pub kind: SubjectKind,
     /// Its attestations, in any order.
     pub attestations: Vec<Attestation>,
+    /// The other parties of the question.
+    #[serde(default, skip_serializing_if = "Related::is_empty")]
+    pub related: Related,
 }
 
 impl SubjectFacts {
+    /// What is known of one subject of a kind, nobody else being asked about.
+    #[must_use]
+    pub fn new(subject: SubjectId, kind: SubjectKind, attestations: Vec<Attestation>) -> Self {
+        Self { subject, kind, attestations, related: Related::default() }
+    }
+
+    /// What is known of a person.
+    #[must_use]
+    pub fn person(subject: SubjectId, attestations: Vec<Attestation>) -> Self {
+        Self::new(subject, SubjectKind::Person, attestations)
+    }
+
+    /// Every attestation, the other parties' included.
+    pub fn all(&self) -> impl Iterator<Item = &Attestation> {
+        self.attestations.iter().chain(self.related.parties.values().flat_map(|party| party.attestations.iter()))
+    }
+
     /// What was known at `known_at`: later receipts and later marks are left out.
     #[must_use]
     pub fn known_at(&self, known_at: Second) -> Self {
-        let attestations = self
-            .attestations
-            .iter()
-            .filter(|attestation| attestation.recorded_at <= known_at)
-            .map(|attestation| {
-                let mut attestation = attestation.clone();
+        let mut known = self.clone();
+        let parties = known.related.parties.values_mut().map(|party| &mut party.attestations);
+        for attestations in parties.chain([&mut known.attestations]) {
+            attestations.retain(|attestation| attestation.recorded_at <= known_at);
+            for attestation in attestations {
                 attestation.marks.retain(|mark| mark.at <= known_at);
-                attestation
-            })
-            .collect();
-        Self { subject: self.subject.clone(), attestations }
+            }
+        }
+        known
     }
 }
 

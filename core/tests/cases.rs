@@ -288,10 +288,8 @@ fn run(name: &str, text: &str) -> Vec<String> {
         })
         .collect();
     let resource = ResourceId::parse(&case.resource).unwrap();
-    let facts = SubjectFacts {
-        subject: SubjectId::parse("sub_case").unwrap(),
-        attestations: case.attestations.into_iter().enumerate().map(|(n, short)| attestation(n, short)).collect(),
-    };
+    let attestations = case.attestations.into_iter().enumerate().map(|(n, short)| attestation(n, short)).collect();
+    let facts = SubjectFacts::person(SubjectId::parse("sub_case").unwrap(), attestations);
     let mut failures = Vec::new();
     assert!(!case.expect.is_empty(), "{name}: expects nothing");
     for want in &case.expect {

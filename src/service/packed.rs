@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use vouchsafe_core::Second;
-use vouchsafe_core::facts::{Attestation, Mark, MarkKind, PersonKey, SubjectFacts};
+use vouchsafe_core::facts::{Attestation, Mark, MarkKind, PersonKey, SubjectFacts, SubjectKind};
 use vouchsafe_core::ids::{AttestationId, SubjectId};
 
 /// Most shapes kept; an attestation of any further shape is packed whole, so that odd input cannot fill the memory.
@@ -95,10 +95,11 @@ fn split_hex(text: &str) -> (&str, &str) {
 }
 
 impl Packed {
-    /// Packs facts; the subject's id is the key they are kept under and not in them.
+    /// Packs what is known of one subject, without other parties; its id is the key they are kept under and not in them.
     #[must_use]
     pub fn pack(facts: &SubjectFacts, shapes: &Shapes) -> Self {
-        let mut out = Writer(Vec::with_capacity(64 * facts.attestations.len()));
+        let mut out = Writer(Vec::with_capacity(1 + 64 * facts.attestations.len()));
+        out.0.push(facts.kind as u8);
         let mut recorded = 0_i64;
         let mut person = None;
         for attestation in &facts.attestations {
@@ -162,6 +163,12 @@ impl Packed {
     #[must_use]
     pub fn unpack(&self, subject: &SubjectId, shapes: &Shapes) -> Option<SubjectFacts> {
         let mut rest = Reader(&self.0);
+        let kind = match rest.byte()? {
+            0 => SubjectKind::Person,
+            1 => SubjectKind::Organisation,
+            2 => SubjectKind::Workload,
+            _ => return None,
+        };
         let mut attestations: Vec<Attestation> = Vec::new();
         let mut recorded = 0;
         let mut person: Option<PersonKey> = None;
@@ -217,7 +224,7 @@ impl Packed {
             recorded = at;
             attestations.push(attestation);
         }
-        Some(SubjectFacts { subject: subject.clone(), attestations })
+        Some(SubjectFacts::new(subject.clone(), kind, attestations))
     }
 
     /// Its length in bytes.
@@ -341,7 +348,7 @@ mod tests {
     #[test]
     fn four_attestations_fit_in_two_hundred_bytes() {
         let attestations = (0..4).map(|n| attestation(n, &format!("doc:{:032x}", u128::from(n) << 100))).collect();
-        let facts = SubjectFacts { subject: subject(), attestations };
+        let facts = SubjectFacts::person(subject(), attestations);
         let shapes = Shapes::default();
         let packed = Packed::pack(&facts, &shapes);
         assert!(packed.len() <= 200, "{}", packed.len());
@@ -350,7 +357,7 @@ mod tests {
 
     #[test]
     fn shapes_that_nobody_knows_give_nothing() {
-        let facts = SubjectFacts { subject: subject(), attestations: vec![attestation(1, "doc:1")] };
+        let facts = SubjectFacts::person(subject(), vec![attestation(1, "doc:1")]);
         let packed = Packed::pack(&facts, &Shapes::default());
         assert_eq!(packed.unpack(&subject(), &Shapes::default()), None);
     }
@@ -393,11 +400,12 @@ mod tests {
         #[test]
         fn what_is_packed_comes_back(
             mut attestations in proptest::collection::vec(any_attestation(), 0..6), same in any::<bool>(),
+            kind in proptest::sample::select(vec![SubjectKind::Person, SubjectKind::Organisation, SubjectKind::Workload]),
         ) {
             if same && let Some(person) = attestations.first().map(|first| first.facts.person.clone()) {
                 attestations.iter_mut().for_each(|attestation| attestation.facts.person.clone_from(&person));
             }
-            let facts = SubjectFacts { subject: subject(), attestations };
+            let facts = SubjectFacts::new(subject(), kind, attestations);
             let shapes = Shapes::default();
             prop_assert_eq!(Packed::pack(&facts, &shapes).unpack(&subject(), &shapes), Some(facts));
         }
@@ -414,8 +422,7 @@ mod tests {
     fn an_attestation_beyond_the_last_shape_is_packed_whole() {
         let shapes = Shapes::default();
         shapes.known.write().unwrap().all = (0..MAX_SHAPES).map(|_| Arc::new(attestation(0, ""))).collect();
-        let facts =
-            SubjectFacts { subject: subject(), attestations: vec![attestation(1, "doc:1"), attestation(2, "x")] };
+        let facts = SubjectFacts::person(subject(), vec![attestation(1, "doc:1"), attestation(2, "x")]);
         let packed = Packed::pack(&facts, &shapes);
         assert_eq!(packed.unpack(&subject(), &shapes).unwrap(), facts);
         assert_eq!(shapes.known.read().unwrap().by_text.len(), 0);

@@ -9,6 +9,7 @@ use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::crypto::DataKey;
 use crate::storage::{Change, Conflict, FeedRow, StoredSubject, Write};
 use serde_json::json;
+use vouchsafe_core::facts::SubjectKind;
 use vouchsafe_core::ids::SubjectId;
 
 /// A caller's existing account.
@@ -100,7 +101,7 @@ impl App {
             let problem = "give this or a link: without either, a second run could not recognise the subject";
             return Err(invalid("/external_id", problem));
         }
-        if !super::subjects::KINDS.contains(&account.kind.as_str()) {
+        if SubjectKind::parse(&account.kind).is_none() {
             return Err(invalid("/kind", "must be `person`, `organisation` or `workload`"));
         }
         for (at, (namespace, _)) in account.links.iter().enumerate() {

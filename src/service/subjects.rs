@@ -8,7 +8,7 @@ use crate::storage::{AuditEntry, Conflict, FeedRow, StoredLink, StoredSubject, W
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vouchsafe_core::Second;
-use vouchsafe_core::facts::{Attestation, Facts, Mark, MarkKind, SubjectFacts};
+use vouchsafe_core::facts::{Attestation, Facts, Mark, MarkKind, SubjectFacts, SubjectKind};
 use vouchsafe_core::ids::{AttestationId, SourceId, SubjectId};
 
 /// Direct identifiers of a subject, sealed at rest.
@@ -33,9 +33,6 @@ pub struct SubjectView {
     /// Creation.
     pub created_at: Second,
 }
-
-/// Kinds of subject.
-pub const KINDS: [&str; 3] = ["person", "organisation", "workload"];
 
 impl App {
     /// Creates a subject.
@@ -63,7 +60,7 @@ impl App {
         kind: &str,
         external_id: Option<&str>,
     ) -> ServiceResult<(StoredSubject, DataKey, AuditEntry)> {
-        if !KINDS.contains(&kind) {
+        if SubjectKind::parse(kind).is_none() {
             return Err(invalid("/kind", "must be `person`, `organisation` or `workload`"));
         }
         let id = self.id("sub")?;
@@ -307,8 +304,10 @@ impl App {
             .filter_map(Result::transpose)
             .collect::<ServiceResult<_>>()?;
         let read_at = ReadAt { version: subject.version, suspensions };
+        let kind = SubjectKind::parse(&subject.kind)
+            .ok_or_else(|| ServiceError::Unreadable(format!("kind of {}", subject.id)))?;
         let subject = SubjectId::parse(&subject.id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
-        Ok(Some((active, SubjectFacts { subject, attestations }, read_at)))
+        Ok(Some((active, SubjectFacts::new(subject, kind, attestations), read_at)))
     }
 }
 

@@ -207,7 +207,7 @@ pub(crate) fn evidence() -> impl Strategy<Value = Vec<Attestation>> {
 }
 
 pub(crate) fn subject(attestations: Vec<Attestation>) -> SubjectFacts {
-    SubjectFacts { subject: SubjectId::parse("sub_any").unwrap(), attestations }
+    SubjectFacts::person(SubjectId::parse("sub_any").unwrap(), attestations)
 }
 
 /// An instant during or after the evidence.
