@@ -21,6 +21,7 @@
 
 pub mod cases;
 pub mod check;
+pub mod compare;
 pub mod criterion;
 pub mod decision;
 pub mod definitions;

@@ -1,0 +1,105 @@
+//! Packs, sets and policies: examined as a whole, then committed as immutable versions.
+
+use super::{Actor, App, ServiceError, ServiceResult};
+use serde::Serialize;
+use serde_json::json;
+use vouchsafe_core::check::{Finding, refused};
+use vouchsafe_core::definitions::Pack;
+use vouchsafe_core::document::Document;
+use vouchsafe_core::policy::{NamedSet, Policy};
+
+/// What was committed.
+#[derive(Debug, Serialize)]
+pub struct Committed {
+    /// The policy's id; `name@version` of a pack, `name@date` of a set.
+    pub id: String,
+    /// Of a policy: the version it got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// What somebody should look at; it was committed all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Finding>,
+}
+
+/// What was read, or everything that is refused.
+fn usable<T>((read, findings): (Option<T>, Vec<Finding>)) -> ServiceResult<(T, Vec<Finding>)> {
+    match read {
+        Some(value) => Ok((value, findings)),
+        None => Err(ServiceError::Refused(findings)),
+    }
+}
+
+fn unless_refused(findings: Vec<Finding>) -> ServiceResult<()> {
+    if refused(&findings) { Err(ServiceError::Refused(findings)) } else { Ok(()) }
+}
+
+impl App {
+    /// Examines a definition pack and adds it as a version.
+    ///
+    /// # Errors
+    /// `Refused` with everything wrong with it, `Conflict` when the version exists.
+    pub async fn commit_definition(&self, actor: &Actor, mut document: Document) -> ServiceResult<Committed> {
+        let (pack, warnings) = usable(Pack::examine(&mut document, &self.world.load().library))?;
+        let id = self.create_definition(actor, pack).await?;
+        Ok(Committed { id, version: None, warnings })
+    }
+
+    /// Adds a definition pack version.
+    ///
+    /// # Errors
+    /// As [`App::commit_definition`].
+    pub async fn create_definition(&self, actor: &Actor, pack: Pack) -> ServiceResult<String> {
+        unless_refused(pack.findings(&self.world.load().library))?;
+        let name = pack.name();
+        self.create_record(actor, "definition", &name, &pack, None, json!({})).await?;
+        Ok(name)
+    }
+
+    /// Examines a named, dated set and adds it.
+    ///
+    /// # Errors
+    /// `Refused` with everything wrong with it, `Conflict` when it exists.
+    pub async fn commit_set(&self, actor: &Actor, mut document: Document) -> ServiceResult<Committed> {
+        let (set, warnings) = usable(NamedSet::examine(&mut document))?;
+        let id = self.create_set(actor, set).await?;
+        Ok(Committed { id, version: None, warnings })
+    }
+
+    /// Adds a named, dated set.
+    ///
+    /// # Errors
+    /// As [`App::commit_set`].
+    pub async fn create_set(&self, actor: &Actor, set: NamedSet) -> ServiceResult<String> {
+        unless_refused(set.findings())?;
+        let id = set.id.clone();
+        self.create_record(actor, "set", &id, &set, None, json!({ "members": set.members.len() })).await?;
+        Ok(id)
+    }
+
+    /// Examines a policy and commits it as its next version.
+    ///
+    /// # Errors
+    /// `Refused` with everything wrong with it.
+    pub async fn commit_policy(&self, actor: &Actor, mut document: Document) -> ServiceResult<Committed> {
+        let (policy, warnings) = usable(Policy::examine(&mut document, &self.world.load().library))?;
+        let id = policy.id.clone();
+        let version = self.create_policy(actor, policy).await?;
+        Ok(Committed { id, version: Some(version), warnings })
+    }
+
+    /// Commits a policy as its next version.
+    ///
+    /// # Errors
+    /// As [`App::commit_policy`].
+    pub async fn create_policy(&self, actor: &Actor, mut policy: Policy) -> ServiceResult<u32> {
+        policy.write_out_defaults();
+        let version = {
+            let world = self.world.load();
+            unless_refused(policy.findings(&world.library))?;
+            world.library.policies.keys().filter(|(id, _)| *id == policy.id).map(|(_, v)| *v).max().unwrap_or(0) + 1
+        };
+        let name = format!("{}@{version}", policy.id);
+        self.create_record(actor, "policy", &name, &policy, None, json!({ "resources": policy.resources })).await?;
+        Ok(version)
+    }
+}
