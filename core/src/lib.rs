@@ -35,6 +35,7 @@ pub mod policy;
 pub mod rules;
 pub mod second;
 pub mod timeline;
+pub mod words;
 
 pub use decision::{Decision, check_live, decide};
 pub use fusion::Status;

@@ -4,6 +4,7 @@ use super::{Actor, App, ServiceError, ServiceResult};
 use serde::Serialize;
 use serde_json::json;
 use vouchsafe_core::check::{Finding, refused};
+use vouchsafe_core::compare::{Verdict, compare};
 use vouchsafe_core::definitions::Pack;
 use vouchsafe_core::document::Document;
 use vouchsafe_core::policy::{NamedSet, Policy};
@@ -16,9 +17,23 @@ pub struct Committed {
     /// Of a policy: the version it got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
+    /// Of a policy with an earlier version: how it stands to that, as `vouchsafe policy diff` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
     /// What somebody should look at; it was committed all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Finding>,
+}
+
+/// How a policy stands to the version before it.
+#[derive(Debug, Serialize)]
+pub struct Compared {
+    /// The version before it.
+    pub with_version: u32,
+    /// `wider`, `narrower`, `equal`, `incomparable` or `not_decided`.
+    pub verdict: Verdict,
+    /// Whether it governs the same resources: the verdict speaks only of those that both govern.
+    pub same_resources: bool,
 }
 
 /// What was read, or everything that is refused.
@@ -41,7 +56,7 @@ impl App {
     pub async fn commit_definition(&self, actor: &Actor, mut document: Document) -> ServiceResult<Committed> {
         let (pack, warnings) = usable(Pack::examine(&mut document, &self.world.load().library))?;
         let id = self.create_definition(actor, pack).await?;
-        Ok(Committed { id, version: None, warnings })
+        Ok(Committed { id, version: None, compared: None, warnings })
     }
 
     /// Adds a definition pack version.
@@ -62,7 +77,7 @@ impl App {
     pub async fn commit_set(&self, actor: &Actor, mut document: Document) -> ServiceResult<Committed> {
         let (set, warnings) = usable(NamedSet::examine(&mut document))?;
         let id = self.create_set(actor, set).await?;
-        Ok(Committed { id, version: None, warnings })
+        Ok(Committed { id, version: None, compared: None, warnings })
     }
 
     /// Adds a named, dated set.
@@ -83,8 +98,23 @@ impl App {
     pub async fn commit_policy(&self, actor: &Actor, mut document: Document) -> ServiceResult<Committed> {
         let (policy, warnings) = usable(Policy::examine(&mut document, &self.world.load().library))?;
         let id = policy.id.clone();
-        let version = self.create_policy(actor, policy).await?;
-        Ok(Committed { id, version: Some(version), warnings })
+        let version = self.create_policy(actor, policy.clone()).await?;
+        let compared = self.compared(policy, version).await;
+        Ok(Committed { id, version: Some(version), compared, warnings })
+    }
+
+    /// How a committed policy stands to the version before it. It is told besides; what cannot be told stops nothing.
+    async fn compared(&self, policy: Policy, version: u32) -> Option<Compared> {
+        let world = self.world.load_full();
+        let with_version = version.checked_sub(1)?;
+        // Examples are looked for, which may take a while.
+        let compared = tokio::task::spawn_blocking(move || {
+            let before = world.library.policies.get(&(policy.id.clone(), with_version))?;
+            compare(before, &policy, &world.library).ok()
+        });
+        let found = compared.await.ok()??;
+        let same_resources = found.no_longer_governed.is_empty() && found.newly_governed.is_empty();
+        Some(Compared { with_version, verdict: found.verdict, same_resources })
     }
 
     /// Commits a policy as its next version.
