@@ -22,6 +22,7 @@ pub mod packed;
 pub mod populate;
 pub mod retention;
 pub mod roster;
+pub mod rules;
 pub mod simulate;
 pub mod subjects;
 pub mod suspend;
@@ -59,6 +60,9 @@ pub enum ServiceError {
         /// What is wrong and what to do; never echoes the value.
         problem: String,
     },
+    /// Rules that cannot be used: everything wrong with them.
+    #[error("rules refused: {} findings", .0.len())]
+    Refused(Vec<vouchsafe_core::check::Finding>),
     /// The subject was erased.
     #[error("erased")]
     Erased,

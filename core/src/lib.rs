@@ -21,6 +21,7 @@
 
 pub mod cases;
 pub mod check;
+pub mod compare;
 pub mod criterion;
 pub mod decision;
 pub mod definitions;
@@ -36,6 +37,7 @@ pub mod rules;
 pub mod second;
 pub mod shares;
 pub mod timeline;
+pub mod words;
 
 pub use decision::{Decision, check_live, decide};
 pub use fusion::Status;
