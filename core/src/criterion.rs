@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How the keys of a criterion combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
+pub(crate) enum Over {
     /// The best key answers.
     Best,
     /// The worst key answers.
@@ -35,7 +35,9 @@ pub struct Prepared<'e> {
     /// The criterion.
     pub criterion: &'e Criterion,
     pub(crate) pack: &'e Pack,
-    over: Over,
+    /// Own strength from which a supporting item may overtake.
+    pub(crate) overtakes_at: f64,
+    pub(crate) over: Over,
     /// One entry for state frames, one per key for membership frames; never empty.
     pub keys: Vec<Keyed<'e>>,
 }
@@ -95,7 +97,7 @@ impl<'e> Prepared<'e> {
                 (Over::Worst, keys)
             }
         };
-        Some(Self { criterion, pack, over, keys })
+        Some(Self { criterion, pack, overtakes_at: weights.overtakes_at, over, keys })
     }
 
     /// All its questions.
@@ -245,7 +247,7 @@ fn question<'e>(
 }
 
 /// The same organisation later said the opposite: its earlier word ends, unless the later one is withdrawn.
-fn restated(earlier: &Evidence, later: &Evidence) -> Option<Silence> {
+pub(crate) fn restated(earlier: &Evidence, later: &Evidence) -> Option<Silence> {
     let contradicts = match (&earlier.says, &later.says) {
         (Says::States(a), Says::States(b)) => a.is_disjoint(b),
         (Says::Key { key: a, yes: x }, Says::Key { key: b, yes: y }) => a == b && x != y,
@@ -260,7 +262,7 @@ fn restated(earlier: &Evidence, later: &Evidence) -> Option<Silence> {
 }
 
 /// A lawful change of status came after the adverse fact.
-fn overtaken(pack: &Pack, adverse: &Evidence, supporting: &Evidence) -> Option<Silence> {
+pub(crate) fn overtaken(pack: &Pack, adverse: &Evidence, supporting: &Evidence) -> Option<Silence> {
     let began = adverse.fact_date.unwrap_or(adverse.counts_from);
     let lawful = match (&adverse.says, &supporting.says) {
         (Says::States(from), Says::States(to)) => pack.leads(from, to),

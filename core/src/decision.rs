@@ -94,8 +94,18 @@ struct Branch<'p> {
     members: Vec<usize>,
 }
 
+/// A branch with its answers at an instant.
+pub(crate) struct BranchAnswers<'a, 'p> {
+    /// The exemption; none for the main criteria.
+    pub(crate) exemption: Option<&'p str>,
+    /// The worst of its counted criteria.
+    pub(crate) status: Status,
+    /// Each of its criteria.
+    pub(crate) answers: Vec<(&'a Prepared<'p>, Answer<'a, 'p>)>,
+}
+
 /// Everything prepared for one policy and one subject; asked at many instants.
-struct Case<'p> {
+pub(crate) struct Case<'p> {
     prepared: Vec<Prepared<'p>>,
     branches: Vec<Branch<'p>>,
     live: BTreeMap<usize, Vec<&'p Criterion>>,
@@ -153,7 +163,7 @@ impl<'p> Case<'p> {
     }
 
     /// The overall status and the branch that gives it: the first eligible one, else the main one.
-    fn outcome(&self, t: Second) -> (Status, usize) {
+    pub(crate) fn outcome(&self, t: Second) -> (Status, usize) {
         for (index, branch) in self.branches.iter().enumerate() {
             if self.branch_status(branch, t) == Status::Eligible {
                 return (Status::Eligible, index);
@@ -183,6 +193,16 @@ impl<'p> Case<'p> {
         then != status || (then == Status::Eligible && branch != index && asks(branch) != asks(index))
     }
 
+    /// Every branch at `t`: its exemption, its status, and the answers of its criteria.
+    pub(crate) fn branches_at(&self, t: Second) -> Vec<BranchAnswers<'_, 'p>> {
+        let of = |branch: &Branch<'p>| BranchAnswers {
+            exemption: branch.exemption,
+            status: self.branch_status(branch, t),
+            answers: self.answers(branch, t),
+        };
+        self.branches.iter().map(of).collect()
+    }
+
     fn questions(&self) -> Vec<&Question> {
         self.prepared.iter().flat_map(Prepared::questions).collect()
     }
@@ -202,12 +222,7 @@ pub fn decide(rules: &Rules, facts: &SubjectFacts, at: Second) -> Decision {
         let start = newest(rules, &used, at);
         return closed(rules, &subject, &used, start, Status::Insufficient, "facts.inconsistent");
     };
-    let evidence: BTreeMap<&str, Vec<Evidence>> = rules
-        .body
-        .packs
-        .iter()
-        .map(|(frame, pack)| (frame.as_str(), interpret(pack, &rules.body.weights, &attestations)))
-        .collect();
+    let evidence = by_frame(rules, &attestations);
     let speaking: BTreeSet<&str> =
         evidence.values().flatten().flat_map(|e| e.parts.iter().map(crate::ids::AttestationId::as_str)).collect();
     let used: Vec<&Attestation> = attestations.iter().filter(|a| speaking.contains(a.id.as_str())).collect();
@@ -247,6 +262,25 @@ pub fn decide(rules: &Rules, facts: &SubjectFacts, at: Second) -> Decision {
         }
     }
     closed(rules, &subject, &used, at, Status::Insufficient, "engine.unsettled")
+}
+
+/// What the attestations say about each frame of the rules.
+fn by_frame<'r>(rules: &'r Rules, attestations: &[Attestation]) -> BTreeMap<&'r str, Vec<Evidence>> {
+    let packs = rules.body.packs.iter();
+    packs.map(|(frame, pack)| (frame.as_str(), interpret(pack, &rules.body.weights, attestations))).collect()
+}
+
+/// Asks the case behind a decision. `None` where there is none: nothing governs the resource, or the rules or the facts cannot
+/// be used.
+pub(crate) fn with_case<R>(
+    rules: &Rules,
+    facts: &SubjectFacts,
+    at: Second,
+    ask: impl FnOnce(&Case<'_>) -> R,
+) -> Option<R> {
+    let attestations = merged(facts.known_at(at).attestations)?;
+    let evidence = by_frame(rules, &attestations);
+    Case::new(rules, rules.body.policy.as_ref()?, &evidence).map(|case| ask(&case))
 }
 
 /// The newest change at or before `at`.
@@ -305,9 +339,7 @@ fn told(
         decision.expiry_cause = cause;
     } else {
         decision.recheck_at = change;
-        let branches: Vec<_> =
-            case.branches.iter().map(|branch| (branch.exemption, case.answers(branch, at))).collect();
-        decision.next_steps = explain::next_steps(rules, &branches, at, change);
+        decision.next_steps = explain::next_steps(rules, &case.branches_at(at), at, change);
     }
     decision
 }

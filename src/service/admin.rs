@@ -14,7 +14,7 @@ use vouchsafe_core::ids::{OrganisationId, ResourcePattern};
 use vouchsafe_core::policy::{NamedSet, Policy};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 18] = [
+pub const SCOPES: [&str; 19] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -25,6 +25,7 @@ pub const SCOPES: [&str; 18] = [
     "vouches:write",
     "observations:write",
     "eligibility:read",
+    "decisions:explain",
     "tokens:issue",
     "tokens:introspect",
     "tokens:revoke",
