@@ -339,7 +339,7 @@ fn told(
         decision.expiry_cause = cause;
     } else {
         decision.recheck_at = change;
-        decision.next_steps = explain::next_steps(rules, &case.branches_at(at), at, change);
+        decision.next_steps = explain::next_steps(rules, case, at, change);
     }
     decision
 }
@@ -435,7 +435,7 @@ fn closed(
         live: Vec::new(),
         criteria: Vec::new(),
         reasons: if reason.is_empty() { Vec::new() } else { vec![reason.to_owned()] },
-        next_steps: Vec::new(),
+        next_steps: explain::steps_of_closed(reason, rules.body.next_change),
         attestations,
     }
 }

@@ -3,6 +3,7 @@
 mod account;
 mod change;
 mod full;
+mod offers;
 mod reasons;
 mod report;
 mod steps;
@@ -11,10 +12,11 @@ mod texts;
 pub use account::{EvidenceAccount, Fate, Told};
 pub use change::{Change, ChangeCode, missing_units};
 pub use full::{BranchAccount, CriterionAccount, Explanation, GateAccount, explanation};
+pub use offers::{Newness, Offer, Piece, Route, Way};
 pub use reasons::reasons;
 pub use report::{CriterionReport, EvidenceReport, report};
-pub(crate) use steps::next_steps;
-pub use steps::{Need, NextStep, Route, StepAction};
+pub use steps::{Need, NextStep, StepAction};
+pub(crate) use steps::{next_steps, steps_of_closed};
 pub use texts::{CODES, Code, Texts, texts};
 
 /// Rounds for display; the engine never computes with the result.

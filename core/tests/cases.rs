@@ -11,6 +11,7 @@ mod support;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use vouchsafe_core::explain::{Newness, Offer, Route};
 use vouchsafe_core::facts::{Attestation, SubjectFacts};
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::policy::Policy;
@@ -98,6 +99,17 @@ struct ExpectStep {
     routes: Option<Vec<String>>,
     evidence_for_one_of: Option<Vec<String>>,
     at: Option<Second>,
+}
+
+/// `registry STRONG`, `document_check FAIR (another_source) + vouch FAIR`.
+fn route(route: &Route) -> String {
+    let offer = |offer: &Offer| {
+        let grade = serde_json::to_value(offer.at_least).unwrap();
+        let from = serde_json::to_value(offer.from).unwrap();
+        let from = if offer.from == Newness::Any { String::new() } else { format!(" ({})", from.as_str().unwrap()) };
+        format!("{} {}{from}", offer.kind.as_str(), grade.as_str().unwrap())
+    };
+    route.evidence.iter().map(offer).collect::<Vec<_>>().join(" + ")
 }
 
 /// TOML to JSON, instants as text.
@@ -234,14 +246,7 @@ impl Checker {
                     && want.at.is_none_or(|at| step.at == Some(at))
                     && want.criterion.as_ref().is_none_or(|id| {
                         step.needs.iter().filter(|need| need.criterion == *id).any(|need| {
-                            let routes: Vec<String> = need
-                                .routes
-                                .iter()
-                                .map(|route| {
-                                    let grade = serde_json::to_value(route.at_least).unwrap();
-                                    format!("{} {}", route.kind.as_str(), grade.as_str().unwrap())
-                                })
-                                .collect();
+                            let routes: Vec<String> = need.routes.iter().map(route).collect();
                             want.missing_units.is_none_or(|units| (units - need.missing_units).abs() < 0.0051)
                                 && want.routes.as_ref().is_none_or(|want| *want == routes)
                                 && want.evidence_for_one_of.as_ref().is_none_or(|want| {

@@ -1,12 +1,11 @@
-//! Next steps.
+//! Next steps: sets of evidence that would make the subject eligible, or what else would.
 
+use super::offers::{Meets, Offer, Route, meets, routes};
 use super::rounded;
-use crate::criterion::{Answer, Prepared};
-use crate::decision::BranchAnswers;
-use crate::definitions::{Pack, Proves, Row};
-use crate::facts::{Grade, Kind};
-use crate::fusion::{GATE_UNITS, Status, discounted, r_min, units};
-use crate::policy::{Test, source_of};
+use crate::criterion::{Answer, Keyed, Prepared};
+use crate::decision::{BranchAnswers, Case};
+use crate::fusion::{Status, r_min};
+use crate::policy::Test;
 use crate::rules::Rules;
 use crate::second::Second;
 use serde::{Deserialize, Serialize};
@@ -28,17 +27,6 @@ pub enum StepAction {
     Final,
 }
 
-/// A kind of evidence that would do.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Route {
-    /// Kind of statement.
-    pub kind: Kind,
-    /// Least grade that suffices by itself.
-    pub at_least: Grade,
-    /// The pack's rows that it may be, all equally good.
-    pub any_of: Vec<String>,
-}
-
 /// What one criterion still needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Need {
@@ -48,9 +36,12 @@ pub struct Need {
     pub frame: String,
     /// Evidence for one of these states or keys.
     pub evidence_for_one_of: BTreeSet<String>,
+    /// Evidence for anything but these states, or that none of these keys holds.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub evidence_against_each_of: BTreeSet<String>,
     /// Supporting units missing.
     pub missing_units: f64,
-    /// Ways to provide it, least intrusive first.
+    /// Ways to provide it, least intrusive first, then least effort. One of them suffices.
     pub routes: Vec<Route>,
 }
 
@@ -64,110 +55,177 @@ pub struct NextStep {
     /// For `WAIT`: when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Second>,
-    /// For `PROVIDE`: all of these.
+    /// For `PROVIDE`: all of these. A need that a chosen way of an earlier one also serves is met by it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Need>,
 }
 
-/// What would change the answer, in order of branches; then waiting, when it changes by itself.
-pub(crate) fn next_steps(
-    rules: &Rules,
-    branches: &[BranchAnswers<'_, '_>],
-    at: Second,
-    recheck_at: Option<Second>,
-) -> Vec<NextStep> {
+impl NextStep {
+    pub(super) fn new(action: StepAction, exemption: Option<&str>) -> Self {
+        Self { action, exemption: exemption.map(str::to_owned), at: None, needs: Vec::new() }
+    }
+
+    fn criteria(&self) -> BTreeSet<String> {
+        self.needs.iter().map(|need| need.criterion.clone()).collect()
+    }
+}
+
+/// What would change a refusal, least intrusive first; then waiting, when it gets better by itself or other rules come.
+pub(crate) fn next_steps(rules: &Rules, case: &Case<'_>, at: Second, change: Option<Second>) -> Vec<NextStep> {
     let mut steps: Vec<NextStep> = Vec::new();
-    for BranchAnswers { exemption, answers, .. } in branches {
-        let open: Vec<_> = answers.iter().filter(|(_, a)| !a.neutral && a.status != Status::Eligible).collect();
-        let contested = open.iter().any(|(prepared, answer)| answer.opinion.con >= prepared.criterion.material);
-        let exemption = exemption.map(str::to_owned);
-        if contested {
-            if exemption.is_none() {
-                steps.push(NextStep { action: StepAction::Review, exemption, at: None, needs: Vec::new() });
-            }
-            continue;
-        }
-        let needs: Option<Vec<Need>> =
-            open.iter().map(|(prepared, answer)| need(rules, prepared, answer, at)).collect();
-        if let Some(needs) = needs.filter(|needs| !needs.is_empty()) {
-            steps.push(NextStep { action: StepAction::Provide, exemption, at: None, needs });
+    let mut review = false;
+    for branch in &case.branches_at(at) {
+        let contested = |(prepared, answer): &&(&Prepared<'_>, Answer<'_, '_>)| {
+            !answer.neutral && answer.opinion.con >= prepared.criterion.material
+        };
+        if branch.answers.iter().any(|answer| contested(&answer)) {
+            review |= branch.exemption.is_none();
+        } else if let Some(needs) = needs(rules, branch, at).filter(|needs| !needs.is_empty()) {
+            steps.push(NextStep { needs, ..NextStep::new(StepAction::Provide, branch.exemption) });
         }
     }
-    steps.sort_by_key(|step| step.action != StepAction::Provide);
-    if let Some(change) = recheck_at {
-        steps.push(NextStep { action: StepAction::Wait, exemption: None, at: Some(change), needs: Vec::new() });
+    // What another branch asks for too, and more besides, is not needed.
+    let asked: Vec<BTreeSet<String>> = steps.iter().map(NextStep::criteria).collect();
+    let needed = |own: &BTreeSet<String>| !asked.iter().any(|other| other.len() < own.len() && other.is_subset(own));
+    steps.retain(|step| needed(&step.criteria()));
+    steps.sort_by_key(intrusiveness);
+    if review {
+        steps.push(NextStep::new(StepAction::Review, None));
+    }
+    let better = |t: &Second| rank(case.outcome(*t).0) > rank(case.outcome(at).0);
+    if let Some(change) = change.filter(|t| rules.body.next_change == Some(*t) || better(t)) {
+        steps.push(NextStep { at: Some(change), ..NextStep::new(StepAction::Wait, None) });
     }
     if steps.is_empty() {
-        steps.push(NextStep { action: StepAction::Final, exemption: None, at: None, needs: Vec::new() });
+        steps.push(NextStep::new(StepAction::Final, None));
     }
     steps
 }
 
-/// Least intrusive first: records that exist already, then people who know, then the subject's papers.
-const ROUTE_ORDER: [Kind; 5] = [Kind::Registry, Kind::Directory, Kind::Vouch, Kind::DocumentCheck, Kind::Review];
-
-fn need(rules: &Rules, prepared: &Prepared<'_>, answer: &Answer<'_, '_>, _at: Second) -> Option<Need> {
-    let criterion = prepared.criterion;
-    let pack = rules.body.packs.get(&criterion.frame)?;
-    let test = criterion.test(&rules.body.sets)?;
-    let missing = (r_min(criterion.eligible_at, answer.opinion.s) - answer.opinion.r).max(0.0);
-    let wanted: BTreeSet<String> = match &test {
-        Test::Allow(list) | Test::AnyOf(list) => (*list).clone(),
-        Test::Deny(_) | Test::NoneOf(_) | Test::NoneOfExcept(_) => BTreeSet::new(),
+/// What follows a refusal that no criterion gave: other rules, or nothing.
+pub(crate) fn steps_of_closed(reason: &str, next_change: Option<Second>) -> Vec<NextStep> {
+    let step = match (reason, next_change) {
+        // The frame of a judged decision, and rules that answer nothing.
+        ("" | "rules.superseded", _) => return Vec::new(),
+        ("facts.inconsistent", _) => NextStep::new(StepAction::Review, None),
+        (_, Some(at)) => NextStep { at: Some(at), ..NextStep::new(StepAction::Wait, None) },
+        (_, None) => NextStep::new(StepAction::Final, None),
     };
-    let mut routes: Vec<Route> = Vec::new();
-    for kind in ROUTE_ORDER {
-        let Some(trust) = source_of(kind).and_then(|source| rules.body.weights.trust(source, &pack.id)) else {
-            continue;
-        };
-        let rows: Vec<String> = pack
-            .rows
-            .iter()
-            .filter(|row| row_kinds(row).contains(&kind) && supports(pack, row, &test))
-            .map(|row| row.id.clone())
-            .collect();
-        let gate = criterion.gate.as_ref().filter(|_| !answer.keyed.question.gate_met(_at));
-        if rows.is_empty() || gate.is_some_and(|gate| !gate.from.contains(&kind)) {
-            continue;
-        }
-        let enough = |grade: &&Grade| {
-            let e = units(discounted(rules.body.weights.sigma(**grade), trust, rules.body.weights.cap));
-            e >= missing && gate.is_none_or(|gate| **grade >= gate.grade && e >= GATE_UNITS)
-        };
-        let reachable: &[Grade] = match kind {
-            Kind::DocumentCheck => &[Grade::Fair, Grade::Strong, Grade::Superior],
-            Kind::Vouch if matches!(test, Test::Allow(_) | Test::Deny(_)) => &[Grade::Fair],
-            Kind::Directory => &[Grade::Fair],
-            _ => &[Grade::Fair, Grade::Strong],
-        };
-        if let Some(grade) = reachable.iter().find(enough) {
-            routes.push(Route { kind, at_least: *grade, any_of: rows });
-        }
-    }
-    (!routes.is_empty()).then(|| Need {
-        criterion: criterion.id.clone(),
-        frame: criterion.frame.clone(),
-        evidence_for_one_of: wanted,
-        missing_units: rounded(missing, 2),
-        routes,
-    })
+    vec![step]
 }
 
-fn row_kinds(row: &Row) -> BTreeSet<Kind> {
-    let when = row.when.as_ref().or_else(|| row.all_of.iter().find(|part| part.proves).map(|part| &part.when));
-    when.map(|when| when.kind.clone()).unwrap_or_default()
+/// Better and worse, as evidence moves an answer.
+fn rank(status: Status) -> u8 {
+    match status {
+        Status::Ineligible => 0,
+        Status::Review | Status::Insufficient => 1,
+        Status::Eligible => 2,
+    }
 }
 
-/// Whether the row can support the test.
-fn supports(pack: &Pack, row: &Row, test: &Test<'_>) -> bool {
-    match (&row.proves, test) {
-        (Proves::States { states }, Test::Allow(list)) => {
-            states.is_subset(list)
-                && !matches!(&pack.shape, crate::definitions::Shape::State { states: all } if all == states)
-        }
-        (Proves::States { states }, Test::Deny(list)) => states.is_disjoint(list),
-        (Proves::Statement | Proves::ExitCountry, Test::Allow(_) | Test::Deny(_))
-        | (Proves::Organisation | Proves::Nationalities, Test::AnyOf(_)) => true,
-        _ => false,
+/// By the most intrusive of its needs' first routes, then by the number of items.
+fn intrusiveness(step: &NextStep) -> (usize, usize) {
+    let first = || step.needs.iter().filter_map(|need| need.routes.first());
+    let most = first().map(Route::intrusiveness).max().unwrap_or(0);
+    (most, first().map(|route| route.evidence.len()).sum())
+}
+
+/// What every open criterion of the branch needs; `None` when one of them cannot be met.
+fn needs(rules: &Rules, branch: &BranchAnswers<'_, '_>, at: Second) -> Option<Vec<Need>> {
+    let open = branch.answers.iter().filter(|(_, answer)| !answer.neutral && answer.status != Status::Eligible);
+    let mut open: Vec<Open<'_>> =
+        open.map(|(prepared, answer)| Open::new(rules, prepared, answer, at)).collect::<Option<_>>()?;
+    let ways = open.len();
+    for index in 0..ways {
+        let (before, rest) = open.split_at_mut(index);
+        let Some((own, after)) = rest.split_first_mut() else { continue };
+        own.serve(rules, before.iter().chain(after.iter()), at);
     }
+    Some(open.into_iter().map(|open| open.need).collect())
+}
+
+/// An open criterion with what it needs.
+struct Open<'a> {
+    prepared: &'a Prepared<'a>,
+    keyed: &'a Keyed<'a>,
+    test: Test<'a>,
+    need: Need,
+}
+
+impl<'a> Open<'a> {
+    fn new(rules: &'a Rules, prepared: &'a Prepared<'a>, answer: &Answer<'a, 'a>, at: Second) -> Option<Self> {
+        let criterion = prepared.criterion;
+        let test = criterion.test(&rules.body.sets)?;
+        let of =
+            |keyed: &Keyed<'_>| routes(prepared.pack, &rules.body.weights, &test, criterion.gate.as_ref(), keyed, at);
+        let (wanted, against) = match &test {
+            Test::Allow(list) | Test::AnyOf(list) => ((*list).clone(), BTreeSet::new()),
+            Test::Deny(list) => (BTreeSet::new(), (*list).clone()),
+            // One more key that nobody has named can never be proved.
+            Test::NoneOf(_) | Test::NoneOfExcept(_) => return None,
+        };
+        let routes = match &test {
+            Test::AnyOf(_) => of_best_keys(prepared, &of, at),
+            _ => of(answer.keyed),
+        };
+        let need = Need {
+            criterion: criterion.id.clone(),
+            frame: criterion.frame.clone(),
+            evidence_for_one_of: wanted,
+            evidence_against_each_of: against,
+            missing_units: rounded((r_min(criterion.eligible_at, answer.opinion.s) - answer.opinion.r).max(0.0), 2),
+            routes,
+        };
+        (!need.routes.is_empty()).then_some(Self { prepared, keyed: answer.keyed, test, need })
+    }
+
+    /// Marks the ways that meet another criterion of the step too, and leaves out those that help there only in part: beside them
+    /// some item of the step might not be needed. Where none would be left, all stay: the set suffices all the same.
+    fn serve<'o>(&mut self, rules: &Rules, others: impl Iterator<Item = &'o Open<'o>>, at: Second) {
+        let all = self.need.routes.clone();
+        for other in others {
+            let pack = other.prepared.pack;
+            let gate = other.prepared.criterion.gate.as_ref();
+            for offer in self.need.routes.iter_mut().flat_map(|route| &mut route.evidence) {
+                let Offer { kind, at_least, .. } = *offer;
+                offer.any_of.retain_mut(|way| {
+                    let Some(row) = self.prepared.pack.rows.iter().find(|row| row.id == way.row) else { return false };
+                    match meets(row, kind, at_least, pack, &rules.body.weights, &other.test, gate, other.keyed, at) {
+                        Meets::No => true,
+                        Meets::InPart => false,
+                        Meets::Yes => way.also_serves.insert(other.prepared.criterion.id.clone()),
+                    }
+                });
+            }
+            self.need.routes.retain(|route| route.evidence.iter().all(|offer| !offer.any_of.is_empty()));
+        }
+        if self.need.routes.is_empty() {
+            self.need.routes = all;
+        }
+    }
+}
+
+/// How many keys with some support are followed up.
+const MOST_KEYS: usize = 3;
+
+/// Of a list of keys: those that have some support, then all that have none as one.
+fn of_best_keys(prepared: &Prepared<'_>, of: &dyn Fn(&Keyed<'_>) -> Vec<Route>, at: Second) -> Vec<Route> {
+    let (bare, spoken): (Vec<&Keyed<'_>>, Vec<&Keyed<'_>>) =
+        prepared.keys.iter().partition(|keyed| keyed.question.items.is_empty());
+    let mut found: Vec<Route> = Vec::new();
+    let mut supported: Vec<_> = spoken
+        .into_iter()
+        .map(|keyed| (keyed.question.opinion(at), keyed))
+        .filter(|(opinion, keyed)| opinion.con < keyed.question.thresholds.material)
+        .collect();
+    supported.sort_by(|(x, _), (y, _)| y.r.total_cmp(&x.r));
+    for (_, keyed) in supported.into_iter().take(MOST_KEYS) {
+        found.extend(of(keyed));
+    }
+    if let Some(first) = bare.first() {
+        let keys: BTreeSet<String> = bare.iter().filter_map(|keyed| keyed.key.clone()).collect();
+        found.extend(of(first).into_iter().map(|route| Route { for_one_of: keys.clone(), ..route }));
+    }
+    found.sort_by_key(Route::intrusiveness);
+    found
 }
