@@ -49,7 +49,8 @@ fn compiled() -> Vec<Rules> {
         }
         Rules::from_body(body, rules.since)
     };
-    let higher: Vec<Rules> = [0.90, 0.935].iter().flat_map(|to| shipped.iter().map(|rules| raised(rules, *to))).collect();
+    let higher: Vec<Rules> =
+        [0.90, 0.935].iter().flat_map(|to| shipped.iter().map(|rules| raised(rules, *to))).collect();
     shipped.into_iter().chain(higher).collect()
 }
 
@@ -70,7 +71,11 @@ struct Luck {
 }
 
 fn luck() -> impl Strategy<Value = Luck> {
-    (any::<bool>(), any::<bool>(), 0usize..1000).prop_map(|(same_document, same_source, pick)| Luck { same_document, same_source, pick })
+    (any::<bool>(), any::<bool>(), 0usize..1000).prop_map(|(same_document, same_source, pick)| Luck {
+        same_document,
+        same_source,
+        pick,
+    })
 }
 
 fn first<T: Clone>(set: &BTreeSet<T>, pick: usize) -> Option<T> {
@@ -80,9 +85,13 @@ fn first<T: Clone>(set: &BTreeSet<T>, pick: usize) -> Option<T> {
 /// Facts that fit `when` and no more than it asks for.
 fn fitting(when: &When, kind: Kind, states: Option<(&str, String)>, key: Option<(&str, String)>, pick: usize) -> Facts {
     let statement = match (states, key, when.category.first()) {
-        (Some((frame, state)), ..) => Some(Statement::States { frame: frame.to_owned(), states: BTreeSet::from([state]) }),
+        (Some((frame, state)), ..) => {
+            Some(Statement::States { frame: frame.to_owned(), states: BTreeSet::from([state]) })
+        }
         (_, Some((_, organisation)), _) => Some(Statement::Employment { organisation, employed: true, relation: None }),
-        (_, _, Some(_)) => Some(Statement::Read { nationalities: BTreeSet::new(), category: first(&when.category, pick) }),
+        (_, _, Some(_)) => {
+            Some(Statement::Read { nationalities: BTreeSet::new(), category: first(&when.category, pick) })
+        }
         _ => None,
     };
     let elsewhere = (!when.not_issuing_country.is_empty()).then(|| "IRL".to_owned());
@@ -137,7 +146,11 @@ impl Maker<'_> {
         };
         let mut made = Vec::new();
         for part in parts {
-            let kind = if part.proves || part.when.kind.contains(&offer.kind) { offer.kind } else { *part.when.kind.first().unwrap() };
+            let kind = if part.proves || part.when.kind.contains(&offer.kind) {
+                offer.kind
+            } else {
+                *part.when.kind.first().unwrap()
+            };
             let mut facts = fitting(&part.when, kind, states.clone(), key.clone(), self.luck.pick);
             facts.grade = offer.at_least;
             self.made += 1;
@@ -145,7 +158,13 @@ impl Maker<'_> {
             self.place(&mut facts, offer, number, frame);
             let id = AttestationId::parse(&format!("att_new{number}")).unwrap();
             let source = SourceId::parse("src_new").unwrap();
-            made.push(Attestation { id, source, recorded_at: self.at, facts: Facts { checked_at: self.at, ..made_at(number) }, marks: Vec::new() });
+            made.push(Attestation {
+                id,
+                source,
+                recorded_at: self.at,
+                facts: Facts { checked_at: self.at, ..made_at(number) },
+                marks: Vec::new(),
+            });
             let last = made.last_mut().unwrap();
             last.facts = Facts { checked_at: self.at, ..facts };
         }
@@ -274,12 +293,24 @@ fn random_cases_are_offered_sets_of_every_kind() {
             for route in step.needs.iter().flat_map(|need| &need.routes) {
                 *counts.entry(format!("{} items", route.evidence.len())).or_default() += 1;
                 for offer in &route.evidence {
-                    *counts.entry(format!("{} {:?} {:?}", offer.kind.as_str(), offer.at_least, offer.from)).or_default() += 1;
+                    *counts
+                        .entry(format!("{} {:?} {:?}", offer.kind.as_str(), offer.at_least, offer.from))
+                        .or_default() += 1;
                 }
             }
         }
     }
-    for what in ["Provide", "Review", "Wait", "exemption", "1 items", "2 items", "document_check Fair AnotherSource", "document_check Fair AnotherDocument", "document_check Superior Any"] {
+    for what in [
+        "Provide",
+        "Review",
+        "Wait",
+        "exemption",
+        "1 items",
+        "2 items",
+        "document_check Fair AnotherSource",
+        "document_check Fair AnotherDocument",
+        "document_check Superior Any",
+    ] {
         assert!(counts.get(what).copied().unwrap_or(0) >= 3, "{what}: {counts:#?}");
     }
 }

@@ -4,10 +4,11 @@ use super::rounded;
 use crate::criterion::{Answer, Keyed, Prepared, overtaken, restated};
 use crate::evidence::{Evidence, Says};
 use crate::facts::{Grade, Kind};
-use crate::fusion::{GATE_UNITS, Item, Share, Side, SilenceCause, fade, shares};
+use crate::fusion::{self, GATE_UNITS, Item, Side, SilenceCause, fade, shares};
 use crate::second::Second;
+use crate::shares::Share;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether an item counted, and why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -106,6 +107,10 @@ pub enum Told {
     },
     /// Against the subject, whatever the policy allows.
     Against,
+    /// These owners hold these shares.
+    Owners(BTreeMap<String, Share>),
+    /// What shares come to under the criterion.
+    Judged(Side),
 }
 
 /// One piece of evidence under a criterion, with everything it was weighed by.
@@ -177,24 +182,24 @@ pub(crate) fn weighings(keyed: &Keyed<'_>, at: Second) -> Vec<Weighing> {
             let local = places.iter().position(|place| *place == index)?;
             let share = *shares.get(local)?;
             let instead = match share {
-                Share::SameDocumentAs(local) => places.get(local).copied(),
-                Share::Nothing | Share::Counts(_) => None,
+                fusion::Share::SameDocumentAs(local) => places.get(local).copied(),
+                fusion::Share::Nothing | fusion::Share::Counts(_) => None,
             };
             Some((share, instead))
         })
     };
     let weighing = |(index, item): (usize, &Item)| {
-        let (share, instead) = share_of(index).unwrap_or((Share::Nothing, None));
+        let (share, instead) = share_of(index).unwrap_or((fusion::Share::Nothing, None));
         let fate = match share {
             _ if item.silence(at).is_some() => item.silence(at).map_or(Fate::SaysNothing, Fate::of_silence),
             _ if at < item.counts_from => Fate::NotYet,
             _ if item.ends_at.is_some_and(|end| at >= end) => Fate::Ended,
-            Share::Nothing => Fate::Faded,
-            Share::SameDocumentAs(_) => Fate::SameDocument,
-            Share::Counts(share) if share < 1.0 => Fate::SameAssessor,
-            Share::Counts(_) => Fate::Counted,
+            fusion::Share::Nothing => Fate::Faded,
+            fusion::Share::SameDocumentAs(_) => Fate::SameDocument,
+            fusion::Share::Counts(share) if share < 1.0 => Fate::SameAssessor,
+            fusion::Share::Counts(_) => Fate::Counted,
         };
-        let share = if let Share::Counts(share) = share { share } else { 0.0 };
+        let share = if let fusion::Share::Counts(share) = share { share } else { 0.0 };
         Weighing { units: item.units_at(at), share, fate, instead }
     };
     items.iter().enumerate().map(weighing).collect()
@@ -246,6 +251,8 @@ fn silent(source: &Evidence) -> EvidenceAccount {
             Says::States(states) => Told::States(states.clone()),
             Says::Key { key, yes } => Told::Key { key: key.clone(), yes: *yes },
             Says::Against => Told::Against,
+            Says::Owners(owners) => Told::Owners(owners.clone()),
+            Says::Judged(side) => Told::Judged(*side),
         },
         side: None,
         units_fresh: 0.0,

@@ -141,7 +141,7 @@ pub(super) fn flip(
     against.dedup_by(|later, kept| later.1 == kept.1);
     let all: Vec<String> = against.into_iter().map(|(_, id)| id).collect();
     let settled = |ids: &[String]| {
-        let then = status_if_settled(rules, facts, ids, &prepared.criterion.id, at)?;
+        let then = status_if_settled(rules, facts, ids, prepared, at)?;
         Some(Change { attestations: ids.to_vec(), ..Change::new(ChangeCode::ResolveItems, Some(then), id()) })
     };
     all.iter().take(MOST_SINGLES).find_map(|one| settled(std::slice::from_ref(one))).or_else(|| settled(&all))
@@ -152,7 +152,7 @@ fn status_if_settled(
     rules: &Rules,
     facts: &SubjectFacts,
     ids: &[String],
-    criterion: &str,
+    asked: &Prepared<'_>,
     at: Second,
 ) -> Option<Status> {
     with_case(rules, &settle(facts, ids, at), at, |case| {
@@ -160,7 +160,7 @@ fn status_if_settled(
         let (prepared, answer) = branches
             .iter()
             .flat_map(|branch| &branch.answers)
-            .find(|(prepared, _)| prepared.criterion.id == criterion)?;
+            .find(|(prepared, _)| prepared.criterion.id == asked.criterion.id && prepared.same_party(asked))?;
         (answer.opinion.con < prepared.criterion.material).then_some(answer.status)
     })?
 }

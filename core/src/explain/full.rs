@@ -8,6 +8,8 @@ use crate::criterion::{Answer, Prepared};
 use crate::decision::{BranchAnswers, Case, Decision, with_case};
 use crate::facts::{Grade, Kind, SubjectFacts};
 use crate::fusion::{GATE_UNITS, Status, r_min};
+use crate::ids::SubjectId;
+use crate::parties::Role;
 use crate::rules::Rules;
 use crate::second::Second;
 use serde::Serialize;
@@ -61,6 +63,12 @@ pub struct CriterionAccount {
     pub frame: String,
     /// The key that answered, in membership frames.
     pub key: Option<String>,
+    /// As what the party was judged, unless it is the subject itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// That party; absent where the question names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub party: Option<SubjectId>,
     /// How many keys were asked; 1 in state frames.
     pub keys: usize,
     /// Its status, gate included.
@@ -153,6 +161,8 @@ fn criterion(
         id: asked.id.clone(),
         frame: asked.frame.clone(),
         key: answer.keyed.key.clone(),
+        role: prepared.role(),
+        party: prepared.party(),
         keys: prepared.keys.len(),
         status: answer.status,
         neutral: answer.neutral,

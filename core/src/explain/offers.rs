@@ -199,7 +199,8 @@ fn supports(pack: &Pack, row: &Row, test: &Test<'_>) -> bool {
         (Proves::States { states }, Test::Deny(list)) => states.is_disjoint(list),
         (Proves::Statement | Proves::ExitCountry, Test::Allow(_) | Test::Deny(_))
         | (Proves::Organisation, Test::AnyOf(_) | Test::NoneOf(_))
-        | (Proves::Nationalities, Test::AnyOf(_)) => true,
+        | (Proves::Nationalities, Test::AnyOf(_))
+        | (Proves::Owners, Test::NoneOf(_)) => true,
         _ => false,
     }
 }
@@ -389,7 +390,9 @@ fn route(test: &Test<'_>, key: Option<&str>, set: &[Candidate<'_, '_>]) -> Route
             _ => {}
         }
     }
-    proven.extend(key.map(str::to_owned));
+    if matches!(test, Test::AnyOf(_)) {
+        proven.extend(key.map(str::to_owned));
+    }
     Route { for_one_of: proven, evidence: set.iter().map(offer).collect() }
 }
 

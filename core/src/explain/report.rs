@@ -4,6 +4,8 @@ use super::account::{Fate, weighings};
 use super::rounded;
 use crate::criterion::{Answer, Prepared};
 use crate::fusion::{Side, Status};
+use crate::ids::SubjectId;
+use crate::parties::Role;
 use crate::second::Second;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -36,6 +38,12 @@ pub struct CriterionReport {
     /// The key that answered, in membership frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// As what the party was judged, unless it is the subject itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// That party; absent where the question names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub party: Option<SubjectId>,
     /// Its status.
     pub status: Status,
     /// Left out of status and confidence.
@@ -86,6 +94,8 @@ pub fn report(prepared: &Prepared<'_>, answer: &Answer<'_, '_>, at: Second) -> C
         id: prepared.criterion.id.clone(),
         frame: prepared.criterion.frame.clone(),
         key: answer.keyed.key.clone(),
+        role: prepared.role(),
+        party: prepared.party(),
         status: answer.status,
         neutral: answer.neutral,
         belief: rounded(answer.opinion.b, 4),

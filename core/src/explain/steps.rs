@@ -4,7 +4,10 @@ use super::offers::{Meets, Offer, Route, meets, routes};
 use super::rounded;
 use crate::criterion::{Answer, Keyed, Prepared};
 use crate::decision::{BranchAnswers, Case};
+use crate::definitions::Shape;
 use crate::fusion::{Status, r_min};
+use crate::ids::SubjectId;
+use crate::parties::Role;
 use crate::policy::Test;
 use crate::rules::Rules;
 use crate::second::Second;
@@ -34,6 +37,12 @@ pub struct Need {
     pub criterion: String,
     /// Its frame.
     pub frame: String,
+    /// As what the party is judged that the evidence is about, unless it is the subject itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// That party; absent where the question names none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub party: Option<SubjectId>,
     /// Evidence for one of these states or keys.
     pub evidence_for_one_of: BTreeSet<String>,
     /// Evidence for anything but these states, or that none of these keys holds.
@@ -133,10 +142,10 @@ fn intrusiveness(step: &NextStep) -> (usize, usize) {
 /// What every open criterion of the branch needs; `None` when one of them cannot be met.
 fn needs(rules: &Rules, branch: &BranchAnswers<'_, '_>, at: Second) -> Option<Vec<Need>> {
     let open = branch.answers.iter().filter(|(_, answer)| !answer.neutral && answer.status != Status::Eligible);
-    let mut open: Vec<Open<'_>> =
-        open.map(|(prepared, answer)| Open::new(rules, prepared, answer, at)).collect::<Option<_>>()?;
-    let ways = open.len();
-    for index in 0..ways {
+    let each: Vec<Vec<Open<'_>>> =
+        open.map(|(prepared, answer)| Open::all(rules, prepared, answer, at)).collect::<Option<_>>()?;
+    let mut open: Vec<Open<'_>> = each.into_iter().flatten().collect();
+    for index in 0..open.len() {
         let (before, rest) = open.split_at_mut(index);
         let Some((own, after)) = rest.split_first_mut() else { continue };
         own.serve(rules, before.iter().chain(after.iter()), at);
@@ -153,37 +162,61 @@ struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
-    fn new(rules: &'a Rules, prepared: &'a Prepared<'a>, answer: &Answer<'a, 'a>, at: Second) -> Option<Self> {
+    /// One need, or one for each key that must be shown not to hold; `None` where nothing would do.
+    fn all(rules: &'a Rules, prepared: &'a Prepared<'a>, answer: &Answer<'a, 'a>, at: Second) -> Option<Vec<Self>> {
+        let test = prepared.criterion.test(&rules.body.sets)?;
+        let none = BTreeSet::new;
+        match &test {
+            Test::Allow(list) => Some(vec![Self::new(rules, prepared, answer.keyed, ((*list).clone(), none()), at)?]),
+            Test::AnyOf(list) => Some(vec![Self::new(rules, prepared, answer.keyed, ((*list).clone(), none()), at)?]),
+            Test::Deny(list) => Some(vec![Self::new(rules, prepared, answer.keyed, (none(), (*list).clone()), at)?]),
+            Test::NoneOf(list) if prepared.pack.shape == Shape::Shares => {
+                Some(vec![Self::new(rules, prepared, answer.keyed, (none(), (*list).clone()), at)?])
+            }
+            Test::NoneOf(_) => {
+                let open = prepared.keys.iter().filter(|keyed| keyed.question.status(at) != Status::Eligible);
+                let of = |keyed: &'a Keyed<'a>| (none(), keyed.key.iter().cloned().collect());
+                open.map(|keyed| Self::new(rules, prepared, keyed, of(keyed), at)).collect()
+            }
+            // One more key that nobody has named can never be shown not to hold.
+            Test::NoneOfExcept(_) => None,
+        }
+    }
+
+    fn new(
+        rules: &'a Rules,
+        prepared: &'a Prepared<'a>,
+        keyed: &'a Keyed<'a>,
+        (wanted, against): (BTreeSet<String>, BTreeSet<String>),
+        at: Second,
+    ) -> Option<Self> {
         let criterion = prepared.criterion;
         let test = criterion.test(&rules.body.sets)?;
-        let of =
-            |keyed: &Keyed<'_>| routes(prepared.pack, &rules.body.weights, &test, criterion.gate.as_ref(), keyed, at);
-        let (wanted, against) = match &test {
-            Test::Allow(list) | Test::AnyOf(list) => ((*list).clone(), BTreeSet::new()),
-            Test::Deny(list) => (BTreeSet::new(), (*list).clone()),
-            // One more key that nobody has named can never be proved.
-            Test::NoneOf(_) | Test::NoneOfExcept(_) => return None,
-        };
+        let gate = criterion.gate.as_ref();
+        let of = |keyed: &Keyed<'_>| routes(prepared.pack, &rules.body.weights, &test, gate, keyed, at);
         let routes = match &test {
             Test::AnyOf(_) => of_best_keys(prepared, &of, at),
-            _ => of(answer.keyed),
+            _ => of(keyed),
         };
+        let opinion = keyed.question.opinion(at);
         let need = Need {
             criterion: criterion.id.clone(),
             frame: criterion.frame.clone(),
+            role: prepared.role(),
+            party: prepared.party(),
             evidence_for_one_of: wanted,
             evidence_against_each_of: against,
-            missing_units: rounded((r_min(criterion.eligible_at, answer.opinion.s) - answer.opinion.r).max(0.0), 2),
+            missing_units: rounded((r_min(criterion.eligible_at, opinion.s) - opinion.r).max(0.0), 2),
             routes,
         };
-        (!need.routes.is_empty()).then_some(Self { prepared, keyed: answer.keyed, test, need })
+        (!need.routes.is_empty()).then_some(Self { prepared, keyed, test, need })
     }
 
     /// Marks the ways that meet another criterion of the step too, and leaves out those that help there only in part: beside them
     /// some item of the step might not be needed. Where none would be left, all stay: the set suffices all the same.
     fn serve<'o>(&mut self, rules: &Rules, others: impl Iterator<Item = &'o Open<'o>>, at: Second) {
         let all = self.need.routes.clone();
-        for other in others {
+        for other in others.filter(|other| other.prepared.same_party(self.prepared)) {
             let pack = other.prepared.pack;
             let gate = other.prepared.criterion.gate.as_ref();
             for offer in self.need.routes.iter_mut().flat_map(|route| &mut route.evidence) {
