@@ -1,6 +1,7 @@
 //! Explanation: reasons, evidence line by line, what would change the answer, and the texts of every code.
 
 mod account;
+mod beside;
 mod change;
 mod full;
 mod offers;
@@ -10,6 +11,9 @@ mod steps;
 mod texts;
 
 pub use account::{EvidenceAccount, Fate, Told};
+pub use beside::{
+    Alternative, MOST_ALTERNATIVES, MOST_CHANGES, Upcoming, alternatives, of_one_family, retries, upcoming,
+};
 pub use change::{Change, ChangeCode, missing_units};
 pub use full::{BranchAccount, CriterionAccount, Explanation, GateAccount, explanation};
 pub use offers::{Newness, Offer, Piece, Route, Way};

@@ -19,9 +19,12 @@
 //! - **Rules**: everything in force for one resource at one instant; has a digest ([`rules::Rules`]).
 //! - **Decision**: status, confidence, expiry and reasons for (subject, resource, instant) ([`decision::Decision`]).
 
+pub mod cases;
+pub mod check;
 pub mod criterion;
 pub mod decision;
 pub mod definitions;
+pub mod document;
 pub mod evidence;
 pub mod explain;
 pub mod facts;

@@ -46,7 +46,7 @@ pub struct Body {
     pub packs: BTreeMap<String, Pack>,
     /// The sets it names.
     pub sets: BTreeMap<String, NamedSet>,
-    /// Every number.
+    /// Every number, those of the packs included.
     pub weights: Weights,
     /// Directives that freeze the resource.
     pub frozen_by: Vec<String>,
@@ -126,6 +126,7 @@ impl Rules {
                 .ok_or_else(|| fail(format!("policy `{}` version {} is missing", key.0, key.1)))?;
             for name in &policy.definitions {
                 let pack = library.packs.get(name).ok_or_else(|| fail(format!("pack `{name}` is missing")))?;
+                body.weights = body.weights.with(pack);
                 body.packs.insert(pack.id.clone(), pack.clone());
             }
             for criterion in policy.all_criteria() {

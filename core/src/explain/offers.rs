@@ -89,6 +89,29 @@ pub struct Route {
     pub evidence: Vec<Offer>,
 }
 
+impl std::fmt::Display for Route {
+    /// As cases write it: `registry STRONG`, `document_check STRONG + vouch FAIR (another_source)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |grade: Grade| match grade {
+            Grade::SelfDeclared => "SELF",
+            Grade::Weak => "WEAK",
+            Grade::Fair => "FAIR",
+            Grade::Strong => "STRONG",
+            Grade::Superior => "SUPERIOR",
+        };
+        for (index, offer) in self.evidence.iter().enumerate() {
+            let joined = if index == 0 { "" } else { " + " };
+            let from = match offer.from {
+                Newness::Any => "",
+                Newness::AnotherDocument => " (another_document)",
+                Newness::AnotherSource => " (another_source)",
+            };
+            write!(f, "{joined}{} {}{from}", offer.kind.as_str(), name(offer.at_least))?;
+        }
+        Ok(())
+    }
+}
+
 impl Route {
     /// Whether both are one item of the same kind, grade and newness.
     fn asks_like(&self, other: &Self) -> bool {
@@ -538,6 +561,7 @@ fn implies(narrow: &When, wide: &When) -> bool {
         && (wide.not_issuing_country.is_empty()
             || wide.not_issuing_country.is_subset(&narrow.not_issuing_country)
             || named_and_other)
+        && within(&narrow.nationality, &wide.nationality)
         && within(&narrow.category, &wide.category)
         && within(&narrow.basis, &wide.basis)
         && wide.not_basis.is_subset(&narrow.not_basis)
