@@ -364,9 +364,7 @@ impl Checker {
 fn fits(step: &crate::explain::NextStep, want: &ExpectStep) -> bool {
     let of_criterion = |id: &String| {
         step.needs.iter().filter(|need| need.criterion == *id).any(|need| {
-            let routes = || -> Vec<String> {
-                need.routes.iter().map(|route| format!("{} {}", route.kind.as_str(), shown(route.at_least))).collect()
-            };
+            let routes = || -> Vec<String> { need.routes.iter().map(ToString::to_string).collect() };
             want.missing_units.is_none_or(|units| (units - need.missing_units).abs() < 0.0051)
                 && want.routes.as_ref().is_none_or(|want| *want == routes())
                 && want.evidence_for_one_of.as_ref().is_none_or(|want| want.iter().eq(need.evidence_for_one_of.iter()))

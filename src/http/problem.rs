@@ -181,7 +181,7 @@ impl From<ServiceError> for Problem {
             }
             ServiceError::NotEligible(decision) => {
                 let mut problem = Self::new(StatusCode::FORBIDDEN, "not_eligible", "the subject is not eligible");
-                problem.decision = serde_json::to_value(&*decision).ok();
+                problem.decision = Some(super::decisions::ordinary(&decision));
                 problem
             }
             ServiceError::Intake(error) => intake(&error),

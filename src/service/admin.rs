@@ -12,7 +12,7 @@ use vouchsafe_core::facts::SourceKind;
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 18] = [
+pub const SCOPES: [&str; 19] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -23,6 +23,7 @@ pub const SCOPES: [&str; 18] = [
     "vouches:write",
     "observations:write",
     "eligibility:read",
+    "decisions:explain",
     "tokens:issue",
     "tokens:introspect",
     "tokens:revoke",
