@@ -28,10 +28,12 @@ pub mod facts;
 pub mod fusion;
 pub mod hindsight;
 pub mod ids;
+pub mod parties;
 pub mod policy;
 pub mod receipt;
 pub mod rules;
 pub mod second;
+pub mod shares;
 pub mod timeline;
 
 pub use decision::{Decision, check_live, decide};
