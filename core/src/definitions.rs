@@ -36,6 +36,8 @@ pub enum Shape {
     OpenState,
     /// One yes/no question per key.
     Membership,
+    /// Shares of owners.
+    Shares,
 }
 
 /// Which facts a row accepts. Empty lists accept anything; the outcome must be `approved` unless named.
@@ -136,6 +138,8 @@ pub enum Proves {
     Organisation,
     /// Yes about the issuing country and every nationality read.
     Nationalities,
+    /// The shares that the statement names.
+    Owners,
 }
 
 /// A row: facts of this shape prove this.
@@ -212,7 +216,7 @@ impl Pack {
         let known = |state: &String| match &self.shape {
             Shape::State { states } => states.contains(state),
             Shape::OpenState => true,
-            Shape::Membership => false,
+            Shape::Membership | Shape::Shares => false,
         };
         for (from, to) in &self.transitions {
             if !known(from) || !known(to) {
@@ -246,7 +250,8 @@ impl Pack {
                 }
                 (Proves::Statement | Proves::Against, Shape::State { .. } | Shape::OpenState)
                 | (Proves::ExitCountry, Shape::OpenState)
-                | (Proves::Organisation | Proves::Nationalities, Shape::Membership) => {}
+                | (Proves::Organisation | Proves::Nationalities, Shape::Membership)
+                | (Proves::Owners, Shape::Shares) => {}
                 _ => return fail(&row.id, "what it proves does not fit the frame's shape".to_owned()),
             }
         }
@@ -350,6 +355,8 @@ impl Default for Weights {
                         ("citizenship", 0.99),
                         ("employer", 0.99),
                         ("screening", 0.99),
+                        ("incorporation", 0.99),
+                        ("ownership", 0.99),
                     ]),
                 ),
                 (SourceKind::DocumentVendor, frames(&[("us_status", 0.97), ("identity", 0.97), ("citizenship", 0.97)])),
@@ -362,6 +369,8 @@ impl Default for Weights {
                         ("employer", 0.97),
                         ("country_now", 0.97),
                         ("screening", 0.97),
+                        ("incorporation", 0.97),
+                        ("ownership", 0.97),
                     ]),
                 ),
                 (SourceKind::Employer, frames(&[("employer", 0.99), ("us_status", 0.85)])),
@@ -379,6 +388,7 @@ impl Default for Weights {
                 ("status_document".to_owned(), days(90, 365, None)),
                 ("identity_binding".to_owned(), days(90, 365, Some(1095))),
                 ("employer_vouch".to_owned(), days(30, 90, Some(365))),
+                ("organisation_record".to_owned(), days(90, 365, Some(730))),
                 ("self_declaration".to_owned(), days(0, 30, Some(365))),
                 (
                     "network_signal".to_owned(),

@@ -5,6 +5,8 @@ use crate::definitions::{Pack, Proves, Row};
 use crate::evidence::{Evidence, Says};
 use crate::facts::{Grade, Kind};
 use crate::fusion::{GATE_UNITS, Side, SilenceCause, Status, discounted, r_min, units};
+use crate::ids::SubjectId;
+use crate::parties::Role;
 use crate::policy::{Test, source_of};
 use crate::rules::Rules;
 use crate::second::Second;
@@ -46,6 +48,12 @@ pub struct CriterionReport {
     /// The key that answered, in membership frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// As what the party was judged, unless it is the subject itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// That party; absent where the question names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub party: Option<SubjectId>,
     /// Its status.
     pub status: Status,
     /// Left out of status and confidence.
@@ -112,6 +120,8 @@ pub fn report(prepared: &Prepared<'_>, answer: &Answer<'_, '_>, at: Second) -> C
         id: prepared.criterion.id.clone(),
         frame: prepared.criterion.frame.clone(),
         key: answer.keyed.key.clone(),
+        role: Some(prepared.sheet.role).filter(|role| *role != Role::Subject),
+        party: prepared.sheet.party.clone().filter(|_| prepared.sheet.role != Role::Subject),
         status: answer.status,
         neutral: answer.neutral,
         belief: rounded(answer.opinion.b, 4),

@@ -27,9 +27,11 @@ pub mod explain;
 pub mod facts;
 pub mod fusion;
 pub mod ids;
+pub mod parties;
 pub mod policy;
 pub mod rules;
 pub mod second;
+pub mod shares;
 pub mod timeline;
 
 pub use decision::{Decision, check_live, decide};

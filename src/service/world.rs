@@ -395,12 +395,14 @@ impl App {
 
     /// Installs the packs that ship with the service, once.
     pub(crate) async fn install_packs(&self) -> ServiceResult<()> {
-        const SHIPPED: [&str; 5] = [
+        const SHIPPED: [&str; 7] = [
             include_str!("../../fixtures/definitions/us_status@1.toml"),
             include_str!("../../fixtures/definitions/identity@1.toml"),
             include_str!("../../fixtures/definitions/country_now@1.toml"),
             include_str!("../../fixtures/definitions/employer@1.toml"),
             include_str!("../../fixtures/definitions/citizenship@1.toml"),
+            include_str!("../../fixtures/definitions/incorporation@1.toml"),
+            include_str!("../../fixtures/definitions/ownership@1.toml"),
         ];
         let held: BTreeMap<String, Record> = all_records(&*self.store, "definition")
             .await?
