@@ -9,6 +9,7 @@ use vouchsafe_core::criterion::Prepared;
 use vouchsafe_core::evidence::interpret;
 use vouchsafe_core::facts::{Attestation, Grade, Kind, Mark, MarkKind, Outcome, SourceKind, merged};
 use vouchsafe_core::fusion::{Cause, Item, Opinion, Question, Side, combine_side, discounted, units};
+use vouchsafe_core::parties::{Role, Sheet};
 use vouchsafe_core::policy::{Members, WhenUnknown};
 use vouchsafe_core::rules::Rules;
 use vouchsafe_core::second::DAY;
@@ -32,8 +33,9 @@ fn asked(rules: &Rules, all: &[Attestation], at: Second) -> Question {
     let known = merged(subject(all.to_vec()).known_at(at).attestations).unwrap();
     let criterion = &rules.body.policy.as_ref().unwrap().criteria[0];
     let pack = &rules.body.packs[&criterion.frame];
-    let said = interpret(pack, &rules.body.weights, &known);
-    let prepared = Prepared::new(criterion, pack, &rules.body.weights, &rules.body.sets, &said).unwrap();
+    let evidence = interpret(pack, &rules.body.weights, &known);
+    let sheet = Sheet { role: Role::Subject, party: None, adverse_only: false, evidence };
+    let prepared = Prepared::new(criterion, pack, &rules.body.weights, &rules.body.sets, &sheet).unwrap();
     prepared.keys[0].question.clone()
 }
 

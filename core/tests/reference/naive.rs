@@ -128,7 +128,7 @@ fn said(pack: &Pack, row: &Row, f: &Facts) -> Vec<Says> {
             let known = match &pack.shape {
                 Shape::State { states: all } => states.iter().all(|state| all.contains(state)),
                 Shape::OpenState => true,
-                Shape::Membership => false,
+                Shape::Membership | Shape::Shares => false,
             };
             if *frame != pack.id || !known || states.is_empty() {
                 return Vec::new();
