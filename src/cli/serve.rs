@@ -73,6 +73,7 @@ pub(crate) async fn serve(
     }
     jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(link(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(tend(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(keep_bounds(app, stop.clone())));
     if let Some(metrics) = metrics {
         jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
@@ -128,6 +129,20 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
         }
     }
     link_once(&app).await
+}
+
+/// How often it is looked what people have to look at.
+const TENDING: Duration = Duration::from_secs(1);
+
+async fn tend(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(tokio::time::sleep(TENDING)).await.is_some() {
+        if app.check_history().is_ok()
+            && let Err(error) = app.tend_cases().await
+        {
+            tracing::error!(error = %error, "cases cannot be opened or closed");
+        }
+    }
+    Ok(())
 }
 
 /// How often what has outlived its use is let go.

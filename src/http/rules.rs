@@ -4,7 +4,6 @@ use super::Edge;
 use super::conditional::IfMatch;
 use super::extract::{Auth, Page, Query, Raw, page_body, parse};
 use super::problem::Problem;
-use crate::service::Actor;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -40,7 +39,7 @@ pub async fn create_policy(
     caller.require("rules:write")?;
     let policy: vouchsafe_core::policy::Policy = document(&headers, &body)?;
     let id = policy.id.clone();
-    let version = edge.app.create_policy(&Actor::client(&caller.id), policy).await?;
+    let version = edge.app.create_policy(&caller.actor(), policy).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "version": version }))))
 }
 
@@ -54,7 +53,7 @@ pub async fn create_definition(
     Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let name = edge.app.create_definition(&Actor::client(&caller.id), document(&headers, &body)?).await?;
+    let name = edge.app.create_definition(&caller.actor(), document(&headers, &body)?).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": name }))))
 }
 
@@ -68,7 +67,7 @@ pub async fn create_set(
     Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let name = edge.app.create_set(&Actor::client(&caller.id), document(&headers, &body)?).await?;
+    let name = edge.app.create_set(&caller.actor(), document(&headers, &body)?).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": name }))))
 }
 

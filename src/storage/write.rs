@@ -1,7 +1,7 @@
 //! The steps of a change, and the change: all of it or nothing.
 
 use super::{
-    AuditEntry, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, Sealed, StoredDecision,
+    AuditEntry, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed, StoredDecision,
     StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredSubject, Table,
 };
 
@@ -192,6 +192,8 @@ pub enum Write {
     MarkFeed(i64, i64),
     /// Tokens issued before this instant, epoch milliseconds, are refused from now on; it only ever moves ahead.
     TokensSince(i64),
+    /// What people look at: see [`ReviewWrite`].
+    Review(ReviewWrite),
 }
 
 /// An atomic set of writes with its audit entry.

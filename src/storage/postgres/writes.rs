@@ -1,9 +1,10 @@
 //! Single writes on PostgreSQL.
 
+use crate::storage::review::implement_review_writes;
 use crate::storage::sql::{Undo, implement_writes, table};
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
-    AuditEntry, Change, Conflict, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, StoredDecision,
+    AuditEntry, Change, Conflict, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, StoredAppeal, StoredCase, StoredDecision,
     StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredSubject, Table,
     Write,
 };
@@ -11,3 +12,4 @@ use sqlx::PgConnection;
 
 implement_writes!(PgConnection, " FOR UPDATE");
 implement_upkeep!(PgConnection);
+implement_review_writes!(PgConnection);
