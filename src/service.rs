@@ -5,6 +5,7 @@ pub mod anchor;
 pub mod authenticate;
 pub mod backfill;
 pub mod backup;
+pub mod beside;
 pub mod checkup;
 pub mod cross_check;
 pub mod deployment;
