@@ -164,10 +164,7 @@ impl Case {
     /// The findings, each with its place.
     pub fn from_toml(text: &str) -> Result<Self, Vec<Finding>> {
         let mut document = Document::from_toml(text)?;
-        let written = document.clone();
-        let (case, findings) = document.read::<Self>();
-        let mut findings: Vec<Finding> =
-            findings.into_iter().map(|finding| written.located(document.located(finding))).collect();
+        let (case, mut findings) = crate::check::read::<Self>(&mut document);
         match case {
             Some(case) if findings.is_empty() && !case.expect.is_empty() => Ok(case),
             _ => {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use std::fmt;
 
 pub use burden::lasts;
+pub(crate) use policy::{can_support, kinds, members};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -152,6 +153,12 @@ fn checked<T: serde::de::DeserializeOwned>(
         findings.into_iter().map(|finding| written.located(document.located(finding))).collect();
     findings.sort_by(|a, b| (a.place, &a.pointer).cmp(&(b.place, &b.pointer)));
     (read.filter(|_| !refused(&findings)), findings)
+}
+
+/// Reads anything and tells what does not fit its form; nothing comes back when something is refused.
+#[must_use]
+pub fn read<T: serde::de::DeserializeOwned>(document: &mut Document) -> (Option<T>, Vec<Finding>) {
+    checked(document, |_: &T| Vec::new())
 }
 
 impl Policy {

@@ -21,6 +21,7 @@
 
 pub mod cases;
 pub mod check;
+pub mod compare;
 pub mod criterion;
 pub mod decision;
 pub mod definitions;
@@ -29,13 +30,16 @@ pub mod evidence;
 pub mod explain;
 pub mod facts;
 pub mod fusion;
+pub mod hindsight;
 pub mod ids;
 pub mod parties;
 pub mod policy;
+pub mod receipt;
 pub mod rules;
 pub mod second;
 pub mod shares;
 pub mod timeline;
+pub mod words;
 
 pub use decision::{Decision, check_live, decide};
 pub use fusion::Status;

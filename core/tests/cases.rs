@@ -24,7 +24,7 @@ fn run(name: &str, text: &str) -> Vec<String> {
 #[test]
 fn every_case_gets_the_decision_that_arithmetic_gives() {
     let files = support::files("cases");
-    assert!(files.len() >= 20, "{} cases", files.len());
+    assert!(files.len() >= 80, "{} cases", files.len());
     let mut failures = Vec::new();
     for path in files {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();

@@ -37,8 +37,8 @@ impl App {
         let rules = world.rules(resource, now)?;
         let found = self.index.decision(subject, &rules, now, || self.load_versioned(subject.as_str())).await?;
         let Some((decision, read_at)) = found else { return Err(self.missing(subject.as_str()).await) };
-        let timeline = world.timeline.iter().map(|entry| entry.seq).max().unwrap_or(0);
-        Ok((decision, rules, Basis { version: read_at.version, timeline, suspensions: read_at.suspensions }))
+        let basis = Basis { version: read_at.version, timeline: world.last_order(), suspensions: read_at.suspensions };
+        Ok((decision, rules, basis))
     }
 
     /// The decision at an earlier instant, by what was known then.

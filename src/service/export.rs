@@ -1,7 +1,7 @@
 //! What is held about a person, for the person (GDPR, articles 15 and 20).
 
 use super::{Actor, App, ServiceResult};
-use crate::storage::StoredDecision;
+use crate::storage::{StoredDecision, StoredStanding};
 use serde_json::{Value, json};
 use vouchsafe_core::facts::SubjectFacts;
 use vouchsafe_core::ids::SubjectId;
@@ -48,6 +48,7 @@ impl App {
             "sessions": sessions,
             "attestations": self.exported_attestations(&facts),
             "decisions": self.exported_decisions(subject, facts).await?,
+            "standings": self.exported_standings(subject).await?,
             "tokens": self.exported_tokens(subject).await?,
             "kept": {
                 "while": "the account is used",
@@ -105,6 +106,15 @@ impl App {
             "at": Second::from_millis(stored.at_ms), "expires_at": stored.expires_at_ms.map(Second::from_millis),
             "reasons": reasons,
         }))
+    }
+
+    async fn exported_standings(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {
+        let rows = self.store.standings(subject.as_str()).await?;
+        let item = |row: &StoredStanding| {
+            json!({ "resource": row.resource, "status": row.status, "decision": row.decision,
+                "due_at": row.due_ms.map(Second::from_millis) })
+        };
+        Ok(rows.iter().map(item).collect())
     }
 
     async fn exported_tokens(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {

@@ -6,7 +6,7 @@ use super::sql::Undo;
 use super::{
     AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, History, Intent, NewAttestation, Quarantined, Record,
     Store, StoreError, StoredAttestation, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
-    StoredRequest, StoredSession, StoredSubject, StoredToken, Table, TimelineRow, audit,
+    StoredRequest, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;

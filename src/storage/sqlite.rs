@@ -5,7 +5,7 @@ use super::reads::{HISTORY, implement_store};
 use super::{
     AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, History, Intent, NewAttestation, Quarantined, Record,
     Store, StoreError, StoredAttestation, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
-    StoredRequest, StoredSession, StoredSubject, StoredToken, Table, TimelineRow,
+    StoredRequest, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow,
 };
 use async_trait::async_trait;
 pub(super) use engine::MIGRATIONS;

@@ -1,13 +1,15 @@
 //! Single writes on PostgreSQL.
 
 use crate::storage::sql::{Undo, implement_writes, table};
+use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
     AuditEntry, Change, Conflict, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, StoredDecision,
-    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredSubject, Table,
-    Write,
+    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredStanding,
+    StoredSubject, Table, Write,
 };
 use sqlx::PgConnection;
 
 implement_writes!(PgConnection, " FOR UPDATE");
 implement_upkeep!(PgConnection);
+implement_standing!(PgConnection);
