@@ -7,6 +7,7 @@ pub mod authenticate;
 pub mod backfill;
 pub mod backup;
 pub mod cases;
+pub mod beside;
 pub mod checkup;
 pub mod cross_check;
 pub mod deployment;
