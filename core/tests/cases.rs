@@ -11,8 +11,8 @@ mod support;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use vouchsafe_core::facts::{Attestation, SubjectFacts};
-use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::facts::{Attestation, Party, SubjectFacts, SubjectKind};
+use vouchsafe_core::ids::{OrganisationId, ResourceId, SubjectId};
 use vouchsafe_core::policy::Policy;
 use vouchsafe_core::rules::Rules;
 use vouchsafe_core::timeline::{Action, Entry};
@@ -33,11 +33,30 @@ struct Case {
     resource: String,
     /// The instant, unless a check names its own.
     at: Option<Second>,
+    /// What the subject is; a person unless said.
+    #[serde(default)]
+    kind: SubjectKind,
+    /// The organisation acted for.
+    acting_for: Option<SubjectId>,
     #[serde(default)]
     attestations: Vec<Map<String, Value>>,
+    /// The other parties of the question.
+    #[serde(default)]
+    parties: Vec<CaseParty>,
     /// Absent: the policy has been in force since 2026-06-01.
     timeline: Option<Vec<Order>>,
     expect: Vec<Expect>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseParty {
+    id: SubjectId,
+    kind: SubjectKind,
+    /// The name under which it is registered as an organisation.
+    organisation: Option<OrganisationId>,
+    #[serde(default)]
+    attestations: Vec<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -289,7 +308,14 @@ fn run(name: &str, text: &str) -> Vec<String> {
         .collect();
     let resource = ResourceId::parse(&case.resource).unwrap();
     let attestations = case.attestations.into_iter().enumerate().map(|(n, short)| attestation(n, short)).collect();
-    let facts = SubjectFacts::person(SubjectId::parse("sub_case").unwrap(), attestations);
+    let mut facts = SubjectFacts::new(SubjectId::parse("sub_case").unwrap(), case.kind, attestations);
+    facts.related.acting_for = case.acting_for;
+    for (number, party) in case.parties.into_iter().enumerate() {
+        let held = party.attestations.into_iter().zip(100 * (number + 1)..);
+        let attestations = held.map(|(short, number)| attestation(number, short)).collect();
+        facts.related.organisations.extend(party.organisation.map(|name| (name, party.id.clone())));
+        facts.related.parties.insert(party.id, Party { kind: party.kind, attestations });
+    }
     let mut failures = Vec::new();
     assert!(!case.expect.is_empty(), "{name}: expects nothing");
     for want in &case.expect {
