@@ -181,8 +181,8 @@ impl Reader {
             let member = named(rest).first().copied().unwrap_or_default();
             let at = step(pointer, member);
             let problem = format!("member `{member}` is missing");
-            if self.made_up.insert(at) {
-                self.findings.push(Finding::refused(pointer, problem));
+            if self.made_up.insert(at.clone()) {
+                self.findings.push(Finding::refused(at, problem));
             }
             return self.set(pointer, member, json!(""));
         }
