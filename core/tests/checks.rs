@@ -257,6 +257,14 @@ fn everything_wrong_is_told_at_once_in_the_order_of_the_text() {
 }
 
 #[test]
+fn what_stands_in_a_misspelt_member_is_looked_at_as_what_was_meant() {
+    let text = POLICY.replacen("allow = [\"citizen\", \"lpr\"]", "alow = [\"citizen\", \"lpz\"]", 1);
+    let places: Vec<(usize, usize)> =
+        policy(&text).iter().filter_map(|finding| finding.place).map(|place| (place.line, place.column)).collect();
+    assert_eq!(places, [at(&text, "alow"), at(&text, "\"lpz\"")]);
+}
+
+#[test]
 fn text_that_is_no_toml_is_told_with_its_place() {
     let text = POLICY.replacen("id = \"base\"", "id = base\"", 1);
     let findings = policy(&text);

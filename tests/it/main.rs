@@ -26,9 +26,11 @@ mod onfido;
 #[cfg(feature = "otel")]
 mod otel;
 mod persons;
+mod policy_guide;
 mod population;
 mod retention;
 mod rosters;
+mod rules;
 mod security_page;
 mod simulation;
 mod store_contract;
