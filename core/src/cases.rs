@@ -278,8 +278,9 @@ impl Checker {
     }
 
     fn near(&mut self, what: &str, actual: f64, expected: f64, within: f64) {
-        // Written so that what is no number differs.
-        if !((actual - expected).abs() <= within) {
+        let off = (actual - expected).abs();
+        // What is no number differs.
+        if off.is_nan() || off > within {
             self.differs(what, expected, actual);
         }
     }
@@ -364,9 +365,7 @@ impl Checker {
 fn fits(step: &crate::explain::NextStep, want: &ExpectStep) -> bool {
     let of_criterion = |id: &String| {
         step.needs.iter().filter(|need| need.criterion == *id).any(|need| {
-            let routes = || -> Vec<String> {
-                need.routes.iter().map(|route| format!("{} {}", route.kind.as_str(), shown(route.at_least))).collect()
-            };
+            let routes = || -> Vec<String> { need.routes.iter().map(ToString::to_string).collect() };
             want.missing_units.is_none_or(|units| (units - need.missing_units).abs() < 0.0051)
                 && want.routes.as_ref().is_none_or(|want| *want == routes())
                 && want.evidence_for_one_of.as_ref().is_none_or(|want| want.iter().eq(need.evidence_for_one_of.iter()))

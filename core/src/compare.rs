@@ -125,8 +125,11 @@ pub fn compare(old: &Policy, new: &Policy, library: &Library) -> Result<Comparis
     let mut open = BTreeSet::new();
     let nobody_loses = implication::includes(&old, &new, &mut open);
     let nobody_gains = implication::includes(&new, &old, &mut open);
-    let (gains, loses) =
-        if nobody_loses && nobody_gains { (None, None) } else { examples::find(&old, &new, nobody_gains, nobody_loses) };
+    let (gains, loses) = if nobody_loses && nobody_gains {
+        (None, None)
+    } else {
+        examples::find(&old, &new, nobody_gains, nobody_loses)
+    };
     let (longer, shorter) = lifetimes(&old.policy, &new.policy);
     let mut verdict = match (nobody_loses, nobody_gains) {
         (true, true) => Verdict::Equal,

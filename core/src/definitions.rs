@@ -37,6 +37,8 @@ pub enum Shape {
     OpenState,
     /// One yes/no question per key.
     Membership,
+    /// Shares of owners.
+    Shares,
 }
 
 /// Which facts a row accepts. Empty lists accept anything; the outcome must be `approved` unless named.
@@ -141,6 +143,8 @@ pub enum Proves {
     Organisation,
     /// Yes about the issuing country and every nationality read.
     Nationalities,
+    /// The shares that the statement names.
+    Owners,
 }
 
 /// A row: facts of this shape prove this.
@@ -340,12 +344,7 @@ impl Default for Weights {
             trust: BTreeMap::from([
                 (
                     SourceKind::Registry,
-                    frames(&[
-                        ("identity", 0.99),
-                        ("citizenship", 0.99),
-                        ("employer", 0.99),
-                        ("screening", 0.99),
-                    ]),
+                    frames(&[("identity", 0.99), ("citizenship", 0.99), ("employer", 0.99), ("screening", 0.99)]),
                 ),
                 (SourceKind::DocumentVendor, frames(&[("identity", 0.97), ("citizenship", 0.97)])),
                 (

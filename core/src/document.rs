@@ -274,15 +274,13 @@ impl Reader {
     fn unknown_word(&mut self, pointer: &str, names: &[&str]) -> bool {
         let Some((word, known)) = names.split_first() else { return false };
         let pointer = match self.value.pointer(pointer) {
-            Some(Value::Object(members)) => {
-                match members.iter().find(|(_, value)| value.as_str() == Some(*word)) {
-                    Some((member, _)) => step(pointer, member),
-                    None => match members.get_key_value(*word) {
-                        Some(_) => return self.unknown_member(pointer, names),
-                        None => return false,
-                    },
-                }
-            }
+            Some(Value::Object(members)) => match members.iter().find(|(_, value)| value.as_str() == Some(*word)) {
+                Some((member, _)) => step(pointer, member),
+                None => match members.get_key_value(*word) {
+                    Some(_) => return self.unknown_member(pointer, names),
+                    None => return false,
+                },
+            },
             // Keys of a table are words, too.
             None => return self.unknown_member(pointer, names),
             Some(_) => pointer.to_owned(),
@@ -320,7 +318,9 @@ fn wrong(error: &str) -> String {
         "a string" => "a text",
         "a sequence" => "a list",
         "u32" | "i64" | "u64" => "a whole number",
-        other if other.starts_with("struct ") || other.starts_with("a map") || other.starts_with("internally") => "a table",
+        other if other.starts_with("struct ") || other.starts_with("a map") || other.starts_with("internally") => {
+            "a table"
+        }
         other => other,
     };
     format!("must be {expected}")

@@ -30,10 +30,14 @@ pub mod evidence;
 pub mod explain;
 pub mod facts;
 pub mod fusion;
+pub mod hindsight;
 pub mod ids;
+pub mod parties;
 pub mod policy;
+pub mod receipt;
 pub mod rules;
 pub mod second;
+pub mod shares;
 pub mod timeline;
 pub mod words;
 

@@ -6,6 +6,7 @@ use crate::fusion::Thresholds;
 use crate::ids::ResourcePattern;
 use crate::rules::Library;
 use crate::second::DAY;
+use crate::shares::Share;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,10 +125,35 @@ pub enum WhenUnknown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Of {
-    /// The subject.
+    /// The subject; of a workload, the person who answers for it, and what is held against the workload itself.
     #[default]
     Subject,
+    /// The organisation acted for; of a workload, its owner too; of an organisation that acts for nobody, itself.
+    ActingFor,
 }
+
+/// How shares add up along a chain of owners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Along {
+    /// Shares multiply: 60 % of an owner of 50 % is 30 %.
+    Product,
+    /// An owner that reaches the threshold itself counts with its whole share, as OFAC applies its 50 % rule.
+    Control,
+}
+
+/// From which share of named owners, together, a criterion over ownership is not met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aggregate {
+    /// The share, for example `50%`.
+    pub at: Share,
+    /// How it adds up along a chain.
+    pub along: Along,
+}
+
+/// Longest chain of contracts that a criterion may follow.
+pub const MAX_CHAIN: u8 = 8;
 
 /// One supporting item must be this strong by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +209,12 @@ pub struct Criterion {
     /// Whom it judges.
     #[serde(default)]
     pub of: Of,
+    /// Links from the subject to a named organisation: 1, its own people; 2, also those of its contractors; and so on.
+    #[serde(default = "default_chain")]
+    pub chain: u8,
+    /// Over ownership: from which share together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<Aggregate>,
     /// Ends with the earliest counted document.
     #[serde(default)]
     pub strict: bool,
@@ -191,6 +223,9 @@ pub struct Criterion {
     pub citation: Option<String>,
 }
 
+fn default_chain() -> u8 {
+    1
+}
 fn default_eligible_at() -> f64 {
     0.90
 }

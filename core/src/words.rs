@@ -4,7 +4,7 @@ use crate::check::{can_support, kinds, lasts};
 use crate::compare::span;
 use crate::definitions::{Pack, Proves, Weights};
 use crate::facts::{Grade, Kind};
-use crate::policy::{Criterion, Gate, Members, Policy, Test, WhenUnknown};
+use crate::policy::{Along, Criterion, Gate, Members, Of, Policy, Test, WhenUnknown};
 use crate::rules::Library;
 use crate::second::DAY;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,10 +59,24 @@ fn asked(criterion: &Criterion, library: &Library) -> String {
         Some(Test::Allow(states)) => format!("`{frame}` must be {}{set}", list(states, "or")),
         Some(Test::Deny(states)) => format!("`{frame}` must not be {}{set}", list(states, "or")),
         Some(Test::AnyOf(keys)) => format!("`{frame}` must hold for {}{set}", list(keys, "or")),
+        Some(Test::NoneOf(keys)) if criterion.aggregate.is_some() => {
+            format!("of `{frame}`, {}{set} together must hold {}", list(keys, "and"), share(criterion))
+        }
         Some(Test::NoneOf(keys)) => format!("`{frame}` must not hold for {}{set}", list(keys, "or")),
         Some(Test::NoneOfExcept(keys)) => format!("`{frame}` must hold for nothing but {}{set}", list(keys, "and")),
         None => format!("`{frame}` cannot be judged"),
     }
+}
+
+/// From which share on named owners count, and how it adds up.
+fn share(criterion: &Criterion) -> String {
+    criterion.aggregate.as_ref().map_or_else(String::new, |aggregate| {
+        let along = match aggregate.along {
+            Along::Product => "shares multiply along a chain of owners",
+            Along::Control => "an owner that reaches it itself counts whole along a chain",
+        };
+        format!("less than {} ({along})", aggregate.at)
+    })
 }
 
 /// The whole policy in plain words, a paragraph a part. It must have passed its check.
@@ -103,7 +117,10 @@ pub fn policy(policy: &Policy, library: &Library) -> String {
         if grace == 0 {
             "When the database cannot be reached nobody is let in.".to_owned()
         } else {
-            format!("When the database cannot be reached, those last seen eligible are let in for {} more.", span(grace))
+            format!(
+                "When the database cannot be reached, those last seen eligible are let in for {} more.",
+                span(grace)
+            )
         }
     );
     let _ = write!(text, "{}", never_asked(policy, library));
@@ -113,16 +130,22 @@ pub fn policy(policy: &Policy, library: &Library) -> String {
 fn criterion_in_words(text: &mut String, policy: &Policy, criterion: &Criterion, library: &Library) {
     let citation = criterion.citation.as_ref().map(|citation| format!(" ({citation})")).unwrap_or_default();
     let _ = writeln!(text, "- {}: {}{citation}.", criterion.id, asked(criterion, library));
-    let live = criterion.live.then_some("It is judged at each request, by what the request shows, and nothing of it is stored.");
+    let live = criterion
+        .live
+        .then_some("It is judged at each request, by what the request shows, and nothing of it is stored.");
+    let of = (criterion.of == Of::ActingFor).then_some("It is asked of the organisation acted for.");
     let neutral = (criterion.when_unknown == WhenUnknown::Allow)
         .then_some("While nothing material is known about it, it is left out.");
     let strict = criterion.strict.then_some("It ends with the earliest document that counts.");
     let gate = criterion.gate.as_ref().map(gate_in_words);
-    let sentences = [live, neutral, strict].into_iter().flatten().map(str::to_owned).chain(gate);
+    let chain = (criterion.chain > 1)
+        .then(|| format!("It is followed along contracts, over {} links at most.", criterion.chain));
+    let sentences = [of, live, neutral, strict].into_iter().flatten().map(str::to_owned).chain(chain).chain(gate);
     for sentence in sentences {
         let _ = writeln!(text, "  {sentence}");
     }
-    let name = policy.definitions.iter().find_map(|name| library.packs.get(name).filter(|pack| pack.id == criterion.frame));
+    let name =
+        policy.definitions.iter().find_map(|name| library.packs.get(name).filter(|pack| pack.id == criterion.frame));
     if let Some(pack) = name {
         proofs(text, criterion, pack, library);
     }
@@ -151,7 +174,8 @@ fn proofs(text: &mut String, criterion: &Criterion, pack: &Pack, library: &Libra
             }
         }
     }
-    let of_states = matches!(test, Test::Allow(_) | Test::Deny(_)) && pack.rows.iter().any(|row| matches!(row.proves, Proves::States { .. }));
+    let of_states = matches!(test, Test::Allow(_) | Test::Deny(_))
+        && pack.rows.iter().any(|row| matches!(row.proves, Proves::States { .. }));
     let _ = writeln!(text, "  Enough by itself{}:", if of_states { ", where it shows one of those" } else { "" });
     if alone.is_empty() {
         let _ = writeln!(text, "    nothing: several proofs are needed together");
@@ -167,12 +191,22 @@ fn proofs(text: &mut String, criterion: &Criterion, pack: &Pack, library: &Libra
         );
     }
     if !helps.is_empty() {
-        let _ = writeln!(text, "  Helps, and is not enough by itself: {}.", helps.into_iter().collect::<Vec<_>>().join(", "));
+        let _ = writeln!(
+            text,
+            "  Helps, and is not enough by itself: {}.",
+            helps.into_iter().collect::<Vec<_>>().join(", ")
+        );
     }
 }
 
 /// The least grade at which one item of the row carries the criterion, and for how long.
-fn least(criterion: &Criterion, pack: &Pack, weights: &Weights, row: &crate::definitions::Row, kind: Kind) -> Option<(Grade, i64)> {
+fn least(
+    criterion: &Criterion,
+    pack: &Pack,
+    weights: &Weights,
+    row: &crate::definitions::Row,
+    kind: Kind,
+) -> Option<(Grade, i64)> {
     const GRADES: [Grade; 5] = [Grade::SelfDeclared, Grade::Weak, Grade::Fair, Grade::Strong, Grade::Superior];
     GRADES.into_iter().find_map(|grade| Some((grade, lasts(criterion, pack, weights, row, kind, grade)?)))
 }
@@ -182,7 +216,9 @@ fn never_asked(policy: &Policy, library: &Library) -> String {
     let asked: BTreeSet<&String> = policy.all_criteria().map(|criterion| &criterion.frame).collect();
     let other: BTreeSet<&String> =
         library.packs.values().map(|pack| &pack.id).filter(|frame| !asked.contains(frame)).collect();
-    let mut text = "\nNever asked: one particular document where another would do; name, accent, birthplace or address.".to_owned();
+    let mut text =
+        "\nNever asked: one particular document where another would do; name, accent, birthplace or address."
+            .to_owned();
     if !other.is_empty() {
         let _ = write!(text, "\nOf the frames there are packs for, this policy never looks at {}.", list(other, "or"));
     }
@@ -205,7 +241,8 @@ pub fn changes(old: &Policy, new: &Policy, library: &Library) -> Vec<String> {
     says("resources", resources(old), resources(new));
     says("packs", list(&old.definitions, "and"), list(&new.definitions, "and"));
     says("applies in", list(&old.applies_in, "and"), list(&new.applies_in, "and"));
-    let authority = |p: &Policy| p.authority.as_ref().map_or("nobody".to_owned(), |a| format!("{}; {}", a.name, a.citation));
+    let authority =
+        |p: &Policy| p.authority.as_ref().map_or("nobody".to_owned(), |a| format!("{}; {}", a.name, a.citation));
     says("ordered by", authority(old), authority(new));
     let grace = |p: &Policy| span(p.outage_grace.map_or(0, crate::policy::Span::secs));
     says("longest promise", span(old.max_ttl.secs()), span(new.max_ttl.secs()));
@@ -219,7 +256,12 @@ pub fn changes(old: &Policy, new: &Policy, library: &Library) -> Vec<String> {
         match old.exemptions.iter().find(|exemption| exemption.id == after.id) {
             None => {
                 let ask: Vec<String> = after.criteria.iter().map(|c| asked(c, library)).collect();
-                told.push(format!("exemption `{}` is new: {}; waives {}", after.id, ask.join(" and "), list(&after.waives, "and")));
+                told.push(format!(
+                    "exemption `{}` is new: {}; waives {}",
+                    after.id,
+                    ask.join(" and "),
+                    list(&after.waives, "and")
+                ));
             }
             Some(before) => {
                 if before.waives != after.waives {
@@ -255,11 +297,17 @@ fn criteria_changes(place: &str, old: &[Criterion], new: &[Criterion], library: 
         says("ineligible from", before.ineligible_at.to_string(), after.ineligible_at.to_string());
         let gate = |c: &Criterion| c.gate.as_ref().map_or("none".to_owned(), gate_in_words);
         says("gate", gate(before), gate(after));
-        let unknown = |c: &Criterion| if c.when_unknown == WhenUnknown::Allow { "left out" } else { "not met" }.to_owned();
+        let unknown =
+            |c: &Criterion| if c.when_unknown == WhenUnknown::Allow { "left out" } else { "not met" }.to_owned();
         says("while nothing is known", unknown(before), unknown(after));
         let judged = |c: &Criterion| if c.live { "at the request" } else { "by what is stored" }.to_owned();
         says("judged", judged(before), judged(after));
-        let strict = |c: &Criterion| if c.strict { "with the earliest document" } else { "when the evidence no longer carries it" }.to_owned();
+        let of = |c: &Criterion| if c.of == Of::ActingFor { "the organisation acted for" } else { "the subject" }.to_owned();
+        says("asked of", of(before), of(after));
+        says("links along contracts", before.chain.to_string(), after.chain.to_string());
+        let strict = |c: &Criterion| {
+            if c.strict { "with the earliest document" } else { "when the evidence no longer carries it" }.to_owned()
+        };
         says("ends", strict(before), strict(after));
         let citation = |c: &Criterion| c.citation.clone().unwrap_or_else(|| "none".to_owned());
         says("citation", citation(before), citation(after));
@@ -273,7 +321,7 @@ pub fn attestation(attestation: &crate::facts::Attestation) -> String {
     let facts = &attestation.facts;
     let mut text = format!("{} of grade {}", kind_in_words(facts.kind), grade_in_words(facts.grade));
     if let Some(doubt) = facts.doubt {
-        let _ = write!(text, " with doubt {doubt:.3}");
+        let _ = write!(text, " (weighed at {doubt:.3} by its own source)");
     }
     if let (Some(document), Some(country)) = (&facts.document_type, &facts.issuing_country) {
         let _ = write!(text, ", `{document}` of `{country}`");

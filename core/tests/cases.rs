@@ -24,7 +24,7 @@ fn run(name: &str, text: &str) -> Vec<String> {
 #[test]
 fn every_case_gets_the_decision_that_arithmetic_gives() {
     let files = support::files("cases");
-    assert!(files.len() >= 20, "{} cases", files.len());
+    assert!(files.len() >= 80, "{} cases", files.len());
     let mut failures = Vec::new();
     for path in files {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -33,7 +33,8 @@ fn every_case_gets_the_decision_that_arithmetic_gives() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-const INLINE: &str = "title = \"t\"\npolicy = \"embargo\"\nresource = \"regional.x\"\nat = 2026-11-21T00:00:00Z\n[[expect]]\n";
+const INLINE: &str =
+    "title = \"t\"\npolicy = \"embargo\"\nresource = \"regional.x\"\nat = 2026-11-21T00:00:00Z\n[[expect]]\n";
 
 #[test]
 fn a_wrong_expectation_is_reported() {

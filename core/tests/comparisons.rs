@@ -1,5 +1,10 @@
 //! What `compare` claims is never contradicted by `decide`.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails where a production path must not")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails where a production path must not"
+)]
 
 #[path = "support/people.rs"]
 mod people;
@@ -57,8 +62,12 @@ fn pick<T: Clone>(from: &[T], with: u32) -> T {
 /// A criterion by its numbers; `slot` says which frame.
 fn criterion(id: &str, slot: u32, n: &[u32; 8]) -> Value {
     let chosen = |names: &[&str], mask: u32| -> Vec<String> {
-        let some: Vec<String> =
-            names.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, name)| (*name).to_owned()).collect();
+        let some: Vec<String> = names
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| mask >> bit & 1 == 1)
+            .map(|(_, name)| (*name).to_owned())
+            .collect();
         if some.is_empty() { vec![names[0].to_owned()] } else { some }
     };
     let mut made = json!({

@@ -14,7 +14,14 @@ const PROOFS: [Kind; 2] = [Kind::DocumentCheck, Kind::Registry];
 
 /// Seconds for which one item of this row, kind and grade carries the criterion by itself. `None`: it never does.
 #[must_use]
-pub fn lasts(criterion: &Criterion, pack: &Pack, weights: &Weights, row: &Row, kind: Kind, grade: Grade) -> Option<i64> {
+pub fn lasts(
+    criterion: &Criterion,
+    pack: &Pack,
+    weights: &Weights,
+    row: &Row,
+    kind: Kind,
+    grade: Grade,
+) -> Option<i64> {
     let source = source_of(kind)?;
     if grade > grade_cap(source, pack) || !kinds(row).contains(&kind) {
         return None;

@@ -18,7 +18,8 @@ pub(super) fn findings(pack: &Pack, weights: &Weights) -> Vec<Finding> {
     if let Shape::State { states } = &pack.shape
         && states.len() < 2
     {
-        findings.push(Finding::refused("/shape", "a frame has at least two states").advise("one of them may be `other`"));
+        findings
+            .push(Finding::refused("/shape", "a frame has at least two states").advise("one of them may be `other`"));
     }
     findings.extend(transitions(pack));
     findings.extend(numbers(pack));
@@ -51,6 +52,10 @@ fn transitions(pack: &Pack) -> Vec<Finding> {
             Shape::Membership => findings.push(
                 Finding::refused(at.clone(), "a membership frame has no transitions")
                     .advise("remove it: yes and no may follow each other there"),
+            ),
+            Shape::Shares => findings.push(
+                Finding::refused(at.clone(), "a frame of shares has no transitions")
+                    .advise("remove it: the newest word about the owners counts"),
             ),
         }
         if from == to {
@@ -119,8 +124,9 @@ fn row(pack: &Pack, weights: &Weights, row: &Row, at: &str) -> Vec<Finding> {
             if proving != 1 {
                 let problem = format!("row `{}`: {proving} parts prove the state", row.id);
                 findings.push(
-                    Finding::refused(format!("{at}/all_of"), problem)
-                        .advise("set `proves = true` in exactly one part: the one that gives document, assessor and date"),
+                    Finding::refused(format!("{at}/all_of"), problem).advise(
+                        "set `proves = true` in exactly one part: the one that gives document, assessor and date",
+                    ),
                 );
             }
         }
@@ -146,10 +152,11 @@ fn row(pack: &Pack, weights: &Weights, row: &Row, at: &str) -> Vec<Finding> {
         }
         (Proves::Statement | Proves::Against, Shape::State { .. } | Shape::OpenState)
         | (Proves::ExitCountry, Shape::OpenState)
-        | (Proves::Organisation | Proves::Nationalities, Shape::Membership) => {}
+        | (Proves::Organisation | Proves::Nationalities, Shape::Membership)
+        | (Proves::Owners, Shape::Shares) => {}
         _ => findings.push(
             Finding::refused(place, format!("row `{}`: what it proves does not fit the frame's shape", row.id))
-                .advise("`states`, `statement` and `against` are for states; `exit_country` for open states; `organisation` and `nationalities` for memberships"),
+                .advise("`states`, `statement` and `against` are for states; `exit_country` for open states; `organisation` and `nationalities` for memberships; `owners` for shares"),
         ),
     }
     findings

@@ -5,7 +5,7 @@ use crate::definitions::{Pack, Proves, Row, Shape, Weights};
 use crate::document::{listed, step};
 use crate::facts::{Grade, Kind, SourceKind};
 use crate::fusion::{GATE_UNITS, Opinion, discounted, units};
-use crate::policy::{Criterion, Exemption, Members, Policy, Test, WhenUnknown, source_of};
+use crate::policy::{Criterion, Exemption, MAX_CHAIN, Members, Of, Policy, Test, WhenUnknown, source_of};
 use crate::rules::Library;
 use crate::second::DAY;
 use std::collections::{BTreeMap, BTreeSet};
@@ -202,17 +202,23 @@ fn criterion(criterion: &Criterion, pack: &Pack, library: &Library, at: &str) ->
                 findings.push(Finding::refused(place.clone(), problem).advise(advice));
             }
         }
-        (Test::Allow(_) | Test::Deny(_), Shape::OpenState)
+        (Test::NoneOf(_), Shape::Shares)
+        | (Test::Allow(_) | Test::Deny(_), Shape::OpenState)
         | (Test::AnyOf(_) | Test::NoneOf(_) | Test::NoneOfExcept(_), Shape::Membership) => {}
         (_, Shape::Membership) => findings.push(
             Finding::refused(place.clone(), format!("{who}: `{}` is a membership frame", pack.id))
                 .advise("ask with `any_of`, `none_of` or `none_of_except`"),
+        ),
+        (_, Shape::Shares) => findings.push(
+            Finding::refused(place.clone(), format!("{who}: `{}` is a frame of shares", pack.id))
+                .advise("ask with `none_of`: whose shares must not come to `aggregate`"),
         ),
         _ => findings.push(
             Finding::refused(place.clone(), format!("{who}: `{}` is a frame of states", pack.id))
                 .advise("ask with `allow` or `deny`"),
         ),
     }
+    findings.extend(reach(criterion, pack, &who, at));
     findings.extend(countries(pack, list, &who, &place));
     if matches!(test, Test::NoneOfExcept(_)) && criterion.when_unknown != WhenUnknown::Allow {
         let problem = format!("{who}: `none_of_except` can never be proved for every key");
@@ -224,6 +230,39 @@ fn criterion(criterion: &Criterion, pack: &Pack, library: &Library, at: &str) ->
             Some(finding) => findings.push(finding),
             None => findings.extend(burden::finding(criterion, pack, &weights, &test, at)),
         }
+    }
+    findings
+}
+
+/// How far the criterion looks beyond the party itself: along contracts, and along shares.
+fn reach(criterion: &Criterion, pack: &Pack, who: &str, at: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let chain = format!("{at}/chain");
+    if !(1..=MAX_CHAIN).contains(&criterion.chain) {
+        findings.push(Finding::refused(chain, format!("{who}: `chain` is from 1 to {MAX_CHAIN}")));
+    } else if criterion.chain > 1 && pack.shape != Shape::Membership {
+        let problem = format!("{who}: only memberships are followed along a chain");
+        findings.push(Finding::refused(chain, problem).advise("leave `chain` out"));
+    }
+    let place = format!("{at}/aggregate");
+    match (&criterion.aggregate, pack.shape == Shape::Shares) {
+        (None, true) => findings.push(
+            Finding::refused(place, format!("{who}: from which share on do owners count?"))
+                .advise("add `aggregate = { at = \"50%\", along = \"control\" }`"),
+        ),
+        (Some(_), false) => findings.push(
+            Finding::refused(place, format!("{who}: `{}` is no frame of shares", pack.id))
+                .advise("leave `aggregate` out"),
+        ),
+        (Some(aggregate), true) if !aggregate.at.is_threshold() => findings.push(
+            Finding::refused(format!("{place}/at"), format!("{who}: no share to measure by"))
+                .advise("give more than nothing and at most the whole, for example `50%`"),
+        ),
+        _ => {}
+    }
+    if criterion.live && criterion.of != Of::Subject {
+        let problem = format!("{who}: a request shows nothing about the organisation acted for");
+        findings.push(Finding::refused(format!("{at}/of"), problem).advise("leave out `live` or `of`"));
     }
     findings
 }
@@ -252,7 +291,8 @@ fn sets(criterion: &Criterion, library: &Library, at: &str) -> Vec<Finding> {
             findings.push(Finding::refused(place, format!("set `{key}` has no date")).advise(advice));
         } else if !library.sets.contains_key(key) {
             let else_say = "commit the set first: a name, a date, a source and its members";
-            findings.push(Finding::refused(place, format!("no set `{key}` is known")).advise(meant(key, known, else_say)));
+            findings
+                .push(Finding::refused(place, format!("no set `{key}` is known")).advise(meant(key, known, else_say)));
         }
     }
     findings
@@ -318,7 +358,9 @@ pub(crate) fn highest_belief(pack: &Pack, weights: &Weights, test: &Test<'_>) ->
     let mut best: BTreeMap<SourceKind, f64> = BTreeMap::new();
     for row in pack.rows.iter().filter(|row| can_support(pack, row, test)) {
         for kind in kinds(row) {
-            if let Some((source, e)) = source_of(kind).and_then(|source| Some((source, fresh(pack, weights, row, source)?))) {
+            if let Some((source, e)) =
+                source_of(kind).and_then(|source| Some((source, fresh(pack, weights, row, source)?)))
+            {
                 let held = best.entry(source).or_insert(0.0);
                 *held = held.max(e);
             }
@@ -331,7 +373,8 @@ fn gate_opens(criterion: &Criterion, pack: &Pack, weights: &Weights, test: &Test
     criterion.gate.as_ref().is_none_or(|gate| {
         pack.rows.iter().filter(|row| can_support(pack, row, test)).any(|row| {
             kinds(row).intersection(&gate.from).filter_map(|kind| source_of(*kind)).any(|source| {
-                grade_cap(source, pack) >= gate.grade && fresh(pack, weights, row, source).is_some_and(|e| e >= GATE_UNITS)
+                grade_cap(source, pack) >= gate.grade
+                    && fresh(pack, weights, row, source).is_some_and(|e| e >= GATE_UNITS)
             })
         })
     })
@@ -392,7 +435,8 @@ pub(crate) fn can_support(pack: &Pack, row: &Row, test: &Test<'_>) -> bool {
         (Proves::Statement | Proves::ExitCountry, Test::Allow(_) | Test::Deny(_)) => true,
         // Membership: an organisation says yes or no, a passport only ever yes.
         (Proves::Organisation, Test::AnyOf(_) | Test::NoneOf(_) | Test::NoneOfExcept(_))
-        | (Proves::Nationalities, Test::AnyOf(_)) => true,
+        | (Proves::Nationalities, Test::AnyOf(_))
+        | (Proves::Owners, Test::NoneOf(_)) => true,
         _ => false,
     }
 }

@@ -6,10 +6,12 @@ use crate::definitions::{Pack, Part, Proves, Row, Shape, When};
 use crate::evidence::interpret;
 use crate::facts::{Attestation, Facts, Grade, Kind, Outcome, SourceKind, Statement, SubjectFacts};
 use crate::ids::{AttestationId, SourceId, SubjectId};
-use crate::policy::{Criterion, source_of};
+use crate::parties::{Role, Sheet};
+use crate::policy::{Criterion, Of, source_of};
 use crate::second::{DAY, Second};
+use crate::shares::Share;
 use crate::{Status, check_live, decide};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// 2026-11-21T00:00:00Z: the instant of every example.
 const AT: i64 = 1_795_219_200;
@@ -19,7 +21,12 @@ const COMBINATIONS: usize = 20_000;
 const JUDGED: usize = 100;
 
 /// Somebody who gains and somebody who loses, each looked for unless it is proved that there is nobody.
-pub(super) fn find(old: &Side, new: &Side, nobody_gains: bool, nobody_loses: bool) -> (Option<Example>, Option<Example>) {
+pub(super) fn find(
+    old: &Side,
+    new: &Side,
+    nobody_gains: bool,
+    nobody_loses: bool,
+) -> (Option<Example>, Option<Example>) {
     let (mut gains, mut loses) = (None, None);
     let Some(bench) = Bench::new(old, new) else { return (None, None) };
     // First with few items, then with all that the rows can make, then with two in one frame.
@@ -96,9 +103,13 @@ impl<'s> Bench<'s> {
         for (number, side) in self.sides.iter().enumerate() {
             let body = &side.rules.body;
             let Some(pack) = body.packs.get(frame) else { continue };
-            let read = interpret(pack, &body.weights, &evidence);
+            let person = |evidence| Sheet { role: Role::Subject, party: None, adverse_only: false, evidence };
+            // An example acts for nobody.
+            let nobody = person(Vec::new());
+            let read = person(interpret(pack, &body.weights, &evidence));
             for (_, bit, criterion) in self.criteria.iter().filter(|(of, _, c)| *of == number && c.frame == frame) {
-                let prepared = Prepared::new(criterion, pack, &body.weights, &body.sets, &read);
+                let sheet = if criterion.of == Of::Subject { &read } else { &nobody };
+                let prepared = Prepared::new(criterion, pack, &body.weights, &body.sets, sheet);
                 let answer = prepared.as_ref().and_then(|prepared| prepared.answer(Second::from_epoch(AT)));
                 if answer.is_some_and(|answer| answer.neutral || answer.status == Status::Eligible) {
                     met |= bit;
@@ -160,7 +171,11 @@ impl<'s> Bench<'s> {
         for pack in packs {
             let maker = Maker::new(old, new, pack, frame);
             let simple = maker.items(Effort::Registers);
-            for item in simple.iter().cloned().chain((effort > Effort::Registers).then(|| maker.items(effort)).into_iter().flatten()) {
+            for item in simple
+                .iter()
+                .cloned()
+                .chain((effort > Effort::Registers).then(|| maker.items(effort)).into_iter().flatten())
+            {
                 keep(numbered(item));
             }
             if effort == Effort::Pairs {
@@ -248,7 +263,7 @@ impl<'s> Maker<'s> {
             .collect();
         let mut names: BTreeSet<String> = match &pack.shape {
             Shape::State { states } => states.clone(),
-            Shape::OpenState | Shape::Membership => BTreeSet::from(["ZZZ".to_owned()]),
+            Shape::OpenState | Shape::Membership | Shape::Shares => BTreeSet::from(["ZZZ".to_owned()]),
         };
         if !matches!(pack.shape, Shape::State { .. }) {
             let tests = criteria.iter().filter_map(|(side, criterion)| criterion.test(&side.rules.body.sets));
@@ -270,10 +285,17 @@ impl<'s> Maker<'s> {
         marks.dedup();
         // Between two neighbouring thresholds lies a strength that one policy takes and the other does not.
         let best = old.rules.body.weights.sigma(Grade::Superior);
-        strengths.extend(marks.windows(2).filter_map(|pair| match pair {
-            [low, high] => Some((Grade::Superior, Some((low + high) / 2.0 / best).filter(|doubt| *doubt < 1.0)?)),
-            _ => None,
-        }).map(|(grade, doubt)| (grade, Some(doubt))));
+        strengths.extend(
+            marks
+                .windows(2)
+                .filter_map(|pair| match pair {
+                    [low, high] => {
+                        Some((Grade::Superior, Some((low + high) / 2.0 / best).filter(|doubt| *doubt < 1.0)?))
+                    }
+                    _ => None,
+                })
+                .map(|(grade, doubt)| (grade, Some(doubt))),
+        );
         strengths.dedup();
         let classes = |side: &'s Side| &side.rules.body.weights.classes;
         let ages = if classes(old) == classes(new) { vec![1] } else { vec![1, 60, 200, 500, 900] };
@@ -338,6 +360,11 @@ impl<'s> Maker<'s> {
             Proves::Organisation => names()
                 .flat_map(|organisation| [true, false].map(|employed| (organisation.clone(), employed)))
                 .map(|(organisation, employed)| with(Statement::Employment { organisation, employed, relation: None }))
+                .collect(),
+            // All of it, so that nothing is unaccounted for.
+            Proves::Owners => names()
+                .filter_map(|owner| Some(BTreeMap::from([(owner, Share::parse("100%").ok()?)])))
+                .map(|owners| with(Statement::Owners { owners }))
                 .collect(),
             Proves::Nationalities => names()
                 .map(|country| {

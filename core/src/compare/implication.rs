@@ -19,9 +19,9 @@ pub(super) fn includes(inner: &Side, outer: &Side, open: &mut BTreeSet<String>) 
     };
     let stored = ours.iter().all(&mut covered);
     // The first eligible branch answers, whichever that is, and what it leaves to the request is judged then.
-    let live = ours.iter().all(|branch| {
-        theirs.iter().all(|other| other.live.iter().all(|d| branch.live.iter().any(|c| implied(c, d))))
-    });
+    let live = ours
+        .iter()
+        .all(|branch| theirs.iter().all(|other| other.live.iter().all(|d| branch.live.iter().any(|c| implied(c, d)))));
     stored && live
 }
 
@@ -75,6 +75,10 @@ fn implies(inner: &Side, c: &Criterion, outer: &Side, d: &Criterion, open: &mut 
     let (Some(first), Some(second)) = (c.test(sets), d.test(&outer.rules.body.sets)) else { return false };
     let (ours, theirs) = (&inner.rules.body.weights, &outer.rules.body.weights);
     if !alike(ours, theirs, pack, other, open) || harder(ours, theirs, pack, other) || d.material < c.material {
+        return false;
+    }
+    // An owner who is no longer listed is looked behind, so that other statements count.
+    if pack.shape == Shape::Shares && first != second {
         return false;
     }
     let neutral = |criterion: &Criterion| criterion.when_unknown == WhenUnknown::Allow;

@@ -27,7 +27,11 @@ pub(super) fn run(args: &Two) -> anyhow::Result<ExitCode> {
     library.sets.extend(more.sets);
     let found = compare(&old, &new, &library)?;
     let changes = words::changes(&old, &new, &library);
-    say(&if args.rules.json { json!({ "comparison": found, "changes": changes }).to_string() } else { shown(&found, &changes) });
+    say(&if args.rules.json {
+        json!({ "comparison": found, "changes": changes }).to_string()
+    } else {
+        shown(&found, &changes)
+    });
     Ok(ExitCode::SUCCESS)
 }
 
