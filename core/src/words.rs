@@ -302,7 +302,8 @@ fn criteria_changes(place: &str, old: &[Criterion], new: &[Criterion], library: 
         says("while nothing is known", unknown(before), unknown(after));
         let judged = |c: &Criterion| if c.live { "at the request" } else { "by what is stored" }.to_owned();
         says("judged", judged(before), judged(after));
-        let of = |c: &Criterion| if c.of == Of::ActingFor { "the organisation acted for" } else { "the subject" }.to_owned();
+        let of =
+            |c: &Criterion| if c.of == Of::ActingFor { "the organisation acted for" } else { "the subject" }.to_owned();
         says("asked of", of(before), of(after));
         says("links along contracts", before.chain.to_string(), after.chain.to_string());
         let strict = |c: &Criterion| {

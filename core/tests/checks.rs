@@ -111,9 +111,19 @@ fn a_missing_or_wrong_member_is_told() {
 #[test]
 fn unknown_packs_frames_states_and_sets_are_told_with_what_there_is() {
     breaks("\"us_status@1\",", "\"us_status@1\", \"us_statu@1\",", "\"us_statu@1\"", &["did you mean `us_status@1`?"]);
-    breaks("\"employer@1\", ", "", "\"employer\"", &["no pack for frame `employer`", "add `employer@1` to `definitions`"]);
+    breaks(
+        "\"employer@1\", ",
+        "",
+        "\"employer\"",
+        &["no pack for frame `employer`", "add `employer@1` to `definitions`"],
+    );
     breaks("frame = \"identity\"", "frame = \"identiti\"", "\"identiti\"", &["did you mean `identity`?"]);
-    breaks("\"lpr\"]", "\"lpr\", \"citzen\"]", "\"citzen\"", &["not a state of `us_status`", "did you mean `citizen`?"]);
+    breaks(
+        "\"lpr\"]",
+        "\"lpr\", \"citzen\"]",
+        "\"citzen\"",
+        &["not a state of `us_status`", "did you mean `citizen`?"],
+    );
     breaks("annex-a@2026-06-26", "annex-b@2026-06-26", "\"set:annex-b", &["did you mean `annex-a@2026-06-26`?"]);
     breaks("annex-a@2026-06-26", "annex-a", "\"set:annex-a\"", &["has no date", "write `set:annex-a@2026-06-26`"]);
     breaks("\"set:annex-a@2026-06-26\"", "\"annex-a\"", "\"annex-a\"", &["neither a list nor a set"]);
@@ -124,7 +134,12 @@ fn unknown_packs_frames_states_and_sets_are_told_with_what_there_is() {
 fn what_cannot_work_is_refused_where_it_stands() {
     breaks("allow = [\"proofed\"]", "allow = []", "[]", &["criterion `identity`: the list is empty"]);
     breaks("[\"proofed\"]", "[\"proofed\", \"not_proofed\"]", "[\"proofed\"", &["names every state of the frame"]);
-    breaks("[\"proofed\"]", "[\"proofed\"] #\ndeny = [\"not_proofed\"]", "[[criteria]] # second", &["2 tests", "exactly one"]);
+    breaks(
+        "[\"proofed\"]",
+        "[\"proofed\"] #\ndeny = [\"not_proofed\"]",
+        "[[criteria]] # second",
+        &["2 tests", "exactly one"],
+    );
     breaks("applies_in = [\"US\"]\n", "", "[authority]", &["an authority needs `applies_in`"]);
     breaks("applies_in = [\"US\"]", "applies_in = [\"USA\"]", "\"USA\"", &["`USA` is not a country", "alpha-2"]);
     breaks("none_of_except = [\"USA\"]", "none_of_except = [\"U.S\"]", "\"U.S\"", &["alpha-3"]);
@@ -146,7 +161,12 @@ fn a_criterion_that_nobody_can_reach_is_refused_with_the_arithmetic() {
     let text = POLICY.replacen("eligible_at = 0.85\ngate", "eligible_at = 0.986\ngate", 1);
     assert_eq!(policy(&text), []);
     // Only a vouch is admitted, and an employer's word about status is FAIR at most.
-    breaks("from = [\"document_check\", \"registry\"]", "from = [\"vouch\"]", "{ grade", &["no admitted source can open its gate"]);
+    breaks(
+        "from = [\"document_check\", \"registry\"]",
+        "from = [\"vouch\"]",
+        "{ grade",
+        &["no admitted source can open its gate"],
+    );
     // A passport says yes to a country, never no, so that nobody has another citizenship cannot be proved.
     let text = POLICY.replacen("none_of_except = [\"USA\"]\nwhen_unknown = \"allow\"", "none_of = [\"IRN\"]", 1);
     let findings = policy(&text);
@@ -193,7 +213,10 @@ fn one_lawful_status_asked_again_sooner_than_another_is_warned_of() {
     assert_eq!(findings.iter().map(|f| f.level).collect::<Vec<_>>(), [Level::Warning], "{told:?}");
     // STRONG by a vendor is 16.587 units, 11.333 are needed: log2(16.587 / 11.333) = .5495 half-lives.
     // Short: 30 + 54.9 days; status document: 90 + 200.6 days.
-    assert!(told.iter().any(|t| t.contains("`blue`") && t.contains("after 84 days") && t.contains("`red` after 290 days")), "{told:?}");
+    assert!(
+        told.iter().any(|t| t.contains("`blue`") && t.contains("after 84 days") && t.contains("`red` after 290 days")),
+        "{told:?}"
+    );
     // Where both age alike there is nothing to say.
     let mut alike = library.clone();
     let mut pack = Pack::from_toml(PACK).unwrap();
@@ -212,13 +235,33 @@ fn breaks_pack(from: &str, to: &str, mark: &str, words: &[&str]) {
 #[test]
 fn what_is_wrong_with_a_pack_is_told_where_it_stands() {
     assert_eq!(pack(PACK), []);
-    breaks_pack("[\"none\", \"red\"]", "[\"none\", \"redd\"]", "\"redd\"", &["not a state of the frame", "did you mean `red`?"]);
-    breaks_pack("class = \"status_document\"", "class = \"status_documents\"", "\"status_documents\"", &["did you mean `status_document`?"]);
+    breaks_pack(
+        "[\"none\", \"red\"]",
+        "[\"none\", \"redd\"]",
+        "\"redd\"",
+        &["not a state of the frame", "did you mean `red`?"],
+    );
+    breaks_pack(
+        "class = \"status_document\"",
+        "class = \"status_documents\"",
+        "\"status_documents\"",
+        &["did you mean `status_document`?"],
+    );
     breaks_pack("id = \"blue_badge\"", "id = \"red_badge\" #", "\"red_badge\" #", &["stands twice"]);
     breaks_pack("states = [\"blue\"] }", "states = [] }", "[] }", &["proves no state"]);
-    breaks_pack("by = \"states\", states = [\"blue\"]", "by = \"organisation\"", "{ by = \"organisation\"", &["does not fit the frame's shape"]);
+    breaks_pack(
+        "by = \"states\", states = [\"blue\"]",
+        "by = \"organisation\"",
+        "{ by = \"organisation\"",
+        &["does not fit the frame's shape"],
+    );
     breaks_pack("registry = 0.99", "registry = 1.0", "1.0", &["between 0 and 1"]);
-    breaks_pack("document_vendor = 0.97", "document_vender = 0.97", "document_vender", &["did you mean `document_vendor`?"]);
+    breaks_pack(
+        "document_vendor = 0.97",
+        "document_vender = 0.97",
+        "document_vender",
+        &["did you mean `document_vendor`?"],
+    );
     breaks_pack("half_life = \"100d\"", "half_life = \"0s\"", "\"0s\"", &["worth nothing after its grace"]);
     breaks_pack("version = 1", "version = 0", "0", &["count from 1"]);
     breaks_pack("source = \"made up\"", "source = \" \"", "\" \"", &["where the definitions come from"]);

@@ -72,7 +72,10 @@ fn the_shipped_rules_pass_the_commands_that_the_page_describes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (arguments, last) in [
         (["policy", "check", "fixtures/policies/uk_settled.toml"], "fixtures/policies/uk_settled.toml: ok"),
-        (["definitions", "check", "fixtures/definitions/uk_status@1.toml"], "fixtures/definitions/uk_status@1.toml: ok"),
+        (
+            ["definitions", "check", "fixtures/definitions/uk_status@1.toml"],
+            "fixtures/definitions/uk_status@1.toml: ok",
+        ),
         (["definitions", "check", "fixtures/sets/embargoed@2026-11.toml"], "fixtures/sets/embargoed@2026-11.toml: ok"),
         (["policy", "test", "fixtures/cases"], ", 0 failed"),
     ] {
