@@ -179,14 +179,18 @@ fn observed(request: Option<(usize, bool)>, at: Second) -> Vec<Attestation> {
     request.map(made).into_iter().collect()
 }
 
+/// Pairs of policies in the suite; `COMPARISONS=20000 cargo test --release -p vouchsafe-core --test comparisons` draws more.
+const PAIRS: u32 = 250;
+
 /// The share of the random policies for which a verdict is given; it may grow, not shrink.
 const DECIDED: f64 = 0.75;
 
 #[test]
 fn no_verdict_is_contradicted_by_a_random_person() {
-    let people = || prop::collection::vec((evidence(), request(), instant()), 10);
+    let people = || prop::collection::vec((evidence(), request(), instant()), 20);
+    let pairs = std::env::var("COMPARISONS").map_or(PAIRS, |text| text.parse().unwrap());
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-        cases: 250,
+        cases: pairs,
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(20_261_121),
         max_global_rejects: 100_000,

@@ -27,10 +27,12 @@ mod operators;
 #[cfg(feature = "otel")]
 mod otel;
 mod persons;
+mod policy_guide;
 mod population;
 mod reassess;
 mod retention;
 mod rosters;
+mod rules;
 mod security_page;
 mod simulation;
 mod store_contract;
