@@ -214,12 +214,8 @@ async fn propose(args: Propose) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
-    let new = NewProposal {
-        reason: args.reason,
-        words: args.text,
-        resolves: args.resolves.into_iter().collect(),
-        finding,
-    };
+    let new =
+        NewProposal { reason: args.reason, words: args.text, resolves: args.resolves.into_iter().collect(), finding };
     let proposal = app.propose_in_case(&caller, &args.of.case, new, None).await?;
     settle(&app).await;
     Ok(report(args.of.config.json, &json!({ "case": args.of.case, "proposal": proposal })))

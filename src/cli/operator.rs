@@ -100,7 +100,8 @@ const THIS_MACHINE: u64 = u64::MAX;
 impl Who {
     /// The operator, once the password is proven.
     pub(crate) async fn caller(&self, app: &App) -> anyhow::Result<Caller> {
-        let caller = app.operator_at_the_machine(&self.operator, &secret_line(&self.password_file)?, THIS_MACHINE).await;
+        let caller =
+            app.operator_at_the_machine(&self.operator, &secret_line(&self.password_file)?, THIS_MACHINE).await;
         match caller {
             Ok(caller) => Ok(caller),
             Err(ServiceError::Unauthenticated) => {
@@ -185,8 +186,7 @@ async fn list(config: &ConfigArgs) -> anyhow::Result<ExitCode> {
     }
     for item in &items {
         let body = &item["body"];
-        let roles: Vec<&str> =
-            body["roles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let roles: Vec<&str> = body["roles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let state = match (&body["disabled"], &body["password_given"]) {
             (Value::Bool(true), _) => "disabled",
             (_, Value::Bool(true)) => "has to change the password",

@@ -57,8 +57,8 @@ pub async fn open(
     Checked(new): Checked<NewAppeal>,
 ) -> Result<Response, Problem> {
     caller.require("appeals:write")?;
-    let resource = ResourceId::parse(&new.resource)
-        .map_err(|error| Problem::invalid().field("/resource", error.to_string()))?;
+    let resource =
+        ResourceId::parse(&new.resource).map_err(|error| Problem::invalid().field("/resource", error.to_string()))?;
     let subject = subject_id(&new.subject)?;
     let (version, appeal) = edge.app.open_appeal(&caller.actor(), &subject, &resource, &new.text).await?;
     let mut response = at_version(&HeaderMap::new(), version, &appeal);

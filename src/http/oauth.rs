@@ -3,8 +3,8 @@
 use super::Edge;
 use super::extract::Raw;
 use super::problem::oauth as oauth_error;
-use crate::service::authenticate::{ACCESS_TTL_SECS, Caller};
 use crate::service::ServiceError;
+use crate::service::authenticate::{ACCESS_TTL_SECS, Caller};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};

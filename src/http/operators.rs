@@ -7,7 +7,7 @@ use super::gateway::address;
 use super::limits::site;
 use super::problem::Problem;
 use super::rules::records;
-use crate::service::operators::{NewOperator as Wanted, Maker, Role};
+use crate::service::operators::{Maker, NewOperator as Wanted, Role};
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};

@@ -7,13 +7,16 @@
 //! follows from both, the evidence model says.
 
 mod adjudicate;
+mod impartial;
 mod opening;
 mod view;
 
 use super::authenticate::{Caller, OperatorCaller};
 use super::{App, ServiceError, ServiceResult, invalid};
 use crate::crypto::sha256_hex;
-use crate::storage::{CaseEntry, Change, Conflict, ReviewWrite, StoredAttestation, StoredCase, StoredResolution, Write};
+use crate::storage::{
+    CaseEntry, Change, Conflict, ReviewWrite, StoredAttestation, StoredCase, StoredResolution, Write,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -29,6 +32,9 @@ pub const REVIEW_SOURCE: &str = "src_review";
 
 /// Longest text of an operator, in bytes.
 pub const WORDS_MAX: usize = 4000;
+
+/// Comments of one case, at most; proposals and what becomes of them have room beside them.
+const COMMENTS_MAX: usize = 400;
 
 /// Cause of a case: the answer is `review`.
 const CONTRADICTION: &str = "status.review";
@@ -223,6 +229,9 @@ impl App {
         expected: Option<&[i64]>,
     ) -> ServiceResult<String> {
         let (_, case, _) = self.open_case_for(caller, id, expected).await?;
+        if self.store.case_entries(id).await?.len() >= COMMENTS_MAX {
+            return Err(invalid("/text", "the case is full of words: decide it"));
+        }
         let entry = self.entry(caller, &case, "comment", &json!({}), Some(words)).await?;
         let entry_id = entry.id.clone();
         let audit = self.audit(&caller.actor(), "case.commented", id, &json!({ "entry": entry_id }))?;
@@ -292,9 +301,7 @@ impl App {
     /// The key of an active subject.
     pub(crate) async fn data_key(&self, subject: &str) -> ServiceResult<crate::crypto::DataKey> {
         match self.store.subject(subject).await? {
-            Some(found) if found.state == "active" => {
-                Ok(self.crypto.unwrap_data_key(subject, &found.wrapped_key)?)
-            }
+            Some(found) if found.state == "active" => Ok(self.crypto.unwrap_data_key(subject, &found.wrapped_key)?),
             _ => Err(self.missing(subject).await),
         }
     }
@@ -364,7 +371,8 @@ mod tests {
             finding: finding(&facts(json!({}))),
             at_ms: Second::parse("2026-11-21T00:00:00Z").unwrap().millis(),
         };
-        let adjudication = || (attestation("att_9", "src_review", json!({ "kind": "adjudication" })), "case".to_owned());
+        let adjudication =
+            || (attestation("att_9", "src_review", json!({ "kind": "adjudication" })), "case".to_owned());
         let mut held = vec![
             (attestation("att_1", "src_v", json!({})), "check-1".to_owned()),
             (attestation("att_2", "src_v", json!({})), "check-2".to_owned()),
@@ -373,8 +381,7 @@ mod tests {
             adjudication(),
         ];
         settle(&mut held, std::slice::from_ref(&resolution));
-        let marked: Vec<&str> =
-            held.iter().filter(|(a, _)| !a.marks.is_empty()).map(|(a, _)| a.id.as_str()).collect();
+        let marked: Vec<&str> = held.iter().filter(|(a, _)| !a.marks.is_empty()).map(|(a, _)| a.id.as_str()).collect();
         assert_eq!(marked, ["att_1"]);
         let mark = &held[0].0.marks[0];
         assert_eq!((mark.kind, mark.at), (MarkKind::Resolved, Second::parse("2026-11-22T00:00:00Z").unwrap()));

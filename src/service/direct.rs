@@ -78,8 +78,7 @@ impl App {
         }
         let world = self.world.load_full();
         // A client or operator that was disabled or lost the scope since speaks no more.
-        let standing =
-            |approval: &&Approval| approval.client == caller.id || world.may(&approval.client, APPROVE);
+        let standing = |approval: &&Approval| approval.client == caller.id || world.may(&approval.client, APPROVE);
         let counted: Vec<&Approval> = state.approvals.iter().filter(standing).collect();
         let owners: BTreeSet<String> = counted.iter().map(|approval| person(&approval.owner)).collect();
         let clients: BTreeSet<&String> = counted.iter().map(|approval| &approval.client).collect();

@@ -78,11 +78,7 @@ impl App {
 
     fn exported_attestations(&self, facts: &SubjectFacts) -> Vec<Value> {
         let world = self.world.load();
-        facts
-            .attestations
-            .iter()
-            .map(|attestation| without_keys(&world, attestation))
-            .collect()
+        facts.attestations.iter().map(|attestation| without_keys(&world, attestation)).collect()
     }
 
     async fn exported_decisions(&self, subject: &SubjectId, facts: SubjectFacts) -> ServiceResult<Vec<Value>> {

@@ -61,8 +61,7 @@ impl Role {
     #[must_use]
     pub fn scopes(self) -> &'static [&'static str] {
         match self {
-            Self::Reviewer => {
-                &[
+            Self::Reviewer => &[
                 "cases:read",
                 "cases:review",
                 "cases:identify",
@@ -70,8 +69,7 @@ impl Role {
                 "attestations:read",
                 "eligibility:read",
                 "rules:read",
-            ]
-            }
+            ],
             Self::Compliance => &[
                 "cases:read",
                 "cases:review",
@@ -265,8 +263,8 @@ impl App {
     /// An operator's record and its version.
     pub(crate) async fn load_operator(&self, id: &str) -> ServiceResult<(Operator, i64)> {
         let record = self.store.record("operator", id).await?.ok_or(ServiceError::NotFound("operator"))?;
-        let operator =
-            serde_json::from_str(&record.body).map_err(|_| ServiceError::Unreadable(format!("record operator/{id}")))?;
+        let operator = serde_json::from_str(&record.body)
+            .map_err(|_| ServiceError::Unreadable(format!("record operator/{id}")))?;
         Ok((operator, record.version))
     }
 
@@ -361,8 +359,7 @@ mod tests {
 
     #[test]
     fn no_role_has_a_scope_that_nothing_asks_for() {
-        let known: BTreeSet<&str> =
-            super::super::admin::SCOPES.iter().chain(&OPERATOR_SCOPES).copied().collect();
+        let known: BTreeSet<&str> = super::super::admin::SCOPES.iter().chain(&OPERATOR_SCOPES).copied().collect();
         for role in [Role::Reviewer, Role::Compliance, Role::Auditor, Role::Admin] {
             assert!(role.scopes().iter().all(|scope| known.contains(scope)), "{role:?}");
         }

@@ -5,10 +5,10 @@ use super::reads::{HISTORY, implement_store};
 use super::review::implement_review_reads;
 use super::sql::Undo;
 use super::{
-    AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History, Intent, NewAttestation, OperatorSession,
-    Quarantined, ReviewQueue, Record, ReviewStore,
-    Store, StoreError, StoredAppeal, StoredAttestation, StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
-    StoredRequest, StoredResolution, StoredSession, StoredSubject, StoredToken, Table, TimelineRow, audit,
+    AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History, Intent, NewAttestation,
+    OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAppeal, StoredAttestation,
+    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
+    StoredResolution, StoredSession, StoredSubject, StoredToken, Table, TimelineRow, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;

@@ -4,10 +4,10 @@ use super::batch::Queue;
 use super::reads::{HISTORY, implement_store};
 use super::review::implement_review_reads;
 use super::{
-    AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History, Intent, NewAttestation, OperatorSession,
-    Quarantined, ReviewQueue, Record, ReviewStore,
-    Store, StoreError, StoredAppeal, StoredAttestation, StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
-    StoredRequest, StoredResolution, StoredSession, StoredSubject, StoredToken, Table, TimelineRow,
+    AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History, Intent, NewAttestation,
+    OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAppeal, StoredAttestation,
+    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
+    StoredResolution, StoredSession, StoredSubject, StoredToken, Table, TimelineRow,
 };
 use async_trait::async_trait;
 pub(super) use engine::MIGRATIONS;

@@ -1,8 +1,9 @@
 //! The steps of a change, and the change: all of it or nothing.
 
 use super::{
-    AuditEntry, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed, StoredDecision,
-    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredSubject, Table,
+    AuditEntry, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed,
+    StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession,
+    StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.

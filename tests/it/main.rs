@@ -10,11 +10,13 @@
 
 mod api_page;
 mod app;
+mod appeals;
 mod architecture;
 mod arrival;
 mod backfill;
 mod backup;
 mod binary;
+mod cases;
 mod conditional;
 mod crash;
 mod doctor;
@@ -33,6 +35,7 @@ mod rosters;
 mod security_page;
 mod simulation;
 mod store_contract;
+mod store_review;
 mod store_upkeep;
 mod stories;
 mod stripe;

@@ -7,10 +7,8 @@ use crate::service::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::ReviewQueue;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
-use vouchsafe_core::facts::{
-    DOCUMENT_OF_ERASED, DOCUMENT_SHARED, Kind, Outcome, PERSON_MISMATCH, SubjectFacts,
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use vouchsafe_core::facts::{DOCUMENT_OF_ERASED, DOCUMENT_SHARED, Kind, Outcome, PERSON_MISMATCH, SubjectFacts};
 use vouchsafe_core::{Decision, Second, Status};
 
 /// How long a vendor's result may wait for its session to be bound before somebody looks, milliseconds: a day.
@@ -30,23 +28,29 @@ pub(crate) struct Tending(Mutex<Work>);
 struct Work {
     /// Subjects of whom something was said.
     changed: BTreeSet<String>,
-    /// The last open case that was looked at.
-    after: String,
-    /// When the first of them was.
+    /// The last open case that was looked at in this round over all of them; `None` between rounds.
+    case: Option<String>,
+    /// The last session with a waiting result that was looked at, as (source, session); the same.
+    session: Option<(String, String)>,
+    /// When the round began.
     begun_ms: i64,
 }
 
 impl Tending {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Something was said of a subject.
     pub(crate) fn changed(&self, subject: &str) {
-        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = self.work();
         if work.changed.len() < WAITING_MAX {
             work.changed.insert(subject.to_owned());
         }
     }
 
     fn take(&self) -> Vec<String> {
-        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = self.work();
         let mut taken = Vec::new();
         while taken.len() < usize::try_from(ROUND).unwrap_or(0) {
             let Some(subject) = work.changed.pop_first() else { break };
@@ -55,22 +59,21 @@ impl Tending {
         taken
     }
 
-    /// Where the look at open cases goes on; `None` until it is time again.
-    fn place(&self, now_ms: i64) -> Option<String> {
-        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if work.after.is_empty() {
-            if now_ms - work.begun_ms < SWEEP_MS {
-                return None;
-            }
+    /// Begins a round over everything if it is time and none is under way.
+    fn begins(&self, now_ms: i64) -> bool {
+        let mut work = self.work();
+        let due = work.case.is_none() && work.session.is_none() && now_ms - work.begun_ms >= SWEEP_MS;
+        if due {
+            (work.case, work.session) = (Some(String::new()), Some((String::new(), String::new())));
             work.begun_ms = now_ms;
         }
-        Some(work.after.clone())
+        due
     }
+}
 
-    fn looked_at(&self, last: Option<&str>) {
-        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        work.after = last.unwrap_or_default().to_owned();
-    }
+/// Whether a page is the last one.
+fn ends<T>(page: &[T]) -> bool {
+    i64::try_from(page.len()).is_ok_and(|found| found < ROUND)
 }
 
 /// Why a question has to be looked at.
@@ -95,8 +98,9 @@ fn questions(facts: &SubjectFacts, decisions: &[&Decision], now: Second) -> BTre
             let found = found.entry(question).or_default();
             found.causes.insert(CONTRADICTION.to_owned());
             found.resources.insert(decision.resource.clone());
-            let counted = criterion.evidence.iter().filter(|line| line.counted && line.side.is_some());
-            found.items.extend(counted.map(|line| line.attestation.clone()));
+            // What rests on a document that counts already is on the table too.
+            let speaks = criterion.evidence.iter().filter(|line| line.units > 0.0 && line.side.is_some());
+            found.items.extend(speaks.map(|line| line.attestation.clone()));
         }
     }
     for attestation in &facts.attestations {
@@ -126,11 +130,7 @@ impl App {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(crate) async fn case_writes(
-        &self,
-        facts: &SubjectFacts,
-        decisions: &[&Decision],
-    ) -> ServiceResult<Vec<Write>> {
+    pub(crate) async fn case_writes(&self, facts: &SubjectFacts, decisions: &[&Decision]) -> ServiceResult<Vec<Write>> {
         let found = questions(facts, decisions, self.clock.now());
         if found.is_empty() {
             return Ok(Vec::new());
@@ -224,25 +224,30 @@ impl App {
                 return Err(error);
             }
         }
-        self.tend_unbound().await?;
-        let now_ms = self.clock.now_ms();
-        if let Some(after) = self.tending.place(now_ms) {
-            let page = self.store.cases(ReviewQueue { state: "open", subject: "", after: &after, limit: ROUND }).await?;
-            for case in &page {
-                let tended = match &case.subject {
-                    Some(subject) => self.tend_subject(subject).await,
-                    None => self.close_if_bound(case).await,
-                };
-                match tended {
-                    // One that cannot be read stands in nobody's way.
-                    Err(ServiceError::Unreadable(what)) => tracing::error!(case = case.id, what, "a case cannot be tended"),
-                    tended => tended?,
-                }
-            }
-            let last = page.last().filter(|_| i64::try_from(page.len()).is_ok_and(|found| found == ROUND));
-            self.tending.looked_at(last.map(|case| case.id.as_str()));
+        if self.tending.begins(self.clock.now_ms()) {
+            self.note_overdue().await?;
         }
-        self.note_overdue().await
+        self.tend_unbound().await?;
+        self.tend_open().await
+    }
+
+    /// Goes on with the round over all open cases.
+    async fn tend_open(&self) -> ServiceResult<()> {
+        let Some(after) = self.tending.work().case.clone() else { return Ok(()) };
+        let page = self.store.cases(ReviewQueue { state: "open", subject: "", after: &after, limit: ROUND }).await?;
+        for case in &page {
+            let tended = match &case.subject {
+                Some(subject) => self.tend_subject(subject).await,
+                None => self.close_if_bound(case).await,
+            };
+            match tended {
+                // One that cannot be read stands in nobody's way.
+                Err(ServiceError::Unreadable(what)) => tracing::error!(case = case.id, what, "a case cannot be tended"),
+                tended => tended?,
+            }
+        }
+        self.tending.work().case = page.last().filter(|_| !ends(&page)).map(|case| case.id.clone());
+        Ok(())
     }
 
     /// Opens and closes the cases about a subject.
@@ -297,9 +302,13 @@ impl App {
         }
     }
 
-    /// Results that nobody bound within a day.
+    /// Goes on with the round over results that nobody bound within a day.
     async fn tend_unbound(&self) -> ServiceResult<()> {
-        for (source, session, _) in self.store.unbound(self.clock.now_ms() - UNBOUND_MS, ROUND).await? {
+        let Some((source, session)) = self.tending.work().session.clone() else { return Ok(()) };
+        let before_ms = self.clock.now_ms() - UNBOUND_MS;
+        let page = self.store.unbound(before_ms, (&source, &session), ROUND).await?;
+        let last = page.last().filter(|_| !ends(&page)).cloned();
+        for (source, session) in page {
             let digest = self.crypto.lookup_digest(&format!("session/{source}"), &session);
             let question = format!("{QUARANTINE}:{source}:{}", digest.get(..32).unwrap_or(&digest));
             let body = CaseBody {
@@ -315,6 +324,7 @@ impl App {
             let change = Change { writes: vec![write], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
             let _ = self.commit_whole(change).await?;
         }
+        self.tending.work().session = last;
         Ok(())
     }
 

@@ -99,18 +99,11 @@ impl App {
         let operator = caller.operator()?;
         let write = ReviewWrite::EndSession { digest: operator.session.clone(), at_ms: self.clock.now_ms() };
         let audit = self.audit(&caller.actor(), "operator.signed_out", &operator.id, &json!({}))?;
-        self.commit(vec![Write::Review(write)], audit, Vec::new())
-            .await?
-            .map_err(|_| ServiceError::Conflict("session"))
+        self.commit(vec![Write::Review(write)], audit, Vec::new()).await?.map_err(|_| ServiceError::Conflict("session"))
     }
 
     /// The operator whose password this is, with the version of the record.
-    pub(crate) async fn prove_password(
-        &self,
-        id: &str,
-        site: u64,
-        password: &str,
-    ) -> ServiceResult<(Operator, i64)> {
+    pub(crate) async fn prove_password(&self, id: &str, site: u64, password: &str) -> ServiceResult<(Operator, i64)> {
         let refused = |result: &'static str| {
             metrics::counter!("vouchsafe_operator_sign_ins_total", "result" => result).increment(1);
         };

@@ -4,9 +4,9 @@ use crate::storage::review::implement_review_writes;
 use crate::storage::sql::{Undo, implement_writes, table};
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
-    AuditEntry, Change, Conflict, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, StoredAppeal, StoredCase, StoredDecision,
-    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredSubject, Table,
-    Write,
+    AuditEntry, Change, Conflict, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, StoredAppeal,
+    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
+    StoredSession, StoredSubject, Table, Write,
 };
 use sqlx::SqliteConnection;
 
