@@ -5,10 +5,12 @@ pub mod backfill;
 pub mod backup;
 pub mod case;
 pub mod create;
+pub mod definitions;
 pub mod demo;
 pub mod doctor;
 pub mod import;
 pub mod operator;
+pub mod policy;
 pub mod ready;
 pub mod serve;
 pub mod simulate;
@@ -100,6 +102,12 @@ enum Command {
     /// Existing accounts and past results, from a file.
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Policies in files: check, test, explain, compare.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Definition packs and sets in files.
+    #[command(subcommand)]
+    Definitions(definitions::DefinitionsCommand),
     /// The audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -175,6 +183,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Case(command) => case::run(command).await,
         Command::Appeal(command) => appeal::run(command).await,
         Command::Import(command) => import::run(command).await,
+        Command::Policy(command) => policy::run(command),
+        Command::Definitions(command) => definitions::run(command),
         Command::Audit(AuditCommand::Verify(args)) => verify_audit(&args).await,
         Command::Keys(KeysCommand::Master { file }) => create_master_key(&file),
     }

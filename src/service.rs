@@ -23,8 +23,10 @@ pub mod issue;
 pub mod operators;
 pub mod packed;
 pub mod populate;
+pub mod reassess;
 pub mod retention;
 pub mod roster;
+pub mod rules;
 pub mod simulate;
 pub mod subjects;
 pub mod suspend;
@@ -62,6 +64,9 @@ pub enum ServiceError {
         /// What is wrong and what to do; never echoes the value.
         problem: String,
     },
+    /// Rules that cannot be used: everything wrong with them.
+    #[error("rules refused: {} findings", .0.len())]
+    Refused(Vec<vouchsafe_core::check::Finding>),
     /// The subject was erased.
     #[error("erased")]
     Erased,
@@ -242,6 +247,8 @@ pub struct App {
     pub(crate) polled_at_ms: AtomicI64,
     /// How long what an auditor may ask about is kept, seconds.
     pub retention_secs: AtomicI64,
+    /// Subjects to be looked at again.
+    pub(crate) waiting: reassess::Waiting,
     /// When idle subjects were last searched for, epoch milliseconds.
     pub(crate) idle_searched_ms: AtomicI64,
     /// What was erased may still lie in the database's files.
@@ -311,6 +318,7 @@ impl App {
             recorded: moka::future::Cache::new(200_000),
             polled_at_ms: AtomicI64::new(now_ms),
             retention_secs: AtomicI64::new(retention::RETENTION_SECS),
+            waiting: reassess::Waiting::default(),
             idle_searched_ms: AtomicI64::new(0),
             // A process that ended between erasing and this is made up for.
             scrub_wanted: AtomicBool::new(true),
@@ -446,9 +454,16 @@ impl App {
             self.load_keys().await?;
             self.reload_world().await?;
             self.reload_revoked().await?;
+            self.waiting.all_changed();
         }
         self.follow(&rows).await?;
-        rows.iter().filter(|row| row.kind == "subject").for_each(|row| self.tending.changed(&row.key));
+        for row in &rows {
+            match row.kind.as_str() {
+                "subject" => self.waiting.changed(&row.key),
+                "source" | "timeline" => self.waiting.all_changed(),
+                _ => {}
+            }
+        }
         *cursor = next;
         self.polled_at_ms.store(begun, Ordering::Relaxed);
         Ok(rows.len())

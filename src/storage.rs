@@ -22,6 +22,7 @@ mod review;
 mod rows;
 mod sql;
 pub mod sqlite;
+mod standing;
 mod upkeep;
 mod write;
 
@@ -178,6 +179,14 @@ pub trait Store: ReviewStore + Send + Sync + 'static {
 
     /// A recorded decision.
     async fn decision(&self, id: &str) -> Result<Option<StoredDecision>, StoreError>;
+    /// What a subject came to, one row for each resource or family, in order.
+    async fn standings(&self, subject: &str) -> Result<Vec<StoredStanding>, StoreError>;
+    /// Subjects with a standing that is due at `now_ms`, longest due first, at most `limit`; a subject may come twice.
+    async fn due_standings(&self, now_ms: i64, limit: i64) -> Result<Vec<String>, StoreError>;
+    /// The next `limit` active subjects after `after` in id order, one row for each standing, or one without.
+    async fn sweep(&self, after: &str, limit: i64) -> Result<Vec<Swept>, StoreError>;
+    /// Tokens of a subject that are neither revoked nor at their end at `now_ms`, in id order.
+    async fn living_tokens(&self, subject: &str, now_ms: i64) -> Result<Vec<StoredToken>, StoreError>;
     /// The rules' canonical JSON by digest.
     async fn rules(&self, digest: &str) -> Result<Option<String>, StoreError>;
     /// An issued token.

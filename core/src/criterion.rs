@@ -3,13 +3,15 @@
 use crate::definitions::{Pack, Shape, Weights};
 use crate::evidence::{Evidence, Says};
 use crate::fusion::{GateItems, Item, Opinion, Question, Side, Silence, SilenceCause, Status, units};
+use crate::ids::SubjectId;
+use crate::parties::{Role, Sheet};
 use crate::policy::{Criterion, NamedSet, Test, WhenUnknown};
 use crate::second::Second;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How the keys of a criterion combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
+pub(crate) enum Over {
     /// The best key answers.
     Best,
     /// The worst key answers.
@@ -35,7 +37,11 @@ pub struct Prepared<'e> {
     /// The criterion.
     pub criterion: &'e Criterion,
     pub(crate) pack: &'e Pack,
-    over: Over,
+    /// Own strength from which a supporting item may overtake.
+    pub(crate) overtakes_at: f64,
+    /// Whom it judges, and as what.
+    pub(crate) sheet: &'e Sheet,
+    pub(crate) over: Over,
     /// One entry for state frames, one per key for membership frames; never empty.
     pub keys: Vec<Keyed<'e>>,
 }
@@ -62,8 +68,9 @@ impl<'e> Prepared<'e> {
         pack: &'e Pack,
         weights: &Weights,
         sets: &'e BTreeMap<String, NamedSet>,
-        evidence: &'e [Evidence],
+        sheet: &'e Sheet,
     ) -> Option<Self> {
+        let evidence = sheet.evidence.as_slice();
         let test = criterion.test(sets)?;
         if !criterion.thresholds().sound() || embraces_all_or_nothing(&test, pack) {
             return None;
@@ -76,6 +83,15 @@ impl<'e> Prepared<'e> {
             Test::Deny(list) => (Over::Best, vec![keyed(None, &|e| state_side(e, pack, list, false))]),
             Test::AnyOf(list) => {
                 (Over::Best, list.iter().map(|key| keyed(Some(key), &|e| key_side(e, key, true))).collect())
+            }
+            Test::NoneOf(_) if pack.shape == Shape::Shares => {
+                criterion.aggregate.as_ref().filter(|aggregate| aggregate.at.is_threshold())?;
+                let judged = |e: &Evidence| match &e.says {
+                    Says::Against => Some(Side::Adverse),
+                    Says::Judged(side) => Some(*side),
+                    _ => None,
+                };
+                (Over::Best, vec![keyed(None, &judged)])
             }
             Test::NoneOf(list) => {
                 (Over::Worst, list.iter().map(|key| keyed(Some(key), &|e| key_side(e, key, false))).collect())
@@ -95,7 +111,22 @@ impl<'e> Prepared<'e> {
                 (Over::Worst, keys)
             }
         };
-        Some(Self { criterion, pack, over, keys })
+        Some(Self { criterion, pack, overtakes_at: weights.overtakes_at, sheet, over, keys })
+    }
+
+    /// As what it judges somebody, unless it judges the subject itself.
+    pub(crate) fn role(&self) -> Option<Role> {
+        Some(self.sheet.role).filter(|role| *role != Role::Subject)
+    }
+
+    /// Whom it judges, unless the subject itself.
+    pub(crate) fn party(&self) -> Option<SubjectId> {
+        self.sheet.party.clone().filter(|_| self.role().is_some())
+    }
+
+    /// Whether both judge the same party as the same.
+    pub(crate) fn same_party(&self, other: &Prepared<'_>) -> bool {
+        (self.sheet.role, &self.sheet.party) == (other.sheet.role, &other.sheet.party)
     }
 
     /// All its questions.
@@ -113,7 +144,7 @@ impl<'e> Prepared<'e> {
                 Status::Eligible if !keyed.question.gate_met(t) => Status::Insufficient,
                 status => status,
             };
-            let neutral = self.criterion.when_unknown == WhenUnknown::Allow
+            let neutral = (self.criterion.when_unknown == WhenUnknown::Allow || self.sheet.adverse_only)
                 && status == Status::Insufficient
                 && opinion.con < self.criterion.material;
             let answer = Answer { status, neutral, opinion, keyed };
@@ -161,7 +192,7 @@ fn state_side(evidence: &Evidence, pack: &Pack, list: &BTreeSet<String>, allow: 
                 None
             }
         }
-        Says::Key { .. } => None,
+        Says::Key { .. } | Says::Owners(_) | Says::Judged(_) => None,
     }
 }
 
@@ -245,7 +276,7 @@ fn question<'e>(
 }
 
 /// The same organisation later said the opposite: its earlier word ends, unless the later one is withdrawn.
-fn restated(earlier: &Evidence, later: &Evidence) -> Option<Silence> {
+pub(crate) fn restated(earlier: &Evidence, later: &Evidence) -> Option<Silence> {
     let contradicts = match (&earlier.says, &later.says) {
         (Says::States(a), Says::States(b)) => a.is_disjoint(b),
         (Says::Key { key: a, yes: x }, Says::Key { key: b, yes: y }) => a == b && x != y,
@@ -260,7 +291,7 @@ fn restated(earlier: &Evidence, later: &Evidence) -> Option<Silence> {
 }
 
 /// A lawful change of status came after the adverse fact.
-fn overtaken(pack: &Pack, adverse: &Evidence, supporting: &Evidence) -> Option<Silence> {
+pub(crate) fn overtaken(pack: &Pack, adverse: &Evidence, supporting: &Evidence) -> Option<Silence> {
     let began = adverse.fact_date.unwrap_or(adverse.counts_from);
     let lawful = match (&adverse.says, &supporting.says) {
         (Says::States(from), Says::States(to)) => pack.leads(from, to),

@@ -1,11 +1,12 @@
 //! The decision: pure, total, the same on every surface.
 
 use crate::criterion::{Answer, Prepared};
-use crate::evidence::{Evidence, interpret};
+use crate::evidence::interpret;
 use crate::explain::{self, CriterionReport, NextStep};
 use crate::facts::{Attestation, Mark, SubjectFacts, merged};
 use crate::fusion::{Cause, Item, Question, Side, Status, first_change};
 use crate::ids::{AttestationId, SubjectId};
+use crate::parties::{Known, Role, Sheet};
 use crate::policy::{Criterion, Policy};
 use crate::rules::{Rules, canonical, sha256_hex};
 use crate::second::{DAY, Second};
@@ -88,31 +89,52 @@ impl Decision {
     }
 }
 
+/// Who asks.
+struct Asked {
+    subject: SubjectId,
+    acting_for: Option<SubjectId>,
+}
+
 /// A way to be eligible: the main criteria, or an exemption with those it does not waive.
 struct Branch<'p> {
     exemption: Option<&'p str>,
     members: Vec<usize>,
 }
 
+/// A branch with its answers at an instant.
+pub(crate) struct BranchAnswers<'a, 'p> {
+    /// The exemption; none for the main criteria.
+    pub(crate) exemption: Option<&'p str>,
+    /// The worst of its counted criteria.
+    pub(crate) status: Status,
+    /// Each of its criteria.
+    pub(crate) answers: Vec<(&'a Prepared<'p>, Answer<'a, 'p>)>,
+}
+
 /// Everything prepared for one policy and one subject; asked at many instants.
-struct Case<'p> {
+pub(crate) struct Case<'p> {
     prepared: Vec<Prepared<'p>>,
     branches: Vec<Branch<'p>>,
     live: BTreeMap<usize, Vec<&'p Criterion>>,
 }
 
 impl<'p> Case<'p> {
-    fn new(rules: &'p Rules, policy: &'p Policy, evidence: &'p BTreeMap<&str, Vec<Evidence>>) -> Option<Self> {
+    /// `sheets`: those of every criterion that is not live, in the policy's order.
+    fn new(rules: &'p Rules, policy: &'p Policy, sheets: &'p [Vec<Sheet>]) -> Option<Self> {
         // Without criteria everybody would be let in.
         if policy.criteria.is_empty() || policy.exemptions.iter().any(|exemption| exemption.criteria.is_empty()) {
             return None;
         }
         let mut prepared = Vec::new();
-        let mut prepare = |criterion: &'p Criterion| -> Option<usize> {
+        let mut sheets = sheets.iter();
+        // A criterion about several parties must hold for each of them.
+        let mut prepare = |criterion: &'p Criterion| -> Option<std::ops::Range<usize>> {
             let pack = rules.body.packs.get(&criterion.frame)?;
-            let found = evidence.get(criterion.frame.as_str())?;
-            prepared.push(Prepared::new(criterion, pack, &rules.body.weights, &rules.body.sets, found)?);
-            Some(prepared.len() - 1)
+            let first = prepared.len();
+            for sheet in sheets.next()? {
+                prepared.push(Prepared::new(criterion, pack, &rules.body.weights, &rules.body.sets, sheet)?);
+            }
+            (prepared.len() > first).then_some(first..prepared.len())
         };
         let mut main = Vec::new();
         for criterion in policy.criteria.iter().filter(|criterion| !criterion.live) {
@@ -121,13 +143,14 @@ impl<'p> Case<'p> {
         let live_of = |list: &'p [Criterion], waives: Option<&BTreeSet<String>>| -> Vec<&'p Criterion> {
             list.iter().filter(|c| c.live && !waives.is_some_and(|waives| waives.contains(&c.id))).collect()
         };
-        let mut branches = vec![Branch { exemption: None, members: main.iter().map(|(_, index)| *index).collect() }];
+        let mut branches =
+            vec![Branch { exemption: None, members: main.iter().flat_map(|(_, range)| range.clone()).collect() }];
         let mut live = BTreeMap::from([(0, live_of(&policy.criteria, None))]);
         for exemption in &policy.exemptions {
-            let mut members: Vec<usize> =
-                main.iter().filter(|(id, _)| !exemption.waives.contains(*id)).map(|(_, index)| *index).collect();
+            let kept = main.iter().filter(|(id, _)| !exemption.waives.contains(*id));
+            let mut members: Vec<usize> = kept.flat_map(|(_, range)| range.clone()).collect();
             for criterion in exemption.criteria.iter().filter(|criterion| !criterion.live) {
-                members.push(prepare(criterion)?);
+                members.extend(prepare(criterion)?);
             }
             let mut asks = live_of(&policy.criteria, Some(&exemption.waives));
             asks.extend(live_of(&exemption.criteria, None));
@@ -153,7 +176,7 @@ impl<'p> Case<'p> {
     }
 
     /// The overall status and the branch that gives it: the first eligible one, else the main one.
-    fn outcome(&self, t: Second) -> (Status, usize) {
+    pub(crate) fn outcome(&self, t: Second) -> (Status, usize) {
         for (index, branch) in self.branches.iter().enumerate() {
             if self.branch_status(branch, t) == Status::Eligible {
                 return (Status::Eligible, index);
@@ -183,6 +206,16 @@ impl<'p> Case<'p> {
         then != status || (then == Status::Eligible && branch != index && asks(branch) != asks(index))
     }
 
+    /// Every branch at `t`: its exemption, its status, and the answers of its criteria.
+    pub(crate) fn branches_at(&self, t: Second) -> Vec<BranchAnswers<'_, 'p>> {
+        let of = |branch: &Branch<'p>| BranchAnswers {
+            exemption: branch.exemption,
+            status: self.branch_status(branch, t),
+            answers: self.answers(branch, t),
+        };
+        self.branches.iter().map(of).collect()
+    }
+
     fn questions(&self) -> Vec<&Question> {
         self.prepared.iter().flat_map(Prepared::questions).collect()
     }
@@ -194,39 +227,39 @@ impl<'p> Case<'p> {
 /// followed from it, so every replica gives the same body and id.
 #[must_use]
 pub fn decide(rules: &Rules, facts: &SubjectFacts, at: Second) -> Decision {
-    let SubjectFacts { subject, attestations, .. } = facts.known_at(at);
-    let Some(attestations) = merged(attestations) else {
-        let known = facts.known_at(at).attestations;
-        let mut used: Vec<&Attestation> = known.iter().collect();
+    let known = facts.known_at(at);
+    let asked = Asked { subject: known.subject.clone(), acting_for: known.related.acting_for.clone() };
+    let Some(known) = Known::new(known) else {
+        let known = facts.known_at(at);
+        let mut used: Vec<&Attestation> = known.all().collect();
         used.sort_by(|a, b| (&a.id, a.recorded_at).cmp(&(&b.id, b.recorded_at)));
         let start = newest(rules, &used, at);
-        return closed(rules, &subject, &used, start, Status::Insufficient, "facts.inconsistent");
+        return closed(rules, &asked, &used, start, Status::Insufficient, "facts.inconsistent");
     };
-    let evidence: BTreeMap<&str, Vec<Evidence>> = rules
-        .body
-        .packs
-        .iter()
-        .map(|(frame, pack)| (frame.as_str(), interpret(pack, &rules.body.weights, &attestations)))
-        .collect();
-    let speaking: BTreeSet<&str> =
-        evidence.values().flatten().flat_map(|e| e.parts.iter().map(crate::ids::AttestationId::as_str)).collect();
-    let used: Vec<&Attestation> = attestations.iter().filter(|a| speaking.contains(a.id.as_str())).collect();
+    // What speaks in a frame of the policy, or says of whom it is to be asked.
+    let frames = rules.body.packs.values().flat_map(|pack| interpret(pack, &rules.body.weights, known.own()));
+    let mut speaking: BTreeSet<AttestationId> = frames.flat_map(|e| e.parts).collect();
+    speaking.extend(known.relations().cloned());
+    let sheets = sheets(rules, &known);
+    let seen = sheets.iter().flatten().flatten().flat_map(|sheet| &sheet.evidence);
+    speaking.extend(seen.flat_map(|e| e.parts.iter().cloned()));
+    let used: Vec<&Attestation> = known.all().filter(|a| speaking.contains(&a.id)).collect();
     let start = newest(rules, &used, at);
     if let Some(next) = rules.body.next_change.filter(|next| *next <= at) {
         // Rules that have been replaced answer nothing.
-        let mut decision = closed(rules, &subject, &used, start.max(next), Status::Insufficient, "rules.superseded");
+        let mut decision = closed(rules, &asked, &used, start.max(next), Status::Insufficient, "rules.superseded");
         decision.recheck_at = None;
         return decision;
     }
     if !rules.body.frozen_by.is_empty() {
-        return closed(rules, &subject, &used, start, Status::Ineligible, "directive.frozen");
+        return closed(rules, &asked, &used, start, Status::Ineligible, "directive.frozen");
     }
     let Some(policy) = &rules.body.policy else {
-        return closed(rules, &subject, &used, start, Status::Ineligible, "resource.ungoverned");
+        return closed(rules, &asked, &used, start, Status::Ineligible, "resource.ungoverned");
     };
-    let Some(case) = Case::new(rules, policy, &evidence) else {
+    let Some(case) = sheets.as_ref().and_then(|sheets| Case::new(rules, policy, sheets)) else {
         // A criterion that cannot be judged is not answered with yes.
-        return closed(rules, &subject, &used, start, Status::Insufficient, "rules.incomplete");
+        return closed(rules, &asked, &used, start, Status::Insufficient, "rules.incomplete");
     };
     let mut instant = start;
     // Bounded: every step passes an event of the evidence, a crossing between two of them, or all renewals before the next.
@@ -241,12 +274,30 @@ pub fn decide(rules: &Rules, facts: &SubjectFacts, at: Second) -> Decision {
                 };
             }
             _ => {
-                let frame = closed(rules, &subject, &used, instant, outcome.0, "");
+                let frame = closed(rules, &asked, &used, instant, outcome.0, "");
                 return told(rules, &case, frame, outcome, (change, cause));
             }
         }
     }
-    closed(rules, &subject, &used, at, Status::Insufficient, "engine.unsettled")
+    closed(rules, &asked, &used, at, Status::Insufficient, "engine.unsettled")
+}
+
+/// What is known for each criterion that is not live, in the policy's order; `None` when a pack is missing.
+fn sheets(rules: &Rules, known: &Known) -> Option<Vec<Vec<Sheet>>> {
+    let criteria = rules.body.policy.iter().flat_map(Policy::all_criteria).filter(|criterion| !criterion.live);
+    criteria.map(|criterion| known.sheets(rules, criterion)).collect()
+}
+
+/// Asks the case behind a decision. `None` where there is none: nothing governs the resource, or the rules or the facts cannot
+/// be used.
+pub(crate) fn with_case<R>(
+    rules: &Rules,
+    facts: &SubjectFacts,
+    at: Second,
+    ask: impl FnOnce(&Case<'_>) -> R,
+) -> Option<R> {
+    let sheets = sheets(rules, &Known::new(facts.known_at(at))?)?;
+    Case::new(rules, rules.body.policy.as_ref()?, &sheets).map(|case| ask(&case))
 }
 
 /// The newest change at or before `at`.
@@ -305,9 +356,7 @@ fn told(
         decision.expiry_cause = cause;
     } else {
         decision.recheck_at = change;
-        let branches: Vec<_> =
-            case.branches.iter().map(|branch| (branch.exemption, case.answers(branch, at))).collect();
-        decision.next_steps = explain::next_steps(rules, &branches, at, change);
+        decision.next_steps = explain::next_steps(rules, case, at, change);
     }
     decision
 }
@@ -361,7 +410,7 @@ fn strict_end(case: &Case<'_>, index: usize, at: Second) -> Option<Second> {
 /// A decision without criteria: frozen, ungoverned, or the frame that [`told`] fills.
 fn closed(
     rules: &Rules,
-    subject: &SubjectId,
+    Asked { subject, acting_for }: &Asked,
     used: &[&Attestation],
     at: Second,
     status: Status,
@@ -378,14 +427,14 @@ fn closed(
     attestations.sort_by(|a, b| a.id.cmp(&b.id));
     let said: Vec<_> = attestations.iter().map(|a| json!({ "id": a.id, "marks": a.marks })).collect();
     let inputs = canonical(&json!({
-        "subject": subject, "acting_for": null, "resource": rules.body.resource, "rules": rules.digest,
+        "subject": subject, "acting_for": acting_for, "resource": rules.body.resource, "rules": rules.digest,
         "attestations": said, "at": at,
     }));
     let id: String = sha256_hex(&inputs).chars().take(40).collect();
     Decision {
         id: format!("dec_{id}"),
         subject: subject.to_string(),
-        acting_for: None,
+        acting_for: acting_for.as_ref().map(SubjectId::to_string),
         resource: rules.body.resource.to_string(),
         status,
         confidence: None,
@@ -403,7 +452,7 @@ fn closed(
         live: Vec::new(),
         criteria: Vec::new(),
         reasons: if reason.is_empty() { Vec::new() } else { vec![reason.to_owned()] },
-        next_steps: Vec::new(),
+        next_steps: explain::steps_of_closed(reason, rules.body.next_change),
         attestations,
     }
 }
@@ -438,7 +487,8 @@ pub fn check_live(rules: &Rules, decision: Decision, live: &[Attestation], at: S
             continue;
         };
         let evidence = interpret(pack, &rules.body.weights, &live);
-        let prepared = Prepared::new(criterion, pack, &rules.body.weights, &rules.body.sets, &evidence);
+        let sheet = Sheet { role: Role::Subject, party: None, adverse_only: false, evidence };
+        let prepared = Prepared::new(criterion, pack, &rules.body.weights, &rules.body.sets, &sheet);
         let Some((prepared, answer)) = prepared.as_ref().and_then(|prepared| Some((prepared, prepared.answer(at)?)))
         else {
             worst = worst.min(Status::Insufficient);

@@ -2,10 +2,11 @@
 
 use crate::definitions::{Pack, Proves, Row, Shape, Weights};
 use crate::facts::{Attestation, Basis, Grade, Kind, Mark, MarkKind, Outcome, SourceKind, Statement};
-use crate::fusion::{Silence, SilenceCause, discounted};
+use crate::fusion::{Side, Silence, SilenceCause, discounted};
 use crate::ids::AttestationId;
 use crate::second::Second;
-use std::collections::BTreeSet;
+use crate::shares::Share;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a piece of evidence says in its frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub enum Says {
     },
     /// Against the subject, whatever the policy allows.
     Against,
+    /// These owners hold these shares.
+    Owners(BTreeMap<String, Share>),
+    /// What shares come to under one criterion.
+    Judged(Side),
 }
 
 /// What one attestation (or several together) says about one frame.
@@ -212,7 +217,7 @@ fn says(pack: &Pack, row: &Row, proving: &Attestation) -> Vec<Says> {
                 let known = match &pack.shape {
                     Shape::State { states: frame } => states.is_subset(frame),
                     Shape::OpenState => true,
-                    Shape::Membership => false,
+                    Shape::Membership | Shape::Shares => false,
                 };
                 if known { vec![Says::States(states.clone())] } else { Vec::new() }
             }
@@ -228,6 +233,10 @@ fn says(pack: &Pack, row: &Row, proving: &Attestation) -> Vec<Says> {
             Some(Statement::Employment { organisation, employed, .. }) => {
                 vec![Says::Key { key: organisation.clone(), yes: *employed }]
             }
+            _ => Vec::new(),
+        },
+        Proves::Owners => match &facts.statement {
+            Some(Statement::Owners { owners }) => vec![Says::Owners(owners.clone())],
             _ => Vec::new(),
         },
         Proves::Nationalities => {

@@ -2,6 +2,7 @@
 
 use crate::ids::{AttestationId, OrganisationId, SourceId, SubjectId};
 use crate::second::Second;
+use crate::shares::Share;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -168,6 +169,18 @@ pub enum Statement {
         /// `employee`, `contractor`, …
         #[serde(default, skip_serializing_if = "Option::is_none")]
         relation: Option<String>,
+    },
+    /// Who owns the organisation, as far as the statement names its owners.
+    Owners {
+        /// Shares by owner: a subject's id, a registered organisation's id, or a name from a list of parties.
+        owners: BTreeMap<String, Share>,
+    },
+    /// Who stands behind a workload. Only this service says it, for the client that registered the workload.
+    Workload {
+        /// The organisation that owns it.
+        owner: SubjectId,
+        /// The person who answers for it.
+        responsible: SubjectId,
     },
     /// Where a client address leaves its network.
     Network {

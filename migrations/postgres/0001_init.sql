@@ -232,6 +232,23 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_by_subject ON decisions (subject);
 CREATE INDEX decisions_by_instant ON decisions (at_ms);
 
+-- What each subject came to when it was last looked at, so that a change is noticed when it happens. Derived: a row that
+-- is lost is made again. `resource` is a pattern, `acting_for` empty for none; `rules`, `version` and `suspensions` are
+-- what the decision was made of, `due_ms` is when it changes by itself.
+CREATE TABLE standings (
+    subject TEXT COLLATE "C" NOT NULL REFERENCES subjects (id),
+    acting_for TEXT COLLATE "C" NOT NULL,
+    resource TEXT COLLATE "C" NOT NULL,
+    status TEXT NOT NULL,
+    decision TEXT NOT NULL,
+    rules TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    suspensions BIGINT NOT NULL,
+    due_ms BIGINT,
+    PRIMARY KEY (subject, acting_for, resource)
+);
+CREATE INDEX standings_due ON standings (due_ms) WHERE due_ms IS NOT NULL;
+
 CREATE TABLE tokens (
     jti TEXT NOT NULL PRIMARY KEY,
     subject TEXT NOT NULL REFERENCES subjects (id),

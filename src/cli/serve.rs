@@ -73,6 +73,7 @@ pub(crate) async fn serve(
     }
     jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(link(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(reassess(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(tend(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(keep_bounds(app, stop.clone())));
     if let Some(metrics) = metrics {
@@ -129,6 +130,25 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
         }
     }
     link_once(&app).await
+}
+
+/// How long reassessment leaves the machine alone between two rounds when more waits.
+const BREATH: Duration = Duration::from_millis(20);
+
+async fn reassess(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    let mut pause = PERIOD;
+    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        pause = PERIOD;
+        if app.check_feed_age().is_err() {
+            continue;
+        }
+        match app.reassess().await {
+            Ok(true) => pause = BREATH.max(app.store.courtesy()),
+            Ok(false) => {}
+            Err(error) => tracing::error!(error = %error, "subjects wait to be looked at again"),
+        }
+    }
+    Ok(())
 }
 
 /// How often it is looked what people have to look at.

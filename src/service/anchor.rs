@@ -95,6 +95,7 @@ fn takes_away(write: &Write) -> bool {
         | Write::Spend { .. }
         | Write::Key(_)
         | Write::Decision { .. }
+        | Write::Standing { .. }
         | Write::Attestation(_)
         | Write::Expect { .. }
         | Write::Claim { .. }

@@ -6,7 +6,7 @@ use super::{App, ServiceError, ServiceResult, invalid};
 use crate::storage::{FeedRow, Record, Write};
 use serde_json::json;
 use std::collections::BTreeSet;
-use vouchsafe_core::ids::ResourceId;
+use vouchsafe_core::ids::{ResourceId, ResourcePattern};
 use vouchsafe_core::timeline::{Action, Directive, Entry, state_at};
 
 /// The scope of those who approve.
@@ -163,7 +163,6 @@ impl App {
     /// One member of every family and every named resource that a policy governs.
     fn probe_resources(&self, world: &super::world::World) -> BTreeSet<ResourceId> {
         let members = world.library.policies.values().flat_map(|policy| policy.resources.iter());
-        let families = members.filter_map(|pattern| ResourceId::parse(&pattern.to_string().replace('*', "any")).ok());
-        families.chain(world.named_resources()).collect()
+        members.filter_map(ResourcePattern::sample).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::world::World;
 use super::{Actor, App, ServiceResult};
-use crate::storage::StoredDecision;
+use crate::storage::{StoredDecision, StoredStanding};
 use serde_json::{Value, json};
 use vouchsafe_core::facts::{Attestation, SubjectFacts};
 use vouchsafe_core::ids::SubjectId;
@@ -62,6 +62,7 @@ impl App {
             "sessions": sessions,
             "attestations": self.exported_attestations(&facts),
             "decisions": self.exported_decisions(subject, facts).await?,
+            "standings": self.exported_standings(subject).await?,
             "tokens": self.exported_tokens(subject).await?,
             "cases": self.exported_cases(subject).await?,
             "appeals": self.exported_appeals(subject).await?,
@@ -99,7 +100,7 @@ impl App {
     /// A decision whose inputs cannot be read any more is listed without reasons.
     async fn exported_decision(&self, stored: &StoredDecision, facts: SubjectFacts) -> ServiceResult<Value> {
         let reasons = match self.replay(stored, facts).await {
-            Ok(decision) => json!(decision.reasons.iter().map(|code| explain::texts(code).0).collect::<Vec<_>>()),
+            Ok(decision) => json!(decision.reasons.iter().map(|code| explain::texts(code).subject).collect::<Vec<_>>()),
             Err(_) => Value::Null,
         };
         Ok(json!({
@@ -107,6 +108,15 @@ impl App {
             "at": Second::from_millis(stored.at_ms), "expires_at": stored.expires_at_ms.map(Second::from_millis),
             "reasons": reasons,
         }))
+    }
+
+    async fn exported_standings(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {
+        let rows = self.store.standings(subject.as_str()).await?;
+        let item = |row: &StoredStanding| {
+            json!({ "resource": row.resource, "status": row.status, "decision": row.decision,
+                "due_at": row.due_ms.map(Second::from_millis) })
+        };
+        Ok(rows.iter().map(item).collect())
     }
 
     async fn exported_tokens(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {

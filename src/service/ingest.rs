@@ -5,11 +5,12 @@ use super::{Actor, App, NETWORK_SOURCE, SELF_SOURCE, ServiceError, ServiceResult
 use crate::intake::names::normalised_name;
 use crate::storage::{Change, Comparison, Conflict, FeedRow, NewAttestation, OutboxRow, StoredMark, Write};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use vouchsafe_core::Second;
 use vouchsafe_core::facts::{Basis, Facts, Grade, Kind, Outcome, PersonKey, SourceKind, Statement};
 use vouchsafe_core::ids::SubjectId;
+use vouchsafe_core::shares::Share;
 
 /// For how long, in seconds, seeing a subject in the same place again says nothing new: so many observations a day are
 /// kept of one subject at most as hours, for each place it is seen in.
@@ -128,6 +129,28 @@ fn may_state(source: SourceKind, kind: Kind) -> bool {
         SourceKind::Subject => kind == Kind::Declaration,
         SourceKind::Service => kind == Kind::CrossCheck,
     }
+}
+
+/// Most owners that a statement may name.
+const MAX_OWNERS: usize = 256;
+
+/// Owners are named by our ids or as lists of parties name them, and hold no more than there is.
+fn check_owners(owners: &BTreeMap<String, Share>) -> ServiceResult<()> {
+    let fail = |problem: &str| Err(invalid("/statement/owners", problem));
+    let name_ok = |name: &str| {
+        (1..=80).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.:".contains(&byte))
+    };
+    if owners.is_empty() || owners.len() > MAX_OWNERS {
+        return fail("needs 1 to 256 owners");
+    }
+    if !owners.keys().all(|name| name_ok(name)) {
+        return fail("owners are `sub_…`, `org_…` or names of 1 to 80 of `a-z 0-9 - _ . :`");
+    }
+    if Share::exceed_the_whole(owners.values()) {
+        return fail("the shares come to more than the whole");
+    }
+    Ok(())
 }
 
 fn country_ok(country: &str) -> bool {
@@ -414,7 +437,9 @@ impl App {
                 let known = packs.any(|pack| match &pack.shape {
                     vouchsafe_core::definitions::Shape::State { states: all } => states.is_subset(all),
                     vouchsafe_core::definitions::Shape::OpenState => states.iter().all(|state| country_ok(state)),
-                    vouchsafe_core::definitions::Shape::Membership => false,
+                    vouchsafe_core::definitions::Shape::Membership | vouchsafe_core::definitions::Shape::Shares => {
+                        false
+                    }
                 });
                 if states.is_empty() || !known {
                     return fail("needs one or more states of the frame");
@@ -445,6 +470,11 @@ impl App {
                 } else {
                     Ok(())
                 }
+            }
+            (_, Some(Statement::Owners { owners })) => check_owners(owners),
+            // Who stands behind a workload is said where the workload is registered.
+            (_, Some(Statement::Workload { .. })) if source != SourceKind::Service => {
+                fail("is not for a source to make")
             }
             _ => Ok(()),
         }

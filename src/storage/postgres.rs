@@ -8,7 +8,7 @@ use super::{
     AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History, Intent, NewAttestation,
     OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAppeal, StoredAttestation,
     StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
-    StoredResolution, StoredSession, StoredSubject, StoredToken, Table, TimelineRow, audit,
+    StoredResolution, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;

@@ -66,6 +66,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::RevokeToken { .. } => "tokens",
         Write::Key(_) => "keys",
         Write::Decision { .. } => "decisions",
+        Write::Standing { .. } => "standings",
         Write::Attestation(_) => "attestations",
         Write::Expect { .. } => "subjects",
         Write::Claim { .. } | Write::Effect { .. } | Write::Answer { .. } | Write::GiveBack { .. } => "requests",
@@ -174,6 +175,9 @@ macro_rules! implement_writes {
                 Write::RevokeToken { jti, at_ms } => revoke_token(conn, jti, *at_ms).await,
                 Write::Key(key) => add_key(conn, key).await,
                 Write::Decision { decision, rules } => add_decision(conn, decision, rules).await,
+                Write::Standing { standing, replaces, timeline } => {
+                    stand(conn, standing, replaces.as_ref(), *timeline).await
+                }
                 Write::Attestation(new) => attest(conn, new).await,
                 Write::Expect { subject, versions } => match lock(conn, subject).await? {
                     Some((found, true)) if versions.contains(&found) => Ok(()),

@@ -189,6 +189,7 @@ macro_rules! implement_upkeep {
                      WHERE s.subject = $1 AND s.source = quarantine.source AND s.session = quarantine.session)",
                 "DELETE FROM links WHERE subject = $1",
                 "DELETE FROM comparisons WHERE subject = $1",
+                "DELETE FROM standings WHERE subject = $1",
             ] {
                 sqlx::query(text).bind(subject).execute(&mut *conn).await?;
             }
@@ -272,6 +273,7 @@ macro_rules! implement_upkeep {
             for text in [
                 "DELETE FROM marks WHERE attestation IN (SELECT id FROM attestations WHERE subject = $1)",
                 "DELETE FROM comparisons WHERE subject = $1",
+                "DELETE FROM standings WHERE subject = $1",
                 "DELETE FROM resolutions WHERE subject = $1",
                 "DELETE FROM case_entries WHERE case_id IN (SELECT id FROM cases WHERE subject = $1)",
                 "DELETE FROM cases WHERE subject = $1",

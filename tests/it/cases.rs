@@ -6,6 +6,7 @@ use crate::operators::{PASSWORD, operator, refusal};
 use crate::support::pairs;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use vouchsafe::service::App;
 use vouchsafe::service::operators::Role;
 use vouchsafe::storage::{Change, Quarantined, Write};
 
@@ -56,8 +57,13 @@ pub(crate) async fn contradicted(t: &TestApp, scene: &Scene, name: &str) -> (Str
 
 /// Does what the job does.
 pub(crate) async fn tend(t: &TestApp) {
-    t.app.poll_feed().await.unwrap();
-    t.app.tend_cases().await.unwrap();
+    look(&t.app).await;
+}
+
+async fn look(app: &App) {
+    app.poll_feed().await.unwrap();
+    while app.reassess().await.unwrap() {}
+    app.tend_cases().await.unwrap();
 }
 
 /// A little later: every token is still good.
@@ -114,16 +120,8 @@ async fn a_contradiction_opens_one_case_however_many_look() {
         let scene = scene(&t).await;
         let replicas = [t.replica().await, t.replica().await, t.replica().await];
         let (subject, vouch) = contradicted(&t, &scene, "ada").await;
-        for replica in &replicas {
-            replica.poll_feed().await.unwrap();
-        }
-        t.app.poll_feed().await.unwrap();
-        let looks = replicas.iter().map(|replica| {
-            let replica = replica.clone();
-            tokio::spawn(async move { replica.tend_cases().await.unwrap() })
-        });
-        let looks: Vec<_> = looks.collect();
-        t.app.tend_cases().await.unwrap();
+        let looks = replicas.map(|replica| tokio::spawn(async move { look(&replica).await }));
+        tend(&t).await;
         for look in looks {
             look.await.unwrap();
         }

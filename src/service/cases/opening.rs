@@ -15,19 +15,14 @@ use vouchsafe_core::{Decision, Second, Status};
 const UNBOUND_MS: i64 = 86_400_000;
 /// How often every open case is looked at again, milliseconds.
 const SWEEP_MS: i64 = 60_000;
-/// Cases, or subjects, of one round.
+/// Cases, or sessions, of one step.
 const ROUND: i64 = 50;
-/// Most subjects that wait to be looked at; the sweep of whoever reassesses finds the others.
-const WAITING_MAX: usize = 100_000;
-
 /// What the job has to look at next.
 #[derive(Debug, Default)]
 pub(crate) struct Tending(Mutex<Work>);
 
 #[derive(Debug, Default)]
 struct Work {
-    /// Subjects of whom something was said.
-    changed: BTreeSet<String>,
     /// The last open case that was looked at in this round over all of them; `None` between rounds.
     case: Option<String>,
     /// The last session with a waiting result that was looked at, as (source, session); the same.
@@ -39,24 +34,6 @@ struct Work {
 impl Tending {
     fn work(&self) -> MutexGuard<'_, Work> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Something was said of a subject.
-    pub(crate) fn changed(&self, subject: &str) {
-        let mut work = self.work();
-        if work.changed.len() < WAITING_MAX {
-            work.changed.insert(subject.to_owned());
-        }
-    }
-
-    fn take(&self) -> Vec<String> {
-        let mut work = self.work();
-        let mut taken = Vec::new();
-        while taken.len() < usize::try_from(ROUND).unwrap_or(0) {
-            let Some(subject) = work.changed.pop_first() else { break };
-            taken.push(subject);
-        }
-        taken
     }
 
     /// Begins a round over everything if it is time and none is under way.
@@ -207,23 +184,14 @@ impl App {
         Ok((id, Write::Review(ReviewWrite::OpenCase { case, audit })))
     }
 
-    /// Opens what has to be looked at and closes what has not: subjects of whom something was said, results that nobody
-    /// bound, and once a minute every open case. Notes appeals that are overdue. Called every second; several replicas
-    /// may, and who comes second has no effect.
+    /// Goes through what is looked at again every minute: open cases, which may have lost their reason; results that
+    /// nobody bound; appeals that are overdue. Cases about subjects are opened by the reassessment. Called every second;
+    /// several replicas may, and who comes second has no effect.
     ///
     /// # Errors
-    /// `Unavailable` while the picture is old; when the store cannot be read or written. What waits goes on waiting.
+    /// `Unavailable` while the picture is old; when the store cannot be read or written. It goes on where it was.
     pub async fn tend_cases(&self) -> ServiceResult<()> {
         self.check_feed_age()?;
-        let taken = self.tending.take();
-        for (at, subject) in taken.iter().enumerate() {
-            if let Err(error) = self.tend_subject(subject).await {
-                // What was not looked at waits again; what cannot be read stands in nobody's way.
-                let rest = if matches!(error, ServiceError::Unreadable(_)) { at + 1 } else { at };
-                taken.iter().skip(rest).for_each(|subject| self.tending.changed(subject));
-                return Err(error);
-            }
-        }
         if self.tending.begins(self.clock.now_ms()) {
             self.note_overdue().await?;
         }
@@ -251,7 +219,7 @@ impl App {
     }
 
     /// Opens and closes the cases about a subject.
-    async fn tend_subject(&self, subject: &str) -> ServiceResult<()> {
+    pub(crate) async fn tend_subject(&self, subject: &str) -> ServiceResult<()> {
         let Some((facts, read_at)) = self.load_versioned(subject).await? else { return Ok(()) };
         let decisions = self.standing(&facts)?;
         let decisions: Vec<&Decision> = decisions.iter().collect();

@@ -189,8 +189,11 @@ fn explained(decision: &Decision, question: &str, body: &CaseBody) -> Option<Val
     if criteria.is_empty() {
         return None;
     }
-    let reasons: Vec<Value> =
-        decision.reasons.iter().map(|code| json!({ "code": code, "operator": explain::texts(code).1 })).collect();
+    let reasons: Vec<Value> = decision
+        .reasons
+        .iter()
+        .map(|code| json!({ "code": code, "operator": explain::texts(code).operator }))
+        .collect();
     Some(json!({ "resource": decision.resource, "status": decision.status, "policy": decision.rules.policy,
         "reasons": reasons, "criteria": criteria }))
 }
