@@ -465,7 +465,6 @@ impl App {
                 _ => {}
             }
         }
-        rows.iter().filter(|row| row.kind == "subject").for_each(|row| self.tending.changed(&row.key));
         *cursor = next;
         self.polled_at_ms.store(begun, Ordering::Relaxed);
         Ok(rows.len())

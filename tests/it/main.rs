@@ -10,11 +10,13 @@
 
 mod api_page;
 mod app;
+mod appeals;
 mod architecture;
 mod arrival;
 mod backfill;
 mod backup;
 mod binary;
+mod cases;
 mod conditional;
 mod crash;
 mod doctor;
@@ -36,6 +38,7 @@ mod rules;
 mod security_page;
 mod simulation;
 mod store_contract;
+mod store_review;
 mod store_standings;
 mod store_upkeep;
 mod stories;
