@@ -23,6 +23,7 @@ pub mod ingest;
 pub mod issue;
 pub mod operators;
 pub mod packed;
+pub mod parties;
 pub mod populate;
 pub mod reassess;
 pub mod retention;

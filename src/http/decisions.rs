@@ -5,6 +5,7 @@ use super::extract::{Auth, Checked, Query};
 use super::problem::Problem;
 use super::subjects::subject_id;
 use crate::service::beside::Beside;
+use crate::service::issue::Wanted;
 use crate::service::vendor::Pending;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -24,6 +25,9 @@ use vouchsafe_core::{Decision, Second, explain};
 pub struct Question {
     /// The restricted resource.
     resource: String,
+    /// The organisation acted for, `org_…` or `sub_…`.
+    #[param(value_type = Option<String>)]
+    acting_for: Option<String>,
     /// An earlier instant, RFC 3339.
     #[param(value_type = Option<String>)]
     at: Option<String>,
@@ -87,13 +91,15 @@ pub async fn eligibility(
     caller.require("eligibility:read")?;
     let subject = subject_id(&id)?;
     let resource = resource_id(&question.resource)?;
+    let acting_for = question.acting_for.as_deref().map(|name| edge.app.organisation_subject(name)).transpose()?;
+    let acting_for = acting_for.as_ref();
     let (decision, pending, beside) = match question.at {
         Some(at) => {
             let at = Second::parse(&at).map_err(|error| Problem::invalid().field("/at", error.to_string()))?;
-            (edge.app.eligibility_at(&subject, &resource, at).await?.0, Vec::new(), Beside::default())
+            (edge.app.eligibility_at(&subject, acting_for, &resource, at).await?.0, Vec::new(), Beside::default())
         }
         None => {
-            let (decision, rules) = edge.app.eligibility(&subject, &resource).await?;
+            let (decision, rules) = edge.app.eligibility_for(&subject, acting_for, &resource).await?;
             edge.app.record_decision(&caller.actor(), &decision, &rules).await?;
             let beside = edge.app.beside(&subject, &decision, &rules).await?;
             (decision, edge.app.pending(&subject).await?, beside)
@@ -135,6 +141,9 @@ pub struct NewToken {
     #[validate(length(min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
     audience: String,
+    /// The organisation acted for, `org_…` or `sub_…`.
+    #[validate(length(min = 1, max = 80))]
+    acting_for: Option<String>,
 }
 
 /// Issues a signed eligibility token while the subject is eligible.
@@ -148,7 +157,11 @@ pub async fn issue(
 ) -> Result<impl IntoResponse, Problem> {
     caller.require("tokens:issue")?;
     let resource = resource_id(&new.resource)?;
-    let issued = edge.app.issue(&caller.actor(), &caller.id, &subject_id(&id)?, &resource, &new.audience).await?;
+    let subject = subject_id(&id)?;
+    let acting_for = new.acting_for.as_deref().map(|name| edge.app.organisation_subject(name)).transpose()?;
+    let wanted =
+        Wanted { subject: &subject, acting_for: acting_for.as_ref(), resource: &resource, audience: &new.audience };
+    let issued = edge.app.issue(&caller.actor(), &caller.id, wanted).await?;
     let body = json!({ "token": issued.token, "token_type": edge.app.deployment.token_type(), "jti": issued.jti, "expires_in": issued.expires_in, "decision": issued.decision });
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))
 }

@@ -1,5 +1,6 @@
 //! The question itself: may this subject use this resource?
 
+use super::index::Asked;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Basis, StoredDecision, Write};
 use serde_json::json;
@@ -8,6 +9,7 @@ use vouchsafe_core::decision::LookedAt;
 use vouchsafe_core::explain::{Explanation, explanation};
 use vouchsafe_core::facts::SubjectFacts;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::receipt::looked_at;
 use vouchsafe_core::rules::{Body, Rules};
 use vouchsafe_core::{Decision, Second, decide};
 
@@ -21,7 +23,20 @@ impl App {
         subject: &SubjectId,
         resource: &ResourceId,
     ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
-        let (decision, rules, _) = self.eligibility_on(subject, resource).await?;
+        self.eligibility_for(subject, None, resource).await
+    }
+
+    /// The decision now about a subject that acts for an organisation, or for nobody.
+    ///
+    /// # Errors
+    /// As [`App::eligibility`]; `NotFound` too for what is no organisation.
+    pub async fn eligibility_for(
+        &self,
+        subject: &SubjectId,
+        acting_for: Option<&SubjectId>,
+        resource: &ResourceId,
+    ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
+        let (decision, rules, _) = self.eligibility_on(subject, acting_for, resource).await?;
         Ok((decision, rules))
     }
 
@@ -29,15 +44,18 @@ impl App {
     pub(crate) async fn eligibility_on(
         &self,
         subject: &SubjectId,
+        acting_for: Option<&SubjectId>,
         resource: &ResourceId,
     ) -> ServiceResult<(Arc<Decision>, Arc<Rules>, Basis)> {
         self.check_feed_age()?;
         let now = self.clock.now();
         let world = self.world.load_full();
         let rules = world.rules(resource, now)?;
-        let found = self.index.decision(subject, &rules, now, || self.load_versioned(subject.as_str())).await?;
-        let Some((decision, read_at)) = found else { return Err(self.missing(subject.as_str()).await) };
-        let basis = Basis { version: read_at.version, timeline: world.last_order(), suspensions: read_at.suspensions };
+        let asked = Asked { subject, acting_for, organisations: world.organisations.len() };
+        let found = self.index.decision(&asked, &rules, now, || self.gather(subject, acting_for, &rules)).await?;
+        let Some((decision, read_at, parties)) = found else { return Err(self.missing(subject.as_str()).await) };
+        let basis =
+            Basis { version: read_at.version, timeline: world.last_order(), suspensions: read_at.suspensions, parties };
         Ok((decision, rules, basis))
     }
 
@@ -48,6 +66,7 @@ impl App {
     pub async fn eligibility_at(
         &self,
         subject: &SubjectId,
+        acting_for: Option<&SubjectId>,
         resource: &ResourceId,
         at: Second,
     ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
@@ -61,15 +80,20 @@ impl App {
             .map_err(|error| ServiceError::Unreadable(error.to_string()))?;
         let facts = self.index.facts(subject, || self.load_versioned(subject.as_str())).await?;
         let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
+        let facts = self.with_parties(facts, acting_for, &rules).await?.0;
         Ok((Arc::new(decide(&rules, &facts, at)), Arc::new(rules)))
     }
 
     /// What facts come to now under every policy: one decision for each resource named, one for each family.
-    pub(crate) fn standing(&self, facts: &SubjectFacts) -> ServiceResult<Vec<Decision>> {
+    pub(crate) async fn standing(&self, facts: &SubjectFacts) -> ServiceResult<Vec<Decision>> {
         let now = self.clock.now();
         let world = self.world.load_full();
-        let resources = world.sample_resources();
-        resources.iter().map(|resource| Ok(decide(&*world.rules(resource, now)?, facts, now))).collect()
+        let mut decisions = Vec::new();
+        for resource in world.sample_resources() {
+            let rules = world.rules(&resource, now)?;
+            decisions.push(decide(&rules, &self.with_parties(facts.clone(), None, &rules).await?.0, now));
+        }
+        Ok(decisions)
     }
 
     /// No decision rests on a picture that may be older than ten seconds, or on another history than the one we knew.
@@ -141,7 +165,7 @@ impl App {
     async fn replayed(
         &self,
         stored: &StoredDecision,
-        mut facts: SubjectFacts,
+        facts: SubjectFacts,
     ) -> ServiceResult<(Decision, Rules, SubjectFacts)> {
         let rules = self.store.rules(&stored.rules_digest).await?.ok_or(ServiceError::NotFound("decision"))?;
         let body: Body =
@@ -151,13 +175,10 @@ impl App {
         // Instants are whole seconds: what arrived, or was said of it, later in the same second was not looked at.
         let used: Vec<LookedAt> =
             serde_json::from_str(&stored.attestations).map_err(|_| ServiceError::Unreadable(stored.id.clone()))?;
-        facts.attestations.retain_mut(|attestation| match used.iter().find(|used| used.id == attestation.id) {
-            Some(used) => {
-                attestation.marks.clone_from(&used.marks);
-                true
-            }
-            None => false,
-        });
+        let unreadable = |_| ServiceError::Unreadable(stored.id.clone());
+        let acting_for = stored.acting_for.as_deref().map(SubjectId::parse).transpose().map_err(unreadable)?;
+        let facts = self.with_stored_parties(facts, acting_for.as_ref(), &rules).await?;
+        let facts = looked_at(facts, &used);
         let decision = decide(&rules, &facts, at);
         if decision.id != stored.id {
             return Err(ServiceError::Unreadable(stored.id.clone()));

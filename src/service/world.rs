@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use vouchsafe_core::Second;
 use vouchsafe_core::definitions::Pack;
 use vouchsafe_core::facts::{Grade, SourceKind};
-use vouchsafe_core::ids::{ResourceId, ResourcePattern};
+use vouchsafe_core::ids::{ResourceId, ResourcePattern, SubjectId};
 use vouchsafe_core::policy::{NamedSet, Policy};
 use vouchsafe_core::rules::{Library, Rules};
 use vouchsafe_core::timeline::{Action, Directive, Entry};
@@ -174,6 +174,9 @@ pub struct Organisation {
     /// Public JWKs its vouches are signed with.
     #[serde(default)]
     pub keys: Vec<Value>,
+    /// The subject that it is: what is known about the organisation is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<SubjectId>,
     /// Times in which its vouches do not count, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspensions: Vec<Suspension>,
@@ -414,20 +417,31 @@ impl App {
         verb: &str,
         detail: Value,
     ) -> ServiceResult<()> {
-        let body = serde_json::to_string(body).map_err(|_| ServiceError::Unreadable(kind.to_owned()))?;
-        let record = Record {
-            kind: kind.to_owned(),
-            id: id.to_owned(),
-            version: expected + 1,
-            body,
-            sealed,
-            updated_at_ms: self.clock.now_ms(),
-        };
+        let record = self.record_row(kind, id, body, sealed, expected)?;
         let audit = self.audit(actor, &format!("{kind}.{verb}"), id, &detail)?;
         let feed = vec![FeedRow { kind: "record".to_owned(), key: format!("{kind}/{id}") }];
         self.commit(vec![Write::Record { record, expected }], audit, feed)
             .await?
             .map_err(|_| ServiceError::Conflict(kind))
+    }
+
+    /// The row of a record as it is to be, after version `expected`.
+    pub(crate) fn record_row<T: Serialize>(
+        &self,
+        kind: &str,
+        id: &str,
+        body: &T,
+        sealed: Option<Vec<u8>>,
+        expected: i64,
+    ) -> ServiceResult<Record> {
+        Ok(Record {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            version: expected + 1,
+            body: serde_json::to_string(body).map_err(|_| ServiceError::Unreadable(kind.to_owned()))?,
+            sealed,
+            updated_at_ms: self.clock.now_ms(),
+        })
     }
 
     /// Installs the packs that ship with the service, once.
