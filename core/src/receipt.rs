@@ -5,9 +5,11 @@
 //! dates are replaced by tokens of this receipt alone, which keep what `decide` needs of them: which are equal, and in
 //! which order they come. What no rule in the bundle can read is left out: free texts, other codes, networks' numbers.
 
+use crate::check::members;
 use crate::decision::{Decision, LookedAt, decide};
 use crate::definitions::{Proves, When};
 use crate::facts::{Attestation, Kind, PersonKey, Statement, SubjectFacts};
+use crate::policy::Policy;
 use crate::rules::{Body, Rules, canonical};
 use crate::second::Second;
 use serde::{Deserialize, Serialize};
@@ -208,6 +210,7 @@ struct Read<'r> {
     document_types: BTreeSet<&'r String>,
     categories: BTreeSet<&'r String>,
     nationalities: bool,
+    listed: BTreeSet<&'r String>,
 }
 
 impl<'r> Read<'r> {
@@ -220,11 +223,17 @@ impl<'r> Read<'r> {
         ) -> BTreeSet<&'r String> {
             whens.flat_map(list).collect()
         }
+        let criteria = rules.policy.iter().flat_map(Policy::all_criteria);
         Self {
             codes: words(whens(), |when| when.codes.iter().chain(&when.any_code)),
             document_types: words(whens(), |when| when.document_type.iter()),
             categories: words(whens(), |when| when.category.iter()),
-            nationalities: rows().any(|row| row.proves == Proves::Nationalities),
+            nationalities: rows().any(|row| row.proves == Proves::Nationalities)
+                || whens().any(|when| !when.nationality.is_empty()),
+            listed: criteria
+                .filter_map(|criterion| criterion.test(&rules.sets))
+                .flat_map(|test| members(&test))
+                .collect(),
         }
     }
 
@@ -238,7 +247,18 @@ impl<'r> Read<'r> {
                 Statement::Employment { organisation, employed, relation: None }
             }
             Statement::Network { country, anonymous, .. } => Statement::Network { country, anonymous, asn: None },
-            said @ (Statement::States { .. } | Statement::Nationalities { .. }) => said,
+            // An owner whom no list names is only somebody who holds a share.
+            Statement::Owners { owners } => Statement::Owners {
+                owners: (0..)
+                    .zip(owners)
+                    .map(|(n, (owner, share))| {
+                        let kept =
+                            self.listed.contains(&owner) || owner.starts_with("sub_") || owner.starts_with("org_");
+                        (if kept { owner } else { format!("owner{n:06}") }, share)
+                    })
+                    .collect(),
+            },
+            said @ (Statement::States { .. } | Statement::Nationalities { .. } | Statement::Workload { .. }) => said,
         }
     }
 }
