@@ -8,6 +8,8 @@
 use crate::decision::{Decision, LookedAt, decide};
 use crate::definitions::{Proves, When};
 use crate::facts::{Attestation, Kind, PersonKey, Statement, SubjectFacts};
+use crate::ids::{OrganisationId, SubjectId};
+use crate::policy::{Members, Policy};
 use crate::rules::{Body, Rules, canonical};
 use crate::second::Second;
 use serde::{Deserialize, Serialize};
@@ -158,7 +160,7 @@ fn blinded(facts: &SubjectFacts, rules: &Body) -> SubjectFacts {
     let mut facts = facts.clone();
     let documents = documents(facts.all());
     let births = numbered("p", facts.all().filter_map(|a| a.facts.person.as_ref()).map(|person| person.birth.as_str()));
-    let read = Read::of(rules);
+    let read = Read::of(rules, &facts);
     let parties = facts.related.parties.values_mut().map(|party| &mut party.attestations);
     for attestation in parties.chain([&mut facts.attestations]).flatten() {
         let facts = &mut attestation.facts;
@@ -208,10 +210,12 @@ struct Read<'r> {
     document_types: BTreeSet<&'r String>,
     categories: BTreeSet<&'r String>,
     nationalities: bool,
+    /// Owners that no list names.
+    owners: BTreeMap<String, String>,
 }
 
 impl<'r> Read<'r> {
-    fn of(rules: &'r Body) -> Self {
+    fn of(rules: &'r Body, facts: &SubjectFacts) -> Self {
         let rows = || rules.packs.values().flat_map(|pack| &pack.rows);
         let whens = || rows().flat_map(|row| row.when.iter().chain(row.all_of.iter().map(|part| &part.when)));
         fn words<'r, I: Iterator<Item = &'r String>>(
@@ -220,7 +224,23 @@ impl<'r> Read<'r> {
         ) -> BTreeSet<&'r String> {
             whens.flat_map(list).collect()
         }
+        let written = rules.policy.iter().flat_map(Policy::all_criteria).flat_map(|criterion| {
+            [&criterion.any_of, &criterion.none_of, &criterion.none_of_except].into_iter().flatten()
+        });
+        let written = written.filter_map(|members| match members {
+            Members::List(list) => Some(list),
+            Members::Set(_) => None,
+        });
+        let listed: BTreeSet<&String> = rules.sets.values().map(|set| &set.members).chain(written).flatten().collect();
+        // Who owns an organisation may be a person, named by name.
+        let ours = |name: &str| name.starts_with(SubjectId::PREFIX) || name.starts_with(OrganisationId::PREFIX);
+        let owners = facts.all().filter_map(|a| match &a.facts.statement {
+            Some(Statement::Owners { owners }) => Some(owners.keys()),
+            _ => None,
+        });
+        let owners = owners.flatten().filter(|name| !ours(name) && !listed.contains(name)).map(String::as_str);
         Self {
+            owners: numbered("owner", owners),
             codes: words(whens(), |when| when.codes.iter().chain(&when.any_code)),
             document_types: words(whens(), |when| when.document_type.iter()),
             categories: words(whens(), |when| when.category.iter()),
@@ -238,8 +258,22 @@ impl<'r> Read<'r> {
                 Statement::Employment { organisation, employed, relation: None }
             }
             Statement::Network { country, anonymous, .. } => Statement::Network { country, anonymous, asn: None },
-            said @ (Statement::States { .. } | Statement::Nationalities { .. }) => said,
+            Statement::Owners { owners } => Statement::Owners {
+                owners: owners
+                    .into_iter()
+                    .map(|(name, share)| (self.owners.get(&name).cloned().unwrap_or(name), share))
+                    .collect(),
+            },
+            said @ (Statement::States { .. } | Statement::Nationalities { .. } | Statement::Workload { .. }) => said,
         }
+    }
+}
+
+impl Decision {
+    /// Its bytes: RFC 8785 JSON.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        canonical(self)
     }
 }
 

@@ -12,6 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use utoipa::ToSchema;
 use validator::Validate;
 use vouchsafe_core::ids::ResourceId;
@@ -23,9 +24,12 @@ use vouchsafe_core::{Decision, Second, explain};
 pub struct Question {
     /// The restricted resource.
     resource: String,
-    /// An earlier instant, RFC 3339.
+    /// The instant asked about, RFC 3339; now unless given.
     #[param(value_type = Option<String>)]
     at: Option<String>,
+    /// By what was known at this instant, RFC 3339; at the instant asked about unless given.
+    #[param(value_type = Option<String>)]
+    known_at: Option<String>,
 }
 
 /// The decision with both texts of its reasons, and what is told beside it.
@@ -64,10 +68,16 @@ pub async fn eligibility(
     caller.require("eligibility:read")?;
     let subject = subject_id(&id)?;
     let resource = resource_id(&question.resource)?;
-    let (decision, pending) = match question.at {
+    let instant = |text: Option<&String>, pointer: &str| {
+        let parsed = text.map(|text| Second::parse(text)).transpose();
+        parsed.map_err(|error| Problem::invalid().field(pointer, error.to_string()))
+    };
+    let at = instant(question.at.as_ref(), "/at")?;
+    let known_at = instant(question.known_at.as_ref(), "/known_at")?;
+    let (decision, pending) = match at.or(known_at.map(|_| edge.app.clock.now())) {
         Some(at) => {
-            let at = Second::parse(&at).map_err(|error| Problem::invalid().field("/at", error.to_string()))?;
-            (edge.app.eligibility_at(&subject, &resource, at).await?.0, Vec::new())
+            let decision = edge.app.eligibility_at(&subject, &resource, at, known_at.unwrap_or(at)).await?;
+            (Arc::new(decision), Vec::new())
         }
         None => {
             let (decision, rules) = edge.app.eligibility(&subject, &resource).await?;
@@ -88,6 +98,19 @@ pub async fn show(
 ) -> Result<Json<Value>, Problem> {
     caller.require("eligibility:read")?;
     Ok(Json(body(&edge.app.decision(&id).await?, &[])))
+}
+
+/// The decision with everything it was made of, signed; it can be verified without this service and names nobody.
+#[utoipa::path(get, path = "/v1/decisions/{id}/receipt", tag = "decisions", params(("id" = String, Path)), security(("client" = ["eligibility:read"])),
+    responses((status = 200, description = "a compact JWS of type `decision-receipt+jwt`", body = String, content_type = "application/jose"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub async fn receipt(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    caller.require("eligibility:read")?;
+    let receipt = edge.app.receipt(&id).await?;
+    Ok(([(header::CONTENT_TYPE, "application/jose"), (header::CACHE_CONTROL, "no-store")], receipt))
 }
 
 /// A token wanted.

@@ -3,10 +3,13 @@
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Basis, StoredDecision, Write};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use vouchsafe_core::decision::LookedAt;
 use vouchsafe_core::facts::SubjectFacts;
-use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::hindsight::as_of;
+use vouchsafe_core::ids::{AttestationId, ResourceId, SubjectId};
+use vouchsafe_core::receipt::looked_at;
 use vouchsafe_core::rules::{Body, Rules};
 use vouchsafe_core::{Decision, Second, decide};
 
@@ -40,7 +43,7 @@ impl App {
         Ok((decision, rules, basis))
     }
 
-    /// The decision at an earlier instant, by what was known then.
+    /// The decision at an instant, by what was known at another: see `vouchsafe_core::hindsight`.
     ///
     /// # Errors
     /// As [`App::eligibility`]; `Invalid` for an instant ahead.
@@ -49,18 +52,33 @@ impl App {
         subject: &SubjectId,
         resource: &ResourceId,
         at: Second,
-    ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
+        known_at: Second,
+    ) -> ServiceResult<Decision> {
         self.check_feed_age()?;
         let now = self.clock.now();
-        if at > now {
-            return Err(super::invalid("/at", "lies ahead"));
+        for (pointer, instant) in [("/at", at), ("/known_at", known_at)] {
+            if instant > now {
+                return Err(super::invalid(pointer, "lies ahead"));
+            }
         }
-        let world = self.world.load();
-        let rules = Rules::compile(&world.library, &world.timeline, resource, at)
-            .map_err(|error| ServiceError::Unreadable(error.to_string()))?;
-        let facts = self.index.facts(subject, || self.load_versioned(subject.as_str())).await?;
+        let rules = self.world.load().rules_known_at(resource, at, known_at)?;
+        // Before the facts, so that whoever was replaced in them has a successor here, or has none in either.
+        let successors = self.successors(subject).await?;
+        let facts = self.load_facts(subject.as_str()).await?;
         let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
-        Ok((Arc::new(decide(&rules, &facts, at)), Arc::new(rules)))
+        Ok(decide(&rules, &as_of(&facts, at, known_at, &successors), at))
+    }
+
+    /// Which newer result of the same check replaced an attestation.
+    async fn successors(&self, subject: &SubjectId) -> ServiceResult<BTreeMap<AttestationId, AttestationId>> {
+        let Some((_, rows)) = self.store.load_subject(subject.as_str()).await? else { return Ok(BTreeMap::new()) };
+        let replaced = rows.iter().flat_map(|row| row.marks.iter()).filter(|mark| mark.kind == "superseded");
+        // A mark that no attestation made, by an operator, has no successor.
+        Ok(replaced
+            .filter_map(|mark| {
+                Some((AttestationId::parse(&mark.attestation).ok()?, AttestationId::parse(&mark.by).ok()?))
+            })
+            .collect())
     }
 
     /// What facts come to now under every policy: one decision for each resource named, one for each family.
@@ -120,23 +138,23 @@ impl App {
     }
 
     /// The body of a recorded decision about the subject with these facts.
-    pub(crate) async fn replay(&self, stored: &StoredDecision, mut facts: SubjectFacts) -> ServiceResult<Decision> {
+    pub(crate) async fn replay(&self, stored: &StoredDecision, facts: SubjectFacts) -> ServiceResult<Decision> {
+        let (rules, facts) = self.inputs(stored, facts).await?;
+        let decision = decide(&rules, &facts, Second::from_millis(stored.at_ms));
+        if decision.id == stored.id { Ok(decision) } else { Err(ServiceError::Unreadable(stored.id.clone())) }
+    }
+
+    /// What a recorded decision was made of: its rules, and of the facts what it looked at.
+    pub(crate) async fn inputs(
+        &self,
+        stored: &StoredDecision,
+        facts: SubjectFacts,
+    ) -> ServiceResult<(Rules, SubjectFacts)> {
         let rules = self.store.rules(&stored.rules_digest).await?.ok_or(ServiceError::NotFound("decision"))?;
         let body: Body =
             serde_json::from_str(&rules).map_err(|_| ServiceError::Unreadable(stored.rules_digest.clone()))?;
-        let at = Second::from_millis(stored.at_ms);
-        let rules = Rules::from_body(body, at);
-        // Instants are whole seconds: what arrived, or was said of it, later in the same second was not looked at.
         let used: Vec<LookedAt> =
             serde_json::from_str(&stored.attestations).map_err(|_| ServiceError::Unreadable(stored.id.clone()))?;
-        facts.attestations.retain_mut(|attestation| match used.iter().find(|used| used.id == attestation.id) {
-            Some(used) => {
-                attestation.marks.clone_from(&used.marks);
-                true
-            }
-            None => false,
-        });
-        let decision = decide(&rules, &facts, at);
-        if decision.id == stored.id { Ok(decision) } else { Err(ServiceError::Unreadable(stored.id.clone())) }
+        Ok((Rules::from_body(body, Second::from_millis(stored.at_ms)), looked_at(facts, &used)))
     }
 }

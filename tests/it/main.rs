@@ -28,6 +28,7 @@ mod otel;
 mod persons;
 mod population;
 mod reassess;
+mod replay;
 mod retention;
 mod rosters;
 mod security_page;
