@@ -4,9 +4,11 @@ pub mod backfill;
 pub mod backup;
 pub mod create;
 pub mod decide;
+pub mod definitions;
 pub mod demo;
 pub mod doctor;
 pub mod import;
+pub mod policy;
 pub mod ready;
 pub mod serve;
 pub mod simulate;
@@ -91,6 +93,12 @@ enum Command {
     /// Existing accounts and past results, from a file.
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Policies in files: check, test, explain, compare.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Definition packs and sets in files.
+    #[command(subcommand)]
+    Definitions(definitions::DefinitionsCommand),
     /// The audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -164,6 +172,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway(command) => create::gateway(command).await,
         Command::Audience(command) => create::audience(command).await,
         Command::Import(command) => import::run(command).await,
+        Command::Policy(command) => policy::run(command),
+        Command::Definitions(command) => definitions::run(command),
         Command::Audit(AuditCommand::Verify(args)) => verify_audit(&args).await,
         Command::Keys(KeysCommand::Master { file }) => create_master_key(&file),
     }

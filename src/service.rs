@@ -24,6 +24,7 @@ pub mod reassess;
 pub mod receipt;
 pub mod retention;
 pub mod roster;
+pub mod rules;
 pub mod simulate;
 pub mod subjects;
 pub mod suspend;
@@ -61,6 +62,9 @@ pub enum ServiceError {
         /// What is wrong and what to do; never echoes the value.
         problem: String,
     },
+    /// Rules that cannot be used: everything wrong with them.
+    #[error("rules refused: {} findings", .0.len())]
+    Refused(Vec<vouchsafe_core::check::Finding>),
     /// The subject was erased.
     #[error("erased")]
     Erased,

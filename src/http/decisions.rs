@@ -32,17 +32,32 @@ pub struct Question {
     known_at: Option<String>,
 }
 
-/// The decision with both texts of its reasons, and what is told beside it.
-fn body(decision: &Decision, pending: &[Pending]) -> Value {
-    let texts: Vec<Value> = decision
-        .reasons
-        .iter()
-        .map(|code| {
-            let (subject, operator) = explain::texts(code);
-            json!({ "code": code, "subject": subject, "operator": operator })
-        })
-        .collect();
+/// The decision as anybody who may ask is told: two digits, and nothing of the evidence behind it.
+pub(super) fn ordinary(decision: &Decision) -> Value {
     let mut body = json!(decision);
+    for criterion in body.pointer_mut("/criteria").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(members) = criterion.as_object_mut() else { continue };
+        members.remove("evidence");
+        for name in ["belief", "disbelief", "uncertainty"] {
+            if let Some(value) = members.get(name).and_then(Value::as_f64) {
+                members.insert(name.to_owned(), json!(explain::rounded(value, 2)));
+            }
+        }
+    }
+    let steps = body.pointer_mut("/next_steps").and_then(Value::as_array_mut).into_iter().flatten();
+    for need in steps.filter_map(|step| step.get_mut("needs")?.as_array_mut()).flatten() {
+        need.as_object_mut().and_then(|members| members.remove("missing_units"));
+    }
+    body
+}
+
+/// A body with both texts of its reasons, and what is told beside the decision.
+fn told(mut body: Value, decision: &Decision, pending: &[Pending]) -> Value {
+    let text = |code: &String| {
+        let texts = explain::texts(code);
+        json!({ "code": code, "subject": texts.subject, "operator": texts.operator })
+    };
+    let texts: Vec<Value> = decision.reasons.iter().map(text).collect();
     if let Some(members) = body.as_object_mut() {
         members.insert("reason_texts".to_owned(), json!(texts));
         members.insert("pending".to_owned(), json!(pending));
@@ -85,10 +100,10 @@ pub async fn eligibility(
             (decision, edge.app.pending(&subject).await?)
         }
     };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body(&decision, &pending))))
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(told(ordinary(&decision), &decision, &pending))))
 }
 
-/// A recorded decision, derived again from its inputs.
+/// A recorded decision, derived again from its inputs; with the scope `decisions:explain` also everything it was weighed by.
 #[utoipa::path(get, path = "/v1/decisions/{id}", tag = "decisions", params(("id" = String, Path)), security(("client" = ["eligibility:read"])),
     responses((status = 200, description = "the decision"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub async fn show(
@@ -97,18 +112,27 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     caller.require("eligibility:read")?;
-    Ok(Json(body(&edge.app.decision(&id).await?, &[])))
+    if caller.require("decisions:explain").is_err() {
+        let decision = edge.app.decision(&id).await?;
+        return Ok(Json(told(ordinary(&decision), &decision, &[])));
+    }
+    let (decision, explanation) = edge.app.explained_decision(&id).await?;
+    let mut body = told(json!(decision), &decision, &[]);
+    if let Some(members) = body.as_object_mut() {
+        members.insert("explanation".to_owned(), json!(explanation));
+    }
+    Ok(Json(body))
 }
 
 /// The decision with everything it was made of, signed; it can be verified without this service and names nobody.
-#[utoipa::path(get, path = "/v1/decisions/{id}/receipt", tag = "decisions", params(("id" = String, Path)), security(("client" = ["eligibility:read"])),
+#[utoipa::path(get, path = "/v1/decisions/{id}/receipt", tag = "decisions", params(("id" = String, Path)), security(("client" = ["decisions:explain"])),
     responses((status = 200, description = "a compact JWS of type `decision-receipt+jwt`", body = String, content_type = "application/jose"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub async fn receipt(
     State(edge): State<Edge>,
     Auth(caller): Auth,
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
-    caller.require("eligibility:read")?;
+    caller.require("decisions:explain")?;
     let receipt = edge.app.receipt(&id).await?;
     Ok(([(header::CONTENT_TYPE, "application/jose"), (header::CACHE_CONTROL, "no-store")], receipt))
 }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use vouchsafe_core::check::{Finding, Level};
 
 /// One member that cannot be used.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -94,6 +95,18 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// 422 for rules that cannot be used: every finding, with its place where they came as a text.
+    #[must_use]
+    pub fn findings(findings: &[Finding]) -> Self {
+        findings.iter().fold(Self::invalid(), |problem, finding| {
+            let place = finding.place.map(|at| format!("line {}, column {}: ", at.line, at.column)).unwrap_or_default();
+            let level = if finding.level == Level::Warning { "warning: " } else { "" };
+            problem.field(finding.pointer.clone(), format!("{place}{level}{finding}"))
+        })
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -141,6 +154,7 @@ impl From<ServiceError> for Problem {
                 Self::new(StatusCode::NOT_FOUND, "not_found", "not found").detail(format!("no such {what}"))
             }
             ServiceError::Invalid { pointer, problem } => Self::invalid().field(pointer, problem),
+            ServiceError::Refused(findings) => Self::findings(&findings),
             ServiceError::Conflict(what) => Self::new(StatusCode::CONFLICT, "conflict", "conflicts with what is there")
                 .detail(format!("the {what} exists, was used or has changed")),
             ServiceError::Erased => Self::new(StatusCode::GONE, "subject_erased", "the subject was erased"),
@@ -167,7 +181,7 @@ impl From<ServiceError> for Problem {
             }
             ServiceError::NotEligible(decision) => {
                 let mut problem = Self::new(StatusCode::FORBIDDEN, "not_eligible", "the subject is not eligible");
-                problem.decision = serde_json::to_value(&*decision).ok();
+                problem.decision = Some(super::decisions::ordinary(&decision));
                 problem
             }
             ServiceError::Intake(error) => intake(&error),

@@ -6,6 +6,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use vouchsafe_core::decision::LookedAt;
+use vouchsafe_core::explain::{Explanation, explanation};
 use vouchsafe_core::facts::SubjectFacts;
 use vouchsafe_core::hindsight::as_of;
 use vouchsafe_core::ids::{AttestationId, ResourceId, SubjectId};
@@ -137,24 +138,41 @@ impl App {
         self.replay(&stored, facts).await
     }
 
-    /// The body of a recorded decision about the subject with these facts.
-    pub(crate) async fn replay(&self, stored: &StoredDecision, facts: SubjectFacts) -> ServiceResult<Decision> {
-        let (rules, facts) = self.inputs(stored, facts).await?;
-        let decision = decide(&rules, &facts, Second::from_millis(stored.at_ms));
-        if decision.id == stored.id { Ok(decision) } else { Err(ServiceError::Unreadable(stored.id.clone())) }
+    /// A recorded decision with the full account of what it was weighed by.
+    ///
+    /// # Errors
+    /// As [`App::decision`].
+    pub async fn explained_decision(&self, id: &str) -> ServiceResult<(Decision, Explanation)> {
+        let stored = self.store.decision(id).await?.ok_or(ServiceError::NotFound("decision"))?;
+        let (_, facts, _) = self.load_stored(&stored.subject).await?.ok_or(ServiceError::NotFound("decision"))?;
+        let (decision, rules, facts) = self.replayed(&stored, facts).await?;
+        let explanation = explanation(&rules, &facts, &decision);
+        Ok((decision, explanation))
     }
 
-    /// What a recorded decision was made of: its rules, and of the facts what it looked at.
-    pub(crate) async fn inputs(
+    /// The body of a recorded decision about the subject with these facts.
+    pub(crate) async fn replay(&self, stored: &StoredDecision, facts: SubjectFacts) -> ServiceResult<Decision> {
+        Ok(self.replayed(stored, facts).await?.0)
+    }
+
+    /// A recorded decision with the rules and the facts that give it.
+    pub(crate) async fn replayed(
         &self,
         stored: &StoredDecision,
         facts: SubjectFacts,
-    ) -> ServiceResult<(Rules, SubjectFacts)> {
+    ) -> ServiceResult<(Decision, Rules, SubjectFacts)> {
         let rules = self.store.rules(&stored.rules_digest).await?.ok_or(ServiceError::NotFound("decision"))?;
         let body: Body =
             serde_json::from_str(&rules).map_err(|_| ServiceError::Unreadable(stored.rules_digest.clone()))?;
+        let at = Second::from_millis(stored.at_ms);
+        let rules = Rules::from_body(body, at);
         let used: Vec<LookedAt> =
             serde_json::from_str(&stored.attestations).map_err(|_| ServiceError::Unreadable(stored.id.clone()))?;
-        Ok((Rules::from_body(body, Second::from_millis(stored.at_ms)), looked_at(facts, &used)))
+        let facts = looked_at(facts, &used);
+        let decision = decide(&rules, &facts, at);
+        if decision.id != stored.id {
+            return Err(ServiceError::Unreadable(stored.id.clone()));
+        }
+        Ok((decision, rules, facts))
     }
 }

@@ -98,7 +98,7 @@ impl App {
     /// A decision whose inputs cannot be read any more is listed without reasons.
     async fn exported_decision(&self, stored: &StoredDecision, facts: SubjectFacts) -> ServiceResult<Value> {
         let reasons = match self.replay(stored, facts).await {
-            Ok(decision) => json!(decision.reasons.iter().map(|code| explain::texts(code).0).collect::<Vec<_>>()),
+            Ok(decision) => json!(decision.reasons.iter().map(|code| explain::texts(code).subject).collect::<Vec<_>>()),
             Err(_) => Value::Null,
         };
         Ok(json!({

@@ -5,8 +5,8 @@ use crate::storage::StoredDecision;
 use crate::token::jws::{self, JwsError, VerificationKey};
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::Value;
+use vouchsafe_core::Decision;
 use vouchsafe_core::receipt::{Receipt, ReceiptError};
-use vouchsafe_core::{Decision, Second, decide};
 
 /// `typ` of a receipt: no token of any kind.
 pub const RECEIPT_TYPE: &str = "decision-receipt+jwt";
@@ -51,11 +51,7 @@ impl App {
     pub async fn receipt(&self, id: &str) -> ServiceResult<String> {
         let stored: StoredDecision = self.store.decision(id).await?.ok_or(ServiceError::NotFound("decision"))?;
         let (_, facts, _) = self.load_stored(&stored.subject).await?.ok_or(ServiceError::NotFound("decision"))?;
-        let (rules, facts) = self.inputs(&stored, facts).await?;
-        let decision = decide(&rules, &facts, Second::from_millis(stored.at_ms));
-        if decision.id != stored.id {
-            return Err(ServiceError::Unreadable(stored.id));
-        }
+        let (decision, rules, facts) = self.replayed(&stored, facts).await?;
         let receipt = Receipt::new(&self.issuer, &rules, &facts, &decision)
             .map_err(|error| ServiceError::Unreadable(format!("receipt of {}: {error}", stored.id)))?;
         let keys = self.keys.load_full();

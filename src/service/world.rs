@@ -202,6 +202,18 @@ pub struct DirectiveState {
     pub loosening_applied: bool,
 }
 
+/// The packs that ship with the service.
+pub(crate) const SHIPPED_PACKS: [&str; 8] = [
+    include_str!("../../fixtures/definitions/us_status@1.toml"),
+    include_str!("../../fixtures/definitions/uk_status@1.toml"),
+    include_str!("../../fixtures/definitions/identity@1.toml"),
+    include_str!("../../fixtures/definitions/country_now@1.toml"),
+    include_str!("../../fixtures/definitions/employer@1.toml"),
+    include_str!("../../fixtures/definitions/citizenship@1.toml"),
+    include_str!("../../fixtures/definitions/incorporation@1.toml"),
+    include_str!("../../fixtures/definitions/ownership@1.toml"),
+];
+
 /// The snapshot.
 #[derive(Debug, Default)]
 pub struct World {
@@ -422,21 +434,12 @@ impl App {
 
     /// Installs the packs that ship with the service, once.
     pub(crate) async fn install_packs(&self) -> ServiceResult<()> {
-        const SHIPPED: [&str; 7] = [
-            include_str!("../../fixtures/definitions/us_status@1.toml"),
-            include_str!("../../fixtures/definitions/identity@1.toml"),
-            include_str!("../../fixtures/definitions/country_now@1.toml"),
-            include_str!("../../fixtures/definitions/employer@1.toml"),
-            include_str!("../../fixtures/definitions/citizenship@1.toml"),
-            include_str!("../../fixtures/definitions/incorporation@1.toml"),
-            include_str!("../../fixtures/definitions/ownership@1.toml"),
-        ];
         let held: BTreeMap<String, Record> = all_records(&*self.store, "definition")
             .await?
             .into_iter()
             .map(|record| (record.id.clone(), record))
             .collect();
-        for text in SHIPPED {
+        for text in SHIPPED_PACKS {
             let pack = Pack::from_toml(text).map_err(|error| ServiceError::Unreadable(error.to_string()))?;
             if !held.contains_key(&pack.name()) {
                 let detail = json!({ "source": "shipped" });

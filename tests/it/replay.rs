@@ -47,6 +47,7 @@ fn bare(mut body: Value) -> Value {
     for told in ["reason_texts", "pending", "upcoming", "alternatives"] {
         body.as_object_mut().unwrap().remove(told).unwrap();
     }
+    body.as_object_mut().unwrap().remove("explanation");
     body
 }
 
@@ -200,6 +201,14 @@ async fn documented(t: &TestApp) -> String {
     subject
 }
 
+/// The decision now, as those who may see the evidence see it.
+async fn recorded(t: &TestApp, subject: &str) -> Value {
+    let id = t.eligibility(subject, "restricted.api").await["id"].as_str().unwrap().to_owned();
+    let answer = t.get(&format!("/v1/decisions/{id}")).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    answer.body
+}
+
 fn payload(receipt: &str) -> String {
     String::from_utf8(B64.decode(receipt.split('.').nth(1).unwrap()).unwrap()).unwrap()
 }
@@ -208,7 +217,7 @@ fn payload(receipt: &str) -> String {
 async fn a_receipt_is_the_same_before_and_after_erasure_and_names_nobody() {
     on_both(async |t: TestApp| {
         let subject = documented(&t).await;
-        let decision = t.eligibility(&subject, "restricted.api").await;
+        let decision = recorded(&t, &subject).await;
         assert_eq!(decision["status"], "eligible", "{decision}");
         let id = decision["id"].as_str().unwrap();
         let before = receipt(&t, id).await;
@@ -235,6 +244,10 @@ async fn a_receipt_is_the_same_before_and_after_erasure_and_names_nobody() {
         let replica = t.replica().await;
         assert_eq!(replica.receipt(id).await.unwrap(), before, "on every replica");
         assert_eq!(t.get("/v1/decisions/dec_0/receipt").await.status, StatusCode::NOT_FOUND);
+        // It shows the evidence, so it is for those who may see that.
+        let reader = t.client("Rae", &["eligibility:read"], &[], None).await;
+        let answer = t.send(&reader, Method::GET, &format!("/v1/decisions/{id}/receipt"), None).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.body);
     })
     .await;
 }
@@ -259,7 +272,7 @@ async fn no_member_of_a_receipt_can_be_altered_and_no_other_key_signs_one() {
     let database = Database::sqlite();
     let t = TestApp::start(&database).await;
     let subject = documented(&t).await;
-    let decision = t.eligibility(&subject, "restricted.api").await;
+    let decision = recorded(&t, &subject).await;
     let token = receipt(&t, decision["id"].as_str().unwrap()).await;
     let keys = verifiers(&jwks(&t).await);
     let parts: Vec<&str> = token.split('.').collect();
@@ -323,7 +336,7 @@ async fn decide_gives_the_same_bytes_from_the_database_from_files_and_from_the_r
     let database = Database::sqlite();
     let t = TestApp::start(&database).await;
     let subject = documented(&t).await;
-    let answered = t.eligibility(&subject, "restricted.api").await;
+    let answered = recorded(&t, &subject).await;
     let (id, at) = (answered["id"].as_str().unwrap(), answered["at"].as_str().unwrap());
     let expected = canonical(&bare(answered.clone()));
     let token = receipt(&t, id).await;
