@@ -2,9 +2,11 @@
 
 pub mod admin;
 pub mod anchor;
+pub mod appeals;
 pub mod authenticate;
 pub mod backfill;
 pub mod backup;
+pub mod cases;
 pub mod checkup;
 pub mod cross_check;
 pub mod deployment;
@@ -18,6 +20,7 @@ pub mod import;
 pub mod index;
 pub mod ingest;
 pub mod issue;
+pub mod operators;
 pub mod packed;
 pub mod populate;
 pub mod reassess;
@@ -83,6 +86,15 @@ pub enum ServiceError {
     /// The caller may not do this.
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
+    /// An operator has to change a given password before anything else.
+    #[error("password to be changed")]
+    PasswordGiven,
+    /// A password was tried too often.
+    #[error("too many tries")]
+    TooManyTries {
+        /// Seconds to wait.
+        wait_secs: i64,
+    },
     /// The source or organisation is suspended: nothing it says is taken.
     #[error("suspended")]
     Suspended,
@@ -142,6 +154,11 @@ impl Actor {
     #[must_use]
     pub fn client(id: &str) -> Self {
         Self(format!("client:{id}"))
+    }
+    /// A person who signed in.
+    #[must_use]
+    pub fn operator(id: &str) -> Self {
+        Self(format!("operator:{id}"))
     }
     /// A source by its own authenticated delivery.
     #[must_use]
@@ -210,6 +227,14 @@ pub struct App {
     pub geoip: ArcSwap<GeoIp>,
     /// The one outgoing client.
     pub outgoing: reqwest::Client,
+    /// What has to be looked at for cases.
+    pub(crate) tending: cases::Tending,
+    /// Within what time an appeal is to be decided, seconds.
+    pub appeal_secs: AtomicI64,
+    /// Failed tries of operators' passwords.
+    pub(crate) tries: operators::Tries,
+    /// Operators by the digest of a sign-in's token, for rate limits alone: whether it stands is asked each time.
+    pub(crate) signed_in: moka::sync::Cache<String, String>,
     /// Bounds parallel password hashing.
     pub(crate) hashing: Arc<tokio::sync::Semaphore>,
     /// One reload at a time: of two that overlap, the one that began earlier must not be swapped in last.
@@ -284,6 +309,10 @@ impl App {
             index: Index::new(INDEX_BYTES),
             geoip: ArcSwap::from_pointee(geoip),
             outgoing,
+            tending: cases::Tending::default(),
+            appeal_secs: AtomicI64::new(appeals::APPEAL_SECS),
+            tries: operators::Tries::default(),
+            signed_in: moka::sync::Cache::new(10_000),
             hashing: Arc::new(tokio::sync::Semaphore::new(2)),
             reloading: tokio::sync::Mutex::default(),
             verified: moka::future::Cache::new(200_000),
@@ -437,6 +466,7 @@ impl App {
                 _ => {}
             }
         }
+        rows.iter().filter(|row| row.kind == "subject").for_each(|row| self.tending.changed(&row.key));
         *cursor = next;
         self.polled_at_ms.store(begun, Ordering::Relaxed);
         Ok(rows.len())

@@ -18,6 +18,7 @@ pub mod inspect;
 mod model;
 pub mod postgres;
 mod reads;
+mod review;
 mod rows;
 mod sql;
 pub mod sqlite;
@@ -26,6 +27,9 @@ mod upkeep;
 mod write;
 
 pub use model::*;
+pub use review::{
+    CaseEntry, OperatorSession, ReviewQueue, ReviewStore, ReviewWrite, StoredAppeal, StoredCase, StoredResolution,
+};
 pub use upkeep::{Forgotten, StoredErasure, StoredHold, StoredSession, Table};
 pub use write::{Change, Write};
 
@@ -87,7 +91,7 @@ pub type Intent<T> = Result<Result<T, Conflict>, StoreError>;
 /// of this process and of the machine (SQLite `synchronous=FULL`; PostgreSQL `synchronous_commit=on`). Isolation: readers
 /// see whole commits only. All instants are epoch milliseconds given by the caller; the store reads no clock.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: ReviewStore + Send + Sync + 'static {
     /// Applies pending migrations. Safe to run at every start and from several processes.
     async fn migrate(&self) -> Result<(), StoreError>;
     /// Cheap proof that the database answers and accepts writes.

@@ -278,8 +278,9 @@ impl Checker {
     }
 
     fn near(&mut self, what: &str, actual: f64, expected: f64, within: f64) {
-        // Written so that what is no number differs.
-        if !((actual - expected).abs() <= within) {
+        let off = (actual - expected).abs();
+        // What is no number differs.
+        if off.is_nan() || off > within {
             self.differs(what, expected, actual);
         }
     }

@@ -5,11 +5,12 @@
 //! dates are replaced by tokens of this receipt alone, which keep what `decide` needs of them: which are equal, and in
 //! which order they come. What no rule in the bundle can read is left out: free texts, other codes, networks' numbers.
 
+use crate::check::members;
 use crate::decision::{Decision, LookedAt, decide};
 use crate::definitions::{Proves, When};
 use crate::facts::{Attestation, Kind, PersonKey, Statement, SubjectFacts};
 use crate::ids::{OrganisationId, SubjectId};
-use crate::policy::{Members, Policy};
+use crate::policy::Policy;
 use crate::rules::{Body, Rules, canonical};
 use crate::second::Second;
 use serde::{Deserialize, Serialize};
@@ -210,7 +211,7 @@ struct Read<'r> {
     document_types: BTreeSet<&'r String>,
     categories: BTreeSet<&'r String>,
     nationalities: bool,
-    /// Owners that no list names.
+    /// Tokens of owners whom no list names.
     owners: BTreeMap<String, String>,
 }
 
@@ -224,14 +225,9 @@ impl<'r> Read<'r> {
         ) -> BTreeSet<&'r String> {
             whens.flat_map(list).collect()
         }
-        let written = rules.policy.iter().flat_map(Policy::all_criteria).flat_map(|criterion| {
-            [&criterion.any_of, &criterion.none_of, &criterion.none_of_except].into_iter().flatten()
-        });
-        let written = written.filter_map(|members| match members {
-            Members::List(list) => Some(list),
-            Members::Set(_) => None,
-        });
-        let listed: BTreeSet<&String> = rules.sets.values().map(|set| &set.members).chain(written).flatten().collect();
+        let criteria = rules.policy.iter().flat_map(Policy::all_criteria);
+        let tests = criteria.filter_map(|criterion| criterion.test(&rules.sets));
+        let listed: BTreeSet<&String> = tests.flat_map(|test| members(&test)).collect();
         // Who owns an organisation may be a person, named by name.
         let ours = |name: &str| name.starts_with(SubjectId::PREFIX) || name.starts_with(OrganisationId::PREFIX);
         let owners = facts.all().filter_map(|a| match &a.facts.statement {
@@ -244,7 +240,8 @@ impl<'r> Read<'r> {
             codes: words(whens(), |when| when.codes.iter().chain(&when.any_code)),
             document_types: words(whens(), |when| when.document_type.iter()),
             categories: words(whens(), |when| when.category.iter()),
-            nationalities: rows().any(|row| row.proves == Proves::Nationalities),
+            nationalities: rows().any(|row| row.proves == Proves::Nationalities)
+                || whens().any(|when| !when.nationality.is_empty()),
         }
     }
 

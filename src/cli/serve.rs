@@ -74,6 +74,7 @@ pub(crate) async fn serve(
     jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(link(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(reassess(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(tend(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(keep_bounds(app, stop.clone())));
     if let Some(metrics) = metrics {
         jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
@@ -145,6 +146,20 @@ async fn reassess(app: Arc<App>, stop: CancellationToken) -> Result<(), String> 
             Ok(true) => pause = BREATH.max(app.store.courtesy()),
             Ok(false) => {}
             Err(error) => tracing::error!(error = %error, "subjects wait to be looked at again"),
+        }
+    }
+    Ok(())
+}
+
+/// How often it is looked what people have to look at.
+const TENDING: Duration = Duration::from_secs(1);
+
+async fn tend(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(tokio::time::sleep(TENDING)).await.is_some() {
+        if app.check_history().is_ok()
+            && let Err(error) = app.tend_cases().await
+        {
+            tracing::error!(error = %error, "cases cannot be opened or closed");
         }
     }
     Ok(())

@@ -4,7 +4,6 @@ use super::Edge;
 use super::extract::{Auth, Checked, Query};
 use super::problem::Problem;
 use super::subjects::subject_id;
-use crate::service::Actor;
 use crate::service::vendor::Pending;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -96,7 +95,7 @@ pub async fn eligibility(
         }
         None => {
             let (decision, rules) = edge.app.eligibility(&subject, &resource).await?;
-            edge.app.record_decision(&Actor::client(&caller.id), &decision, &rules).await?;
+            edge.app.record_decision(&caller.actor(), &decision, &rules).await?;
             (decision, edge.app.pending(&subject).await?)
         }
     };
@@ -162,8 +161,7 @@ pub async fn issue(
 ) -> Result<impl IntoResponse, Problem> {
     caller.require("tokens:issue")?;
     let resource = resource_id(&new.resource)?;
-    let issued =
-        edge.app.issue(&Actor::client(&caller.id), &caller.id, &subject_id(&id)?, &resource, &new.audience).await?;
+    let issued = edge.app.issue(&caller.actor(), &caller.id, &subject_id(&id)?, &resource, &new.audience).await?;
     let body = json!({ "token": issued.token, "token_type": edge.app.deployment.token_type(), "jti": issued.jti, "expires_in": issued.expires_in, "decision": issued.decision });
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))
 }

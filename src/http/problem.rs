@@ -170,6 +170,19 @@ impl From<ServiceError> for Problem {
             ServiceError::Forbidden("second_person") => {
                 Self::new(StatusCode::FORBIDDEN, "second_person_required", "another person must approve")
             }
+            ServiceError::Forbidden("impartial") => {
+                Self::new(StatusCode::FORBIDDEN, "not_impartial", "somebody else has to look at this")
+                    .detail("you are the one it is about, you said what is in question, or you decided on it before")
+            }
+            ServiceError::PasswordGiven => {
+                Self::new(StatusCode::FORBIDDEN, "password_change_required", "change the password you were given first")
+                    .detail("`POST /v1/operators/password`, then sign in again")
+            }
+            ServiceError::TooManyTries { wait_secs } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tries", "the password was tried too often")
+                    .detail("wait as `Retry-After` says, or try from a network you signed in from lately")
+                    .retry_after(wait_secs)
+            }
             ServiceError::Forbidden(scope) => {
                 Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "not allowed for this client")
                     .detail(format!("needs `{scope}`"))

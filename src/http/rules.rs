@@ -4,7 +4,6 @@ use super::Edge;
 use super::conditional::IfMatch;
 use super::extract::{Auth, Page, Query, Raw, page_body, parse_value, without_nul};
 use super::problem::Problem;
-use crate::service::Actor;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -40,7 +39,7 @@ pub async fn create_policy(
     Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let committed = edge.app.commit_policy(&Actor::client(&caller.id), document(&headers, &body)?).await?;
+    let committed = edge.app.commit_policy(&caller.actor(), document(&headers, &body)?).await?;
     Ok((StatusCode::CREATED, Json(json!(committed))))
 }
 
@@ -54,7 +53,7 @@ pub async fn create_definition(
     Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let committed = edge.app.commit_definition(&Actor::client(&caller.id), document(&headers, &body)?).await?;
+    let committed = edge.app.commit_definition(&caller.actor(), document(&headers, &body)?).await?;
     Ok((StatusCode::CREATED, Json(json!(committed))))
 }
 
@@ -68,7 +67,7 @@ pub async fn create_set(
     Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let committed = edge.app.commit_set(&Actor::client(&caller.id), document(&headers, &body)?).await?;
+    let committed = edge.app.commit_set(&caller.actor(), document(&headers, &body)?).await?;
     Ok((StatusCode::CREATED, Json(json!(committed))))
 }
 

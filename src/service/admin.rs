@@ -2,7 +2,7 @@
 
 use super::world::{Audience, Client, Gateway, Organisation, Source, VendorSecrets};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::crypto::{hash_secret, new_secret, sha256_hex};
+use crate::crypto::{new_secret, sha256_hex};
 use crate::intake::native::Native;
 use crate::storage::Record;
 use crate::token::keys::{Algorithm, Purpose};
@@ -12,7 +12,7 @@ use vouchsafe_core::facts::SourceKind;
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 19] = [
+pub const SCOPES: [&str; 22] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -27,6 +27,9 @@ pub const SCOPES: [&str; 19] = [
     "tokens:issue",
     "tokens:introspect",
     "tokens:revoke",
+    "cases:read",
+    "appeals:read",
+    "appeals:write",
     "rules:read",
     "rules:write",
     "directives:propose",
@@ -81,20 +84,12 @@ impl App {
         }
         let id = self.id("cli")?;
         let secret = new_secret()?;
-        let to_hash = secret.clone();
-        let permit = self.hashing_permit().await?;
-        let hashed = tokio::task::spawn_blocking(move || {
-            // Held by the work itself: a caller that goes away does not make room for the next.
-            let _permit = permit;
-            hash_secret(&to_hash)
-        })
-        .await
-        .map_err(|_| ServiceError::Unavailable("hashing"))?;
+        let secret_hash = self.hashed(secret.clone()).await?;
         let detail = json!({ "scopes": scopes, "sources": sources, "owner": owner });
         let client = Client {
             name: name.to_owned(),
             owner: owner.to_owned(),
-            secret_hash: hashed?,
+            secret_hash,
             scopes,
             sources,
             organisation,

@@ -1,9 +1,10 @@
 //! What is held about a person, for the person (GDPR, articles 15 and 20).
 
+use super::world::World;
 use super::{Actor, App, ServiceResult};
 use crate::storage::{StoredDecision, StoredStanding};
 use serde_json::{Value, json};
-use vouchsafe_core::facts::SubjectFacts;
+use vouchsafe_core::facts::{Attestation, SubjectFacts};
 use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::{Second, explain};
 
@@ -13,9 +14,22 @@ const PAGE: i64 = 500;
 /// Keyed digests of document and person: they tell the person nothing and the finder of an export too much.
 const KEYS: [&str; 2] = ["document", "person"];
 
+/// An attestation without its keyed digests, with the name of its source.
+pub(crate) fn without_keys(world: &World, attestation: &Attestation) -> Value {
+    let mut item = json!(attestation);
+    if let Some(facts) = item.get_mut("facts").and_then(Value::as_object_mut) {
+        facts.retain(|name, _| !KEYS.contains(&name.as_str()));
+    }
+    if let Some(members) = item.as_object_mut() {
+        let name = world.sources.get(attestation.source.as_str()).map(|(source, _)| source.name.clone());
+        members.insert("source_name".to_owned(), json!(name));
+    }
+    item
+}
+
 impl App {
     /// Everything held about a subject, readable: identifiers, links, sessions, evidence with what was said of it,
-    /// decisions with the reasons told to the person, tokens and for whom they were made. Writes an audit entry.
+    /// decisions with the reasons told to the person, tokens and for whom they were made, cases and appeals. Writes an audit entry.
     ///
     /// # Errors
     /// `NotFound`, `Erased`.
@@ -50,6 +64,8 @@ impl App {
             "decisions": self.exported_decisions(subject, facts).await?,
             "standings": self.exported_standings(subject).await?,
             "tokens": self.exported_tokens(subject).await?,
+            "cases": self.exported_cases(subject).await?,
+            "appeals": self.exported_appeals(subject).await?,
             "kept": {
                 "while": "the account is used",
                 "days_after_erasure": self.retention_ms() / 86_400_000,
@@ -63,21 +79,7 @@ impl App {
 
     fn exported_attestations(&self, facts: &SubjectFacts) -> Vec<Value> {
         let world = self.world.load();
-        facts
-            .attestations
-            .iter()
-            .map(|attestation| {
-                let mut item = json!(attestation);
-                if let Some(facts) = item.get_mut("facts").and_then(Value::as_object_mut) {
-                    facts.retain(|name, _| !KEYS.contains(&name.as_str()));
-                }
-                if let Some(members) = item.as_object_mut() {
-                    let name = world.sources.get(attestation.source.as_str()).map(|(source, _)| source.name.clone());
-                    members.insert("source_name".to_owned(), json!(name));
-                }
-                item
-            })
-            .collect()
+        facts.attestations.iter().map(|attestation| without_keys(&world, attestation)).collect()
     }
 
     async fn exported_decisions(&self, subject: &SubjectId, facts: SubjectFacts) -> ServiceResult<Vec<Value>> {

@@ -19,7 +19,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use vouchsafe_core::facts::SubjectFacts;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
-use vouchsafe_core::{Second, Status, decide};
+use vouchsafe_core::{Decision, Second, Status, decide};
 pub(crate) use waiting::Waiting;
 
 mod finding;
@@ -168,7 +168,7 @@ impl App {
         }
         let dead = self.dead_tokens(&facts, now).await?;
         if !dead.is_empty() || findings.iter().any(Finding::is_news) {
-            self.tell(id, &findings, dead, timeline).await?;
+            self.tell(&facts, &findings, dead, timeline).await?;
             return Ok(None);
         }
         let renewed = findings
@@ -205,15 +205,26 @@ impl App {
 
     /// Commits what became of one subject: its standings, and with each new status the decision, the entry, the message and
     /// what else follows from it. Where another was faster, or something changed meanwhile, the subject waits again.
-    async fn tell(&self, id: &str, findings: &[Finding], dead: Vec<String>, timeline: i64) -> ServiceResult<()> {
-        let subject = SubjectId::parse(id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
+    async fn tell(
+        &self,
+        facts: &SubjectFacts,
+        findings: &[Finding],
+        dead: Vec<String>,
+        timeline: i64,
+    ) -> ServiceResult<()> {
+        let subject = &facts.subject;
+        let id = subject.as_str();
         let mut change = Change { writes: Vec::new(), audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
         for finding in findings {
             change.writes.push(finding.write(timeline));
             if finding.is_news() {
-                self.status_changed(&mut change, &subject, finding)?;
+                self.status_changed(&mut change, subject, finding)?;
             }
         }
+        let news = findings.iter().filter(|finding| finding.is_news());
+        let news: Vec<&Decision> = news.map(|finding| &finding.decision).collect();
+        // What people have to look at now is asked in the commit of the status that asks for it.
+        change.writes.extend(self.case_writes(facts, &news).await?);
         if !dead.is_empty() {
             let detail = json!({ "cause": "not_eligible", "tokens": dead });
             change.audit.push(self.audit(&Actor::system(), "tokens.revoked", id, &detail)?);

@@ -1,5 +1,6 @@
 //! Administration and rules in memory: a snapshot that is swapped whole when a record or the timeline changes.
 
+use super::operators::Operator;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{FeedRow, Record, Store, Write};
 use serde::de::DeserializeOwned;
@@ -225,6 +226,8 @@ pub struct World {
     pub audiences: HashMap<String, Audience>,
     /// Sources by id, with the secrets of native vendors still sealed.
     pub sources: HashMap<String, (Source, Option<Vec<u8>>)>,
+    /// Operators by id.
+    pub operators: HashMap<String, Operator>,
     /// Organisations by id.
     pub organisations: HashMap<String, Organisation>,
     /// Packs, policies, sets, weights.
@@ -365,6 +368,7 @@ impl World {
             gateways: all(store, "gateway").await?.into_iter().map(|(id, gateway)| (id, Arc::new(gateway))).collect(),
             audiences: all(store, "audience").await?.into_iter().collect(),
             sources,
+            operators: all(store, "operator").await?.into_iter().collect(),
             organisations: all(store, "organisation").await?.into_iter().collect(),
             library,
             timeline,

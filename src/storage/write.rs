@@ -1,9 +1,9 @@
 //! The steps of a change, and the change: all of it or nothing.
 
 use super::{
-    AuditEntry, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, Sealed, StoredDecision,
-    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredStanding,
-    StoredSubject, Table,
+    AuditEntry, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed,
+    StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession,
+    StoredStanding, StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.
@@ -206,6 +206,8 @@ pub enum Write {
     MarkFeed(i64, i64),
     /// Tokens issued before this instant, epoch milliseconds, are refused from now on; it only ever moves ahead.
     TokensSince(i64),
+    /// What people look at: see [`ReviewWrite`].
+    Review(ReviewWrite),
 }
 
 /// An atomic set of writes with its audit entry.

@@ -23,6 +23,7 @@ mod erasure;
 mod failover;
 mod idempotency;
 mod onfido;
+mod operators;
 #[cfg(feature = "otel")]
 mod otel;
 mod persons;
