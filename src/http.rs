@@ -92,6 +92,7 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(evidence::observe))
         .routes(routes!(decisions::eligibility))
         .routes(routes!(decisions::show))
+        .routes(routes!(decisions::receipt))
         .routes(routes!(decisions::issue))
         .routes(routes!(rules::create_policy, rules::list_policies))
         .routes(routes!(rules::create_definition, rules::list_definitions))

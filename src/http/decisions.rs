@@ -13,6 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use utoipa::ToSchema;
 use validator::Validate;
 use vouchsafe_core::explain::StepAction;
@@ -28,9 +29,12 @@ pub struct Question {
     /// The organisation acted for, `org_…` or `sub_…`.
     #[param(value_type = Option<String>)]
     acting_for: Option<String>,
-    /// An earlier instant, RFC 3339.
+    /// The instant asked about, RFC 3339; now unless given.
     #[param(value_type = Option<String>)]
     at: Option<String>,
+    /// By what was known at this instant, RFC 3339; at the instant asked about unless given.
+    #[param(value_type = Option<String>)]
+    known_at: Option<String>,
 }
 
 /// The decision as anybody who may ask is told: two digits, and nothing of the evidence behind it.
@@ -93,10 +97,16 @@ pub async fn eligibility(
     let resource = resource_id(&question.resource)?;
     let acting_for = question.acting_for.as_deref().map(|name| edge.app.organisation_subject(name)).transpose()?;
     let acting_for = acting_for.as_ref();
-    let (decision, pending, beside) = match question.at {
+    let instant = |text: Option<&String>, pointer: &str| {
+        let parsed = text.map(|text| Second::parse(text)).transpose();
+        parsed.map_err(|error| Problem::invalid().field(pointer, error.to_string()))
+    };
+    let at = instant(question.at.as_ref(), "/at")?;
+    let known_at = instant(question.known_at.as_ref(), "/known_at")?;
+    let (decision, pending, beside) = match at.or(known_at.map(|_| edge.app.clock.now())) {
         Some(at) => {
-            let at = Second::parse(&at).map_err(|error| Problem::invalid().field("/at", error.to_string()))?;
-            (edge.app.eligibility_at(&subject, acting_for, &resource, at).await?.0, Vec::new(), Beside::default())
+            let decision = edge.app.eligibility_at(&subject, acting_for, &resource, at, known_at.unwrap_or(at)).await?;
+            (Arc::new(decision), Vec::new(), Beside::default())
         }
         None => {
             let (decision, rules) = edge.app.eligibility_for(&subject, acting_for, &resource).await?;
@@ -127,6 +137,19 @@ pub async fn show(
         members.insert("explanation".to_owned(), json!(explanation));
     }
     Ok(Json(body))
+}
+
+/// The decision with everything it was made of, signed; it can be verified without this service and names nobody.
+#[utoipa::path(get, path = "/v1/decisions/{id}/receipt", tag = "decisions", params(("id" = String, Path)), security(("client" = ["decisions:explain"])),
+    responses((status = 200, description = "a compact JWS of type `decision-receipt+jwt`", body = String, content_type = "application/jose"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub async fn receipt(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    caller.require("decisions:explain")?;
+    let receipt = edge.app.receipt(&id).await?;
+    Ok(([(header::CONTENT_TYPE, "application/jose"), (header::CACHE_CONTROL, "no-store")], receipt))
 }
 
 /// A token wanted.

@@ -4,11 +4,13 @@ use super::index::Asked;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Basis, StoredDecision, Write};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use vouchsafe_core::decision::LookedAt;
 use vouchsafe_core::explain::{Explanation, explanation};
 use vouchsafe_core::facts::SubjectFacts;
-use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::hindsight::as_of;
+use vouchsafe_core::ids::{AttestationId, ResourceId, SubjectId};
 use vouchsafe_core::receipt::looked_at;
 use vouchsafe_core::rules::{Body, Rules};
 use vouchsafe_core::{Decision, Second, decide};
@@ -59,7 +61,7 @@ impl App {
         Ok((decision, rules, basis))
     }
 
-    /// The decision at an earlier instant, by what was known then.
+    /// The decision at an instant, by what was known at another: see `vouchsafe_core::hindsight`.
     ///
     /// # Errors
     /// As [`App::eligibility`]; `Invalid` for an instant ahead.
@@ -69,19 +71,39 @@ impl App {
         acting_for: Option<&SubjectId>,
         resource: &ResourceId,
         at: Second,
-    ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
+        known_at: Second,
+    ) -> ServiceResult<Decision> {
         self.check_feed_age()?;
         let now = self.clock.now();
-        if at > now {
-            return Err(super::invalid("/at", "lies ahead"));
+        for (pointer, instant) in [("/at", at), ("/known_at", known_at)] {
+            if instant > now {
+                return Err(super::invalid(pointer, "lies ahead"));
+            }
         }
-        let world = self.world.load();
-        let rules = Rules::compile(&world.library, &world.timeline, resource, at)
-            .map_err(|error| ServiceError::Unreadable(error.to_string()))?;
-        let facts = self.index.facts(subject, || self.load_versioned(subject.as_str())).await?;
-        let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
-        let facts = self.with_parties(facts, acting_for, &rules).await?.0;
-        Ok((Arc::new(decide(&rules, &facts, at)), Arc::new(rules)))
+        let rules = self.world.load().rules_known_at(resource, at, known_at)?;
+        let gather = async || -> ServiceResult<SubjectFacts> {
+            let facts = self.load_facts(subject.as_str()).await?;
+            let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
+            Ok(self.with_parties(facts, acting_for, &rules).await?.0)
+        };
+        // Before the facts, so that whoever was replaced in them has a successor here, or has none in either.
+        let successors = self.successors(&gather().await?).await?;
+        let facts = gather().await?;
+        Ok(decide(&rules, &as_of(&facts, at, known_at, &successors), at))
+    }
+
+    /// Which newer result of the same check replaced an attestation.
+    async fn successors(&self, facts: &SubjectFacts) -> ServiceResult<BTreeMap<AttestationId, AttestationId>> {
+        let mut successors = BTreeMap::new();
+        for subject in facts.related.parties.keys().chain([&facts.subject]) {
+            let Some((_, rows)) = self.store.load_subject(subject.as_str()).await? else { continue };
+            let replaced = rows.iter().flat_map(|row| row.marks.iter()).filter(|mark| mark.kind == "superseded");
+            // A mark that no attestation made, by an operator, has no successor.
+            successors.extend(replaced.filter_map(|mark| {
+                Some((AttestationId::parse(&mark.attestation).ok()?, AttestationId::parse(&mark.by).ok()?))
+            }));
+        }
+        Ok(successors)
     }
 
     /// What facts come to now under every policy: one decision for each resource named, one for each family.
@@ -162,7 +184,7 @@ impl App {
     }
 
     /// A recorded decision with the rules and the facts that give it.
-    async fn replayed(
+    pub(crate) async fn replayed(
         &self,
         stored: &StoredDecision,
         facts: SubjectFacts,
@@ -172,7 +194,6 @@ impl App {
             serde_json::from_str(&rules).map_err(|_| ServiceError::Unreadable(stored.rules_digest.clone()))?;
         let at = Second::from_millis(stored.at_ms);
         let rules = Rules::from_body(body, at);
-        // Instants are whole seconds: what arrived, or was said of it, later in the same second was not looked at.
         let used: Vec<LookedAt> =
             serde_json::from_str(&stored.attestations).map_err(|_| ServiceError::Unreadable(stored.id.clone()))?;
         let unreadable = |_| ServiceError::Unreadable(stored.id.clone());

@@ -169,7 +169,7 @@ impl App {
         findings.retain(|finding| finding.before.as_ref() != Some(&finding.standing));
         let dead = self.dead_tokens(&facts, now).await?;
         if !dead.is_empty() || !cases.is_empty() || findings.iter().any(Finding::is_news) {
-            self.tell(id, &findings, dead, cases, timeline).await?;
+            self.tell(&facts, &findings, dead, cases, timeline).await?;
             // What left review needs nobody's look any more.
             let review = |finding: &Finding| {
                 finding.before.as_ref().is_some_and(|before| before.status == Status::Review.as_str())
@@ -224,20 +224,25 @@ impl App {
     /// what else follows from it. Where another was faster, or something changed meanwhile, the subject waits again.
     async fn tell(
         &self,
-        id: &str,
+        facts: &SubjectFacts,
         findings: &[Finding],
         dead: Vec<String>,
         cases: Vec<Write>,
         timeline: i64,
     ) -> ServiceResult<()> {
-        let subject = SubjectId::parse(id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
+        let subject = &facts.subject;
+        let id = subject.as_str();
         let mut change = Change { writes: cases, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
         for finding in findings {
             change.writes.push(finding.write(timeline));
             if finding.is_news() {
-                self.status_changed(&mut change, &subject, finding)?;
+                self.status_changed(&mut change, subject, finding)?;
             }
         }
+        let news = findings.iter().filter(|finding| finding.is_news());
+        let news: Vec<&Decision> = news.map(|finding| &finding.decision).collect();
+        // What people have to look at now is asked in the commit of the status that asks for it.
+        change.writes.extend(self.case_writes(facts, &news).await?);
         if !dead.is_empty() {
             let detail = json!({ "cause": "not_eligible", "tokens": dead });
             change.audit.push(self.audit(&Actor::system(), "tokens.revoked", id, &detail)?);

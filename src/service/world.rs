@@ -237,6 +237,8 @@ pub struct World {
     pub library: Library,
     /// Approved actions.
     pub timeline: Vec<Entry>,
+    /// When each action was approved, by its place in the timeline.
+    pub approved: BTreeMap<i64, Second>,
     /// How many suspensions there have been.
     pub suspensions: i64,
     compiled: RwLock<HashMap<ResourceId, Arc<Rules>>>,
@@ -266,6 +268,17 @@ impl World {
         }
         held.insert(resource.clone(), Arc::clone(&rules));
         Ok(rules)
+    }
+
+    /// Rules in force for `resource` at `t`, by what was approved at `known_at`.
+    ///
+    /// # Errors
+    /// As [`World::rules`].
+    pub fn rules_known_at(&self, resource: &ResourceId, t: Second, known_at: Second) -> ServiceResult<Rules> {
+        let known = |entry: &&Entry| self.approved.get(&entry.seq).is_some_and(|approved| *approved <= known_at);
+        let timeline: Vec<Entry> = self.timeline.iter().filter(known).cloned().collect();
+        Rules::compile(&self.library, &timeline, resource, t)
+            .map_err(|error| ServiceError::Unreadable(error.to_string()))
     }
 
     /// Every resource and family that a policy governs or a freeze names.
@@ -351,9 +364,9 @@ impl World {
         for record in all_records(store, "source").await? {
             sources.insert(record.id.clone(), (parse(&record)?, record.sealed.clone()));
         }
-        let timeline = store
-            .timeline()
-            .await?
+        let timeline = store.timeline().await?;
+        let approved = timeline.iter().map(|row| (row.seq, Second::from_millis(row.approved_ms))).collect();
+        let timeline = timeline
             .into_iter()
             .map(|row| {
                 let action = serde_json::from_str(&row.action)
@@ -370,6 +383,7 @@ impl World {
             organisations: all(store, "organisation").await?.into_iter().collect(),
             library,
             timeline,
+            approved,
             suspensions: store.suspensions().await?,
             compiled: RwLock::default(),
         })

@@ -198,6 +198,8 @@ pub struct TimelineRow {
     pub directive: String,
     /// From when it acts, epoch milliseconds.
     pub from_ms: i64,
+    /// When it was approved, epoch milliseconds.
+    pub approved_ms: i64,
     /// The action as JSON.
     pub action: String,
 }
@@ -297,7 +299,7 @@ pub struct StoredKey {
     pub kid: String,
     /// `ES256`, `EdDSA` or `RS256`.
     pub alg: String,
-    /// `eligibility`, `access`.
+    /// `eligibility`, `access`, `receipt`.
     pub purpose: String,
     /// Private key, PKCS#8, sealed.
     pub sealed: Sealed,

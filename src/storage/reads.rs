@@ -379,7 +379,7 @@ macro_rules! implement_store {
 
             async fn timeline(&self) -> Result<Vec<TimelineRow>, StoreError> {
                 let rows = sqlx::query_as::<$database, TimelineRow>(
-                    "SELECT seq, directive, from_ms, action FROM timeline ORDER BY seq",
+                    "SELECT seq, directive, from_ms, approved_ms, action FROM timeline ORDER BY seq",
                 )
                 .fetch_all(&self.readers)
                 .await?;
