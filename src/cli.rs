@@ -1,11 +1,16 @@
 //! The command line.
 
+pub mod appeal;
 pub mod backfill;
 pub mod backup;
+pub mod case;
 pub mod create;
+pub mod definitions;
 pub mod demo;
 pub mod doctor;
 pub mod import;
+pub mod operator;
+pub mod policy;
 pub mod ready;
 pub mod serve;
 pub mod simulate;
@@ -85,9 +90,24 @@ enum Command {
     /// Audiences of eligibility tokens.
     #[command(subcommand)]
     Audience(create::AudienceCommand),
+    /// The people who review, direct, audit and administer.
+    #[command(subcommand)]
+    Operator(operator::OperatorCommand),
+    /// What a person has to look at, and how it ends.
+    #[command(subcommand)]
+    Case(case::CaseCommand),
+    /// What the subjects' side asks to be looked at again.
+    #[command(subcommand)]
+    Appeal(appeal::AppealCommand),
     /// Existing accounts and past results, from a file.
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Policies in files: check, test, explain, compare.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Definition packs and sets in files.
+    #[command(subcommand)]
+    Definitions(definitions::DefinitionsCommand),
     /// The audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -159,7 +179,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Source(command) => create::source(command).await,
         Command::Gateway(command) => create::gateway(command).await,
         Command::Audience(command) => create::audience(command).await,
+        Command::Operator(command) => operator::run(command).await,
+        Command::Case(command) => case::run(command).await,
+        Command::Appeal(command) => appeal::run(command).await,
         Command::Import(command) => import::run(command).await,
+        Command::Policy(command) => policy::run(command),
+        Command::Definitions(command) => definitions::run(command),
         Command::Audit(AuditCommand::Verify(args)) => verify_audit(&args).await,
         Command::Keys(KeysCommand::Master { file }) => create_master_key(&file),
     }
@@ -204,6 +229,7 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
     let app = App::open_as(deployment, store, Arc::new(SystemClock), crypto, config.public_origin.clone(), geoip).await;
     let app = app.context("opening the service")?;
     app.retention_secs.store(config.retention.secs(), std::sync::atomic::Ordering::Relaxed);
+    app.appeal_secs.store(config.appeal_within.secs(), std::sync::atomic::Ordering::Relaxed);
     if let Some(anchor) = anchor {
         app.hold_to(anchor);
     }

@@ -1,6 +1,7 @@
 //! Configuration: built-in defaults, then the file, then `VOUCHSAFE_*`, then flags. Every key is safe when absent or refused at start by name.
 
 use crate::http::limits::{Quota, Quotas};
+use crate::service::appeals::APPEAL_SECS;
 use crate::service::retention::RETENTION_SECS;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -67,6 +68,8 @@ pub struct RawConfig {
     pub rate_limit_token: Option<String>,
     /// How long what an auditor may ask about is kept: `1826d`.
     pub retention: Option<String>,
+    /// Within what time an appeal is to be decided: `30d`.
+    pub appeal_within: Option<String>,
     /// MaxMind databases.
     pub geoip: Option<Vec<PathBuf>>,
     /// Whether evidence may be made up; for the whole life of a database.
@@ -107,6 +110,7 @@ impl RawConfig {
         set(&mut self.admin_listen, "VOUCHSAFE_ADMIN_LISTEN");
         set(&mut self.database, "VOUCHSAFE_DATABASE");
         set(&mut self.retention, "VOUCHSAFE_RETENTION");
+        set(&mut self.appeal_within, "VOUCHSAFE_APPEAL_WITHIN");
         set(&mut self.rate_limit_client, "VOUCHSAFE_RATE_LIMIT_CLIENT");
         set(&mut self.rate_limit_gateway, "VOUCHSAFE_RATE_LIMIT_GATEWAY");
         set(&mut self.rate_limit_public, "VOUCHSAFE_RATE_LIMIT_PUBLIC");
@@ -188,6 +192,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// How long what an auditor may ask about is kept.
     pub retention: Span,
+    /// Within what time an appeal is to be decided.
+    pub appeal_within: Span,
     /// Network databases.
     pub geoip: Vec<PathBuf>,
     /// Whether evidence may be made up.
@@ -268,6 +274,13 @@ impl Config {
         if retention.secs() < DAY {
             return Err(key("retention", "must be at least `1d`".to_owned()));
         }
+        let appeal_within = match raw.appeal_within {
+            None => Span::from_secs(APPEAL_SECS),
+            Some(text) => Span::try_from(text).map_err(|problem| key("appeal_within", problem))?,
+        };
+        if !(DAY..=366 * DAY).contains(&appeal_within.secs()) {
+            return Err(key("appeal_within", "must be from `1d` to `366d`".to_owned()));
+        }
         let master_key_file = raw.master_key_file.ok_or_else(|| {
             key("master_key_file", "is required; create one with `vouchsafe keys master FILE`".to_owned())
         })?;
@@ -287,6 +300,7 @@ impl Config {
         Ok(Self {
             quotas,
             retention,
+            appeal_within,
             public_origin: origin.trim_end_matches('/').to_owned(),
             listen: address("listen", raw.listen.as_deref().unwrap_or("127.0.0.1:8080"))?,
             admin_listen,
@@ -339,6 +353,21 @@ mod tests {
         assert_eq!(Config::check(raw("30d")).unwrap().retention.secs(), 30 * 86_400);
         for wrong in ["23h", "5y", "-1d", ""] {
             assert!(Config::check(raw(wrong)).unwrap_err().to_string().contains("`retention`"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_appeal_is_decided_within_a_day_and_a_year() {
+        let raw = |within: Option<&str>| RawConfig {
+            public_origin: Some("https://a.example".into()),
+            master_key_file: Some("k".into()),
+            appeal_within: within.map(str::to_owned),
+            ..RawConfig::default()
+        };
+        assert_eq!(Config::check(raw(None)).unwrap().appeal_within.secs(), 30 * 86_400);
+        assert_eq!(Config::check(raw(Some("1d"))).unwrap().appeal_within.secs(), 86_400);
+        for wrong in ["23h", "367d", "soon"] {
+            assert!(Config::check(raw(Some(wrong))).unwrap_err().to_string().contains("`appeal_within`"), "{wrong}");
         }
     }
 

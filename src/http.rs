@@ -1,7 +1,9 @@
 //! The HTTP edge: the route table on one screen. Handlers extract, call one use case, and map.
 
 pub mod admin;
+pub mod appeals;
 mod arrival;
+pub mod cases;
 pub mod conditional;
 pub mod decisions;
 mod docs;
@@ -13,6 +15,7 @@ mod idempotency;
 pub mod limits;
 pub mod listen;
 pub mod oauth;
+pub mod operators;
 pub mod ops;
 pub mod problem;
 pub mod roster;
@@ -31,7 +34,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{ClientCredentials, Flow, OAuth2, Scopes, SecurityScheme};
+use utoipa::openapi::security::{ClientCredentials, Flow, Http, HttpAuthScheme, OAuth2, Scopes, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -62,10 +65,12 @@ struct ClientCredentialsScheme;
 
 impl utoipa::Modify for ClientCredentialsScheme {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scopes = Scopes::from_iter(crate::service::admin::SCOPES.map(|scope| (scope, scope)));
+        let all = crate::service::admin::SCOPES.iter().chain(&crate::service::operators::OPERATOR_SCOPES);
+        let scopes = Scopes::from_iter(all.map(|scope| (*scope, *scope)));
         let flow = Flow::ClientCredentials(ClientCredentials::new("/oauth2/token", scopes));
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("client", SecurityScheme::OAuth2(OAuth2::new([flow])));
+        components.add_security_scheme("operator", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     }
 }
 
@@ -102,6 +107,23 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(admin::create_client, admin::list_clients))
         .routes(routes!(admin::create_gateway, admin::list_gateways))
         .routes(routes!(admin::create_audience, admin::list_audiences))
+        .routes(routes!(operators::create, operators::list))
+        .routes(routes!(operators::show))
+        .routes(routes!(operators::disable))
+        .routes(routes!(operators::sign_out))
+        .routes(routes!(operators::change_password))
+        .routes(routes!(cases::list))
+        .routes(routes!(cases::show))
+        .routes(routes!(cases::evidence))
+        .routes(routes!(cases::identifiers))
+        .routes(routes!(cases::assign))
+        .routes(routes!(cases::comment))
+        .routes(routes!(cases::propose))
+        .routes(routes!(cases::confirm))
+        .routes(routes!(cases::reject))
+        .routes(routes!(appeals::open, appeals::list))
+        .routes(routes!(appeals::show))
+        .routes(routes!(appeals::answer))
         .routes(routes!(suspensions::suspend_organisation))
         .routes(routes!(suspensions::reinstate_organisation))
         .routes(routes!(suspensions::suspend_source))
@@ -121,6 +143,7 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(oauth::revoke))
         .routes(routes!(oauth::jwks))
         .routes(routes!(oauth::metadata))
+        .routes(routes!(operators::sign_in))
         .routes(routes!(evidence::webhook))
         .routes(routes!(gateway::check))
         .routes(routes!(ops::livez))
@@ -176,7 +199,8 @@ fn describe_edge(document: &mut Value) {
     for (path, operations) in document.pointer_mut("/paths").and_then(Value::as_object_mut).into_iter().flatten() {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             let Some(operation) = operation.as_object_mut() else { continue };
-            let once = method == "post" && operation.contains_key("security");
+            let scope = operation.get("security").and_then(|security| security.pointer("/0/client/0"));
+            let once = method == "post" && scope.is_some();
             if once && let Some(list) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut() {
                 list.push(key.clone());
             }

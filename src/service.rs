@@ -2,9 +2,11 @@
 
 pub mod admin;
 pub mod anchor;
+pub mod appeals;
 pub mod authenticate;
 pub mod backfill;
 pub mod backup;
+pub mod cases;
 pub mod checkup;
 pub mod cross_check;
 pub mod deployment;
@@ -18,10 +20,13 @@ pub mod import;
 pub mod index;
 pub mod ingest;
 pub mod issue;
+pub mod operators;
 pub mod packed;
 pub mod populate;
+pub mod reassess;
 pub mod retention;
 pub mod roster;
+pub mod rules;
 pub mod simulate;
 pub mod subjects;
 pub mod suspend;
@@ -59,6 +64,9 @@ pub enum ServiceError {
         /// What is wrong and what to do; never echoes the value.
         problem: String,
     },
+    /// Rules that cannot be used: everything wrong with them.
+    #[error("rules refused: {} findings", .0.len())]
+    Refused(Vec<vouchsafe_core::check::Finding>),
     /// The subject was erased.
     #[error("erased")]
     Erased,
@@ -77,6 +85,15 @@ pub enum ServiceError {
     /// The caller may not do this.
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
+    /// An operator has to change a given password before anything else.
+    #[error("password to be changed")]
+    PasswordGiven,
+    /// A password was tried too often.
+    #[error("too many tries")]
+    TooManyTries {
+        /// Seconds to wait.
+        wait_secs: i64,
+    },
     /// The source or organisation is suspended: nothing it says is taken.
     #[error("suspended")]
     Suspended,
@@ -136,6 +153,11 @@ impl Actor {
     #[must_use]
     pub fn client(id: &str) -> Self {
         Self(format!("client:{id}"))
+    }
+    /// A person who signed in.
+    #[must_use]
+    pub fn operator(id: &str) -> Self {
+        Self(format!("operator:{id}"))
     }
     /// A source by its own authenticated delivery.
     #[must_use]
@@ -203,6 +225,14 @@ pub struct App {
     pub geoip: ArcSwap<GeoIp>,
     /// The one outgoing client.
     pub outgoing: reqwest::Client,
+    /// What has to be looked at for cases.
+    pub(crate) tending: cases::Tending,
+    /// Within what time an appeal is to be decided, seconds.
+    pub appeal_secs: AtomicI64,
+    /// Failed tries of operators' passwords.
+    pub(crate) tries: operators::Tries,
+    /// Operators by the digest of a sign-in's token, for rate limits alone: whether it stands is asked each time.
+    pub(crate) signed_in: moka::sync::Cache<String, String>,
     /// Bounds parallel password hashing.
     pub(crate) hashing: Arc<tokio::sync::Semaphore>,
     /// One reload at a time: of two that overlap, the one that began earlier must not be swapped in last.
@@ -217,6 +247,8 @@ pub struct App {
     pub(crate) polled_at_ms: AtomicI64,
     /// How long what an auditor may ask about is kept, seconds.
     pub retention_secs: AtomicI64,
+    /// Subjects to be looked at again.
+    pub(crate) waiting: reassess::Waiting,
     /// When idle subjects were last searched for, epoch milliseconds.
     pub(crate) idle_searched_ms: AtomicI64,
     /// What was erased may still lie in the database's files.
@@ -275,6 +307,10 @@ impl App {
             index: Index::new(INDEX_BYTES),
             geoip: ArcSwap::from_pointee(geoip),
             outgoing,
+            tending: cases::Tending::default(),
+            appeal_secs: AtomicI64::new(appeals::APPEAL_SECS),
+            tries: operators::Tries::default(),
+            signed_in: moka::sync::Cache::new(10_000),
             hashing: Arc::new(tokio::sync::Semaphore::new(2)),
             reloading: tokio::sync::Mutex::default(),
             verified: moka::future::Cache::new(200_000),
@@ -282,6 +318,7 @@ impl App {
             recorded: moka::future::Cache::new(200_000),
             polled_at_ms: AtomicI64::new(now_ms),
             retention_secs: AtomicI64::new(retention::RETENTION_SECS),
+            waiting: reassess::Waiting::default(),
             idle_searched_ms: AtomicI64::new(0),
             // A process that ended between erasing and this is made up for.
             scrub_wanted: AtomicBool::new(true),
@@ -417,8 +454,17 @@ impl App {
             self.load_keys().await?;
             self.reload_world().await?;
             self.reload_revoked().await?;
+            self.waiting.all_changed();
         }
         self.follow(&rows).await?;
+        for row in &rows {
+            match row.kind.as_str() {
+                "subject" => self.waiting.changed(&row.key),
+                "source" | "timeline" => self.waiting.all_changed(),
+                _ => {}
+            }
+        }
+        rows.iter().filter(|row| row.kind == "subject").for_each(|row| self.tending.changed(&row.key));
         *cursor = next;
         self.polled_at_ms.store(begun, Ordering::Relaxed);
         Ok(rows.len())

@@ -18,13 +18,18 @@ pub mod inspect;
 mod model;
 pub mod postgres;
 mod reads;
+mod review;
 mod rows;
 mod sql;
 pub mod sqlite;
+mod standing;
 mod upkeep;
 mod write;
 
 pub use model::*;
+pub use review::{
+    CaseEntry, OperatorSession, ReviewQueue, ReviewStore, ReviewWrite, StoredAppeal, StoredCase, StoredResolution,
+};
 pub use upkeep::{Forgotten, StoredErasure, StoredHold, StoredSession, Table};
 pub use write::{Change, Write};
 
@@ -86,7 +91,7 @@ pub type Intent<T> = Result<Result<T, Conflict>, StoreError>;
 /// of this process and of the machine (SQLite `synchronous=FULL`; PostgreSQL `synchronous_commit=on`). Isolation: readers
 /// see whole commits only. All instants are epoch milliseconds given by the caller; the store reads no clock.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: ReviewStore + Send + Sync + 'static {
     /// Applies pending migrations. Safe to run at every start and from several processes.
     async fn migrate(&self) -> Result<(), StoreError>;
     /// Cheap proof that the database answers and accepts writes.
@@ -174,6 +179,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// A recorded decision.
     async fn decision(&self, id: &str) -> Result<Option<StoredDecision>, StoreError>;
+    /// What a subject came to, one row for each resource or family, in order.
+    async fn standings(&self, subject: &str) -> Result<Vec<StoredStanding>, StoreError>;
+    /// Subjects with a standing that is due at `now_ms`, longest due first, at most `limit`; a subject may come twice.
+    async fn due_standings(&self, now_ms: i64, limit: i64) -> Result<Vec<String>, StoreError>;
+    /// The next `limit` active subjects after `after` in id order, one row for each standing, or one without.
+    async fn sweep(&self, after: &str, limit: i64) -> Result<Vec<Swept>, StoreError>;
+    /// Tokens of a subject that are neither revoked nor at their end at `now_ms`, in id order.
+    async fn living_tokens(&self, subject: &str, now_ms: i64) -> Result<Vec<StoredToken>, StoreError>;
     /// The rules' canonical JSON by digest.
     async fn rules(&self, digest: &str) -> Result<Option<String>, StoreError>;
     /// An issued token.

@@ -3,14 +3,15 @@
 use crate::definitions::{Pack, Shape, Weights};
 use crate::evidence::{Evidence, Says};
 use crate::fusion::{GateItems, Item, Opinion, Question, Side, Silence, SilenceCause, Status, units};
-use crate::parties::Sheet;
+use crate::ids::SubjectId;
+use crate::parties::{Role, Sheet};
 use crate::policy::{Criterion, NamedSet, Test, WhenUnknown};
 use crate::second::Second;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How the keys of a criterion combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
+pub(crate) enum Over {
     /// The best key answers.
     Best,
     /// The worst key answers.
@@ -36,9 +37,11 @@ pub struct Prepared<'e> {
     /// The criterion.
     pub criterion: &'e Criterion,
     pub(crate) pack: &'e Pack,
+    /// Own strength from which a supporting item may overtake.
+    pub(crate) overtakes_at: f64,
     /// Whom it judges, and as what.
     pub(crate) sheet: &'e Sheet,
-    over: Over,
+    pub(crate) over: Over,
     /// One entry for state frames, one per key for membership frames; never empty.
     pub keys: Vec<Keyed<'e>>,
 }
@@ -108,7 +111,22 @@ impl<'e> Prepared<'e> {
                 (Over::Worst, keys)
             }
         };
-        Some(Self { criterion, pack, sheet, over, keys })
+        Some(Self { criterion, pack, overtakes_at: weights.overtakes_at, sheet, over, keys })
+    }
+
+    /// As what it judges somebody, unless it judges the subject itself.
+    pub(crate) fn role(&self) -> Option<Role> {
+        Some(self.sheet.role).filter(|role| *role != Role::Subject)
+    }
+
+    /// Whom it judges, unless the subject itself.
+    pub(crate) fn party(&self) -> Option<SubjectId> {
+        self.sheet.party.clone().filter(|_| self.role().is_some())
+    }
+
+    /// Whether both judge the same party as the same.
+    pub(crate) fn same_party(&self, other: &Prepared<'_>) -> bool {
+        (self.sheet.role, &self.sheet.party) == (other.sheet.role, &other.sheet.party)
     }
 
     /// All its questions.
@@ -273,7 +291,7 @@ pub(crate) fn restated(earlier: &Evidence, later: &Evidence) -> Option<Silence> 
 }
 
 /// A lawful change of status came after the adverse fact.
-fn overtaken(pack: &Pack, adverse: &Evidence, supporting: &Evidence) -> Option<Silence> {
+pub(crate) fn overtaken(pack: &Pack, adverse: &Evidence, supporting: &Evidence) -> Option<Silence> {
     let began = adverse.fact_date.unwrap_or(adverse.counts_from);
     let lawful = match (&adverse.says, &supporting.says) {
         (Says::States(from), Says::States(to)) => pack.leads(from, to),

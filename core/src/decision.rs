@@ -101,8 +101,18 @@ struct Branch<'p> {
     members: Vec<usize>,
 }
 
+/// A branch with its answers at an instant.
+pub(crate) struct BranchAnswers<'a, 'p> {
+    /// The exemption; none for the main criteria.
+    pub(crate) exemption: Option<&'p str>,
+    /// The worst of its counted criteria.
+    pub(crate) status: Status,
+    /// Each of its criteria.
+    pub(crate) answers: Vec<(&'a Prepared<'p>, Answer<'a, 'p>)>,
+}
+
 /// Everything prepared for one policy and one subject; asked at many instants.
-struct Case<'p> {
+pub(crate) struct Case<'p> {
     prepared: Vec<Prepared<'p>>,
     branches: Vec<Branch<'p>>,
     live: BTreeMap<usize, Vec<&'p Criterion>>,
@@ -166,7 +176,7 @@ impl<'p> Case<'p> {
     }
 
     /// The overall status and the branch that gives it: the first eligible one, else the main one.
-    fn outcome(&self, t: Second) -> (Status, usize) {
+    pub(crate) fn outcome(&self, t: Second) -> (Status, usize) {
         for (index, branch) in self.branches.iter().enumerate() {
             if self.branch_status(branch, t) == Status::Eligible {
                 return (Status::Eligible, index);
@@ -196,6 +206,16 @@ impl<'p> Case<'p> {
         then != status || (then == Status::Eligible && branch != index && asks(branch) != asks(index))
     }
 
+    /// Every branch at `t`: its exemption, its status, and the answers of its criteria.
+    pub(crate) fn branches_at(&self, t: Second) -> Vec<BranchAnswers<'_, 'p>> {
+        let of = |branch: &Branch<'p>| BranchAnswers {
+            exemption: branch.exemption,
+            status: self.branch_status(branch, t),
+            answers: self.answers(branch, t),
+        };
+        self.branches.iter().map(of).collect()
+    }
+
     fn questions(&self) -> Vec<&Question> {
         self.prepared.iter().flat_map(Prepared::questions).collect()
     }
@@ -220,8 +240,7 @@ pub fn decide(rules: &Rules, facts: &SubjectFacts, at: Second) -> Decision {
     let frames = rules.body.packs.values().flat_map(|pack| interpret(pack, &rules.body.weights, known.own()));
     let mut speaking: BTreeSet<AttestationId> = frames.flat_map(|e| e.parts).collect();
     speaking.extend(known.relations().cloned());
-    let criteria = rules.body.policy.iter().flat_map(Policy::all_criteria).filter(|criterion| !criterion.live);
-    let sheets: Option<Vec<Vec<Sheet>>> = criteria.map(|criterion| known.sheets(rules, criterion)).collect();
+    let sheets = sheets(rules, &known);
     let seen = sheets.iter().flatten().flatten().flat_map(|sheet| &sheet.evidence);
     speaking.extend(seen.flat_map(|e| e.parts.iter().cloned()));
     let used: Vec<&Attestation> = known.all().filter(|a| speaking.contains(&a.id)).collect();
@@ -261,6 +280,24 @@ pub fn decide(rules: &Rules, facts: &SubjectFacts, at: Second) -> Decision {
         }
     }
     closed(rules, &asked, &used, at, Status::Insufficient, "engine.unsettled")
+}
+
+/// What is known for each criterion that is not live, in the policy's order; `None` when a pack is missing.
+fn sheets(rules: &Rules, known: &Known) -> Option<Vec<Vec<Sheet>>> {
+    let criteria = rules.body.policy.iter().flat_map(Policy::all_criteria).filter(|criterion| !criterion.live);
+    criteria.map(|criterion| known.sheets(rules, criterion)).collect()
+}
+
+/// Asks the case behind a decision. `None` where there is none: nothing governs the resource, or the rules or the facts cannot
+/// be used.
+pub(crate) fn with_case<R>(
+    rules: &Rules,
+    facts: &SubjectFacts,
+    at: Second,
+    ask: impl FnOnce(&Case<'_>) -> R,
+) -> Option<R> {
+    let sheets = sheets(rules, &Known::new(facts.known_at(at))?)?;
+    Case::new(rules, rules.body.policy.as_ref()?, &sheets).map(|case| ask(&case))
 }
 
 /// The newest change at or before `at`.
@@ -319,9 +356,7 @@ fn told(
         decision.expiry_cause = cause;
     } else {
         decision.recheck_at = change;
-        let branches: Vec<_> =
-            case.branches.iter().map(|branch| (branch.exemption, case.answers(branch, at))).collect();
-        decision.next_steps = explain::next_steps(rules, &branches, at, change);
+        decision.next_steps = explain::next_steps(rules, case, at, change);
     }
     decision
 }
@@ -417,7 +452,7 @@ fn closed(
         live: Vec::new(),
         criteria: Vec::new(),
         reasons: if reason.is_empty() { Vec::new() } else { vec![reason.to_owned()] },
-        next_steps: Vec::new(),
+        next_steps: explain::steps_of_closed(reason, rules.body.next_change),
         attestations,
     }
 }

@@ -1,6 +1,9 @@
 //! Definition packs: versioned data saying which facts prove which states.
 
+use crate::check::{Finding, Level};
 use crate::facts::{Basis, Facts, Grade, Kind, Outcome, SourceKind, Statement};
+use crate::policy::Span;
+use crate::rules::Library;
 use crate::second::DAY;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,15 +14,13 @@ pub enum PackError {
     /// The text is not a pack; carries line and column.
     #[error("not a definition pack: {0}")]
     Syntax(String),
-    /// A row or transition does not fit the frame.
-    #[error("pack `{pack}`, row `{row}`: {problem}")]
-    Row {
-        /// Pack id.
+    /// A part of it cannot work.
+    #[error("pack `{pack}`, `{}`: {finding}", finding.pointer)]
+    Content {
+        /// `id@version`.
         pack: String,
-        /// Row id, or `transitions`.
-        row: String,
-        /// What is wrong.
-        problem: String,
+        /// What is wrong, where, and what to do.
+        finding: Box<Finding>,
     },
 }
 
@@ -56,6 +57,9 @@ pub struct When {
     /// Issuing countries that do not match.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub not_issuing_country: BTreeSet<String>,
+    /// Nationalities read, alpha-3, of which one must be there.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub nationality: BTreeSet<String>,
     /// Category codes read.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub category: BTreeSet<String>,
@@ -86,9 +90,9 @@ impl When {
         } else {
             self.outcome.contains(&facts.outcome)
         };
-        let category = match &facts.statement {
-            Some(Statement::Read { category, .. }) => category.as_ref(),
-            _ => None,
+        let (nationalities, category) = match &facts.statement {
+            Some(Statement::Read { nationalities, category }) => (Some(nationalities), category.as_ref()),
+            _ => (None, None),
         };
         outcome
             && among(&self.kind, Some(&facts.kind))
@@ -97,6 +101,7 @@ impl When {
             // A country that is not known is not known to be another one.
             && (self.not_issuing_country.is_empty()
                 || facts.issuing_country.as_ref().is_some_and(|c| !self.not_issuing_country.contains(c)))
+            && (self.nationality.is_empty() || nationalities.is_some_and(|read| !read.is_disjoint(&self.nationality)))
             && among(&self.category, category)
             && among(&self.basis, facts.basis.as_ref())
             && !facts.basis.as_ref().is_some_and(|b| self.not_basis.contains(b))
@@ -168,8 +173,31 @@ pub struct VouchRule {
     pub adverse_basis: BTreeSet<Basis>,
 }
 
+/// How evidence of a class of the pack's own ages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnClass {
+    /// How long it stays whole.
+    pub grace: Span,
+    /// In how long it then halves.
+    pub half_life: Span,
+    /// Longest life, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Span>,
+}
+
+impl From<OwnClass> for Class {
+    fn from(own: OwnClass) -> Self {
+        Self {
+            grace_secs: own.grace.secs(),
+            half_life_secs: own.half_life.secs(),
+            max_age_secs: own.max_age.map(Span::secs),
+        }
+    }
+}
+
 /// Versioned data about one frame.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pack {
     /// Name of the pack; the frame has the same name.
@@ -186,6 +214,13 @@ pub struct Pack {
     /// How vouches speak here.
     #[serde(default)]
     pub vouches: VouchRule,
+    /// Whom this frame trusts how far, in (0, 1); a kind of source that is not listed says nothing. Absent: the
+    /// table that the engine has for the frame, if any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trust: BTreeMap<SourceKind, f64>,
+    /// Classes of its own, each named `<id of the pack>.…`, so that no other frame's evidence ages by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<String, OwnClass>,
     /// What proves what.
     pub rows: Vec<Row>,
 }
@@ -197,7 +232,7 @@ impl Pack {
     /// When the text is not a pack, or a row names a state outside the frame, proves nothing, or is ambiguous.
     pub fn from_toml(text: &str) -> Result<Self, PackError> {
         let pack: Self = toml::from_str(text).map_err(|error| PackError::Syntax(error.to_string()))?;
-        pack.check()?;
+        pack.check(&Library::default())?;
         Ok(pack)
     }
 
@@ -207,55 +242,15 @@ impl Pack {
         format!("{}@{}", self.id, self.version)
     }
 
-    /// Checks that every row and transition fits the frame.
+    /// Refuses what cannot work; [`Pack::findings`] tells everything at once.
     ///
     /// # Errors
-    /// [`PackError::Row`] naming the row.
-    pub fn check(&self) -> Result<(), PackError> {
-        let fail = |row: &str, problem: String| Err(PackError::Row { pack: self.name(), row: row.to_owned(), problem });
-        let known = |state: &String| match &self.shape {
-            Shape::State { states } => states.contains(state),
-            Shape::OpenState => true,
-            Shape::Membership | Shape::Shares => false,
-        };
-        for (from, to) in &self.transitions {
-            if !known(from) || !known(to) {
-                return fail("transitions", format!("`{from}` to `{to}` names a state outside the frame"));
-            }
+    /// [`PackError::Content`] with the first of what is refused.
+    pub fn check(&self, library: &Library) -> Result<(), PackError> {
+        match self.findings(library).into_iter().find(|finding| finding.level == Level::Refused) {
+            Some(finding) => Err(PackError::Content { pack: self.name(), finding: Box::new(finding) }),
+            None => Ok(()),
         }
-        let mut seen = BTreeSet::new();
-        for row in &self.rows {
-            if !seen.insert(&row.id) {
-                return fail(&row.id, "the id is used twice".to_owned());
-            }
-            match (&row.when, row.all_of.len()) {
-                (Some(_), 0) => {}
-                (None, 2..) if row.all_of.iter().filter(|part| part.proves).count() == 1 => {}
-                _ => {
-                    return fail(
-                        &row.id,
-                        "give either `when`, or `all_of` with two or more parts of which exactly one `proves`"
-                            .to_owned(),
-                    );
-                }
-            }
-            match (&row.proves, &self.shape) {
-                (Proves::States { states }, Shape::State { .. } | Shape::OpenState) => {
-                    if states.is_empty() {
-                        return fail(&row.id, "`states` is empty".to_owned());
-                    }
-                    if let Some(state) = states.iter().find(|state| !known(state)) {
-                        return fail(&row.id, format!("`{state}` is not a state of the frame"));
-                    }
-                }
-                (Proves::Statement | Proves::Against, Shape::State { .. } | Shape::OpenState)
-                | (Proves::ExitCountry, Shape::OpenState)
-                | (Proves::Organisation | Proves::Nationalities, Shape::Membership)
-                | (Proves::Owners, Shape::Shares) => {}
-                _ => return fail(&row.id, "what it proves does not fit the frame's shape".to_owned()),
-            }
-        }
-        Ok(())
     }
 
     /// Rows that one fact satisfies by itself.
@@ -330,7 +325,7 @@ pub struct Weights {
 }
 
 impl Default for Weights {
-    /// The default table of the evidence model, section 2.
+    /// The numbers that hold wherever a pack says nothing else. Frames of one country's law bring their own trust.
     fn default() -> Self {
         let frames = |list: &[(&str, f64)]| list.iter().map(|(f, p)| ((*f).to_owned(), *p)).collect();
         let days = |grace: i64, half_life: i64, max: Option<i64>| Class {
@@ -349,34 +344,23 @@ impl Default for Weights {
             trust: BTreeMap::from([
                 (
                     SourceKind::Registry,
-                    frames(&[
-                        ("us_status", 0.99),
-                        ("identity", 0.99),
-                        ("citizenship", 0.99),
-                        ("employer", 0.99),
-                        ("screening", 0.99),
-                        ("incorporation", 0.99),
-                        ("ownership", 0.99),
-                    ]),
+                    frames(&[("identity", 0.99), ("citizenship", 0.99), ("employer", 0.99), ("screening", 0.99)]),
                 ),
-                (SourceKind::DocumentVendor, frames(&[("us_status", 0.97), ("identity", 0.97), ("citizenship", 0.97)])),
+                (SourceKind::DocumentVendor, frames(&[("identity", 0.97), ("citizenship", 0.97)])),
                 (
                     SourceKind::Reviewer,
                     frames(&[
-                        ("us_status", 0.97),
                         ("identity", 0.97),
                         ("citizenship", 0.97),
                         ("employer", 0.97),
                         ("country_now", 0.97),
                         ("screening", 0.97),
-                        ("incorporation", 0.97),
-                        ("ownership", 0.97),
                     ]),
                 ),
-                (SourceKind::Employer, frames(&[("employer", 0.99), ("us_status", 0.85)])),
-                (SourceKind::UnverifiedOrganisation, frames(&[("employer", 0.30), ("us_status", 0.30)])),
+                (SourceKind::Employer, frames(&[("employer", 0.99)])),
+                (SourceKind::UnverifiedOrganisation, frames(&[("employer", 0.30)])),
                 (SourceKind::Network, frames(&[("country_now", 0.80)])),
-                (SourceKind::Subject, frames(&[("us_status", 0.50), ("citizenship", 0.50)])),
+                (SourceKind::Subject, frames(&[("citizenship", 0.50)])),
                 (SourceKind::Service, frames(&[("identity", 0.97)])),
             ]),
             anonymised_trust: frames(&[("country_now", 0.20)]),
@@ -388,7 +372,6 @@ impl Default for Weights {
                 ("status_document".to_owned(), days(90, 365, None)),
                 ("identity_binding".to_owned(), days(90, 365, Some(1095))),
                 ("employer_vouch".to_owned(), days(30, 90, Some(365))),
-                ("organisation_record".to_owned(), days(90, 365, Some(730))),
                 ("self_declaration".to_owned(), days(0, 30, Some(365))),
                 (
                     "network_signal".to_owned(),
@@ -409,6 +392,21 @@ impl Weights {
     #[must_use]
     pub fn sigma(&self, grade: Grade) -> f64 {
         self.sigma.get(&grade).copied().unwrap_or(0.0)
+    }
+
+    /// The table with what a pack says of its own frame: its trust in place of the table's, and its classes.
+    #[must_use]
+    pub fn with(mut self, pack: &Pack) -> Self {
+        if !pack.trust.is_empty() {
+            for frames in self.trust.values_mut() {
+                frames.remove(&pack.id);
+            }
+            for (source, trust) in &pack.trust {
+                self.trust.entry(*source).or_default().insert(pack.id.clone(), *trust);
+            }
+        }
+        self.classes.extend(pack.classes.iter().map(|(name, class)| (name.clone(), Class::from(*class))));
+        self
     }
 
     /// Trust of a source kind in a frame; an unlisted pair says nothing.

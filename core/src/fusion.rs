@@ -104,28 +104,99 @@ pub fn fade(age: i64, grace: i64, half_life: i64) -> f64 {
 /// by rho". Symmetric, idempotent, monotone in each unit; summed in key order so equal sets give equal bits.
 #[must_use]
 pub fn combine_side<'a>(items: impl IntoIterator<Item = (&'a str, &'a str, f64)>, rho: f64) -> f64 {
-    let mut best: Vec<(&str, &str, f64)> = items.into_iter().filter(|(_, _, e)| *e > 0.0).collect();
-    // Largest first within a (document, assessor), of which only the first is kept.
-    best.sort_unstable_by(|(d1, a1, e1), (d2, a2, e2)| (d1, a1).cmp(&(d2, a2)).then(e2.total_cmp(e1)));
-    best.dedup_by(|later, kept| (later.0, later.1) == (kept.0, kept.1));
+    let mut best = best_of_pairs(items);
     if let [] | [_] = best.as_slice() {
-        return best.first().map_or(0.0, |(_, _, e)| *e);
+        return best.first().map_or(0.0, |item| item.units);
     }
-    let mut per_document = 0.0;
-    for of_one in best.chunk_by(|x, y| x.0 == y.0) {
-        per_document += of_one.iter().map(|(_, _, e)| *e).fold(0.0, f64::max);
-    }
-    best.sort_unstable_by(|(_, a1, e1), (_, a2, e2)| a1.cmp(a2).then(e2.total_cmp(e1)));
-    let rho = if rho.is_finite() { rho.clamp(0.0, 1.0) } else { 0.0 };
-    let mut per_assessor = 0.0;
-    for of_one in best.chunk_by(|x, y| x.1 == y.1) {
-        let mut factor = 1.0;
-        for (_, _, e) in of_one {
-            per_assessor += factor * e;
-            factor *= rho;
-        }
-    }
+    let per_document: f64 = per_document(&best).fold(0.0, |sum, item| sum + item.units);
+    let per_assessor: f64 = per_assessor(&mut best, rho).fold(0.0, |sum, (item, share)| sum + share * item.units);
     per_document.min(per_assessor)
+}
+
+/// How much of each item's units enters the sum of [`combine_side`], in the order of `items`.
+#[must_use]
+pub fn shares<'a>(items: impl IntoIterator<Item = (&'a str, &'a str, f64)>, rho: f64) -> Vec<Share> {
+    let items: Vec<_> = items.into_iter().collect();
+    let mut best = best_of_pairs(items.iter().copied());
+    let documents: Vec<Weighed<'_>> = per_document(&best).collect();
+    let assessors: Vec<(Weighed<'_>, f64)> = per_assessor(&mut best, rho).collect();
+    let by_document: f64 = documents.iter().fold(0.0, |sum, item| sum + item.units);
+    let by_assessor: f64 = assessors.iter().fold(0.0, |sum, (item, share)| sum + share * item.units);
+    let counted: Vec<(Weighed<'_>, f64)> =
+        if by_document <= by_assessor { documents.into_iter().map(|item| (item, 1.0)).collect() } else { assessors };
+    items
+        .iter()
+        .enumerate()
+        .map(|(place, (document, assessor, units))| {
+            if let Some((_, share)) = counted.iter().find(|(item, _)| item.place == place) {
+                return Share::Counts(*share);
+            }
+            // The same judgement said again gives way to its own best, any other to the best about the document.
+            let same_pair = counted.iter().find(|(item, _)| item.document == *document && item.assessor == *assessor);
+            let same_document = || counted.iter().find(|(item, _)| item.document == *document);
+            match same_pair.or_else(same_document) {
+                Some((item, _)) if *units > 0.0 => Share::SameDocumentAs(item.place),
+                _ => Share::Nothing,
+            }
+        })
+        .collect()
+}
+
+/// What becomes of one item when its side is added up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Share {
+    /// It has no units.
+    Nothing,
+    /// This share of its units counts: below 1 for a further document of one assessor.
+    Counts(f64),
+    /// The item at this place rests on the same document and counts instead.
+    SameDocumentAs(usize),
+}
+
+/// An item with units, as it is added up.
+#[derive(Debug, Clone, Copy)]
+struct Weighed<'a> {
+    document: &'a str,
+    assessor: &'a str,
+    units: f64,
+    place: usize,
+}
+
+/// The largest item of each (document, assessor), in key order; items without units are left out.
+fn best_of_pairs<'a>(items: impl IntoIterator<Item = (&'a str, &'a str, f64)>) -> Vec<Weighed<'a>> {
+    let weighed = |(place, (document, assessor, units))| Weighed { document, assessor, units, place };
+    let mut best: Vec<Weighed<'a>> =
+        items.into_iter().enumerate().map(weighed).filter(|item| item.units > 0.0).collect();
+    best.sort_unstable_by(|x, y| {
+        (x.document, x.assessor)
+            .cmp(&(y.document, y.assessor))
+            .then(y.units.total_cmp(&x.units))
+            .then(x.place.cmp(&y.place))
+    });
+    best.dedup_by(|later, kept| (later.document, later.assessor) == (kept.document, kept.assessor));
+    best
+}
+
+/// The largest item of each document, of items in key order.
+fn per_document<'a, 'i>(best: &'i [Weighed<'a>]) -> impl Iterator<Item = Weighed<'a>> + 'i {
+    let larger = |held: Weighed<'a>, item: &Weighed<'a>| if item.units > held.units { *item } else { held };
+    best.chunk_by(|x, y| x.document == y.document)
+        .filter_map(move |of_one| of_one.split_first().map(|(first, rest)| rest.iter().fold(*first, larger)))
+}
+
+/// Every item with its share: 1 for the largest of an assessor, times `rho` for each further one.
+fn per_assessor<'a, 'i>(best: &'i mut [Weighed<'a>], rho: f64) -> impl Iterator<Item = (Weighed<'a>, f64)> + 'i {
+    best.sort_unstable_by(|x, y| {
+        x.assessor.cmp(y.assessor).then(y.units.total_cmp(&x.units)).then(x.place.cmp(&y.place))
+    });
+    let rho = if rho.is_finite() { rho.clamp(0.0, 1.0) } else { 0.0 };
+    best.chunk_by(|x, y| x.assessor == y.assessor).flat_map(move |of_one| {
+        of_one.iter().scan(1.0, move |share, item| {
+            let own = *share;
+            *share *= rho;
+            Some((*item, own))
+        })
+    })
 }
 
 /// Belief, disbelief and uncertainty with the two one-sided weights.

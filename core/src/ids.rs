@@ -142,6 +142,12 @@ impl ResourcePattern {
         if segments_are_valid(stem) { Ok(Self(text.to_owned())) } else { Err(ParseResourceError) }
     }
 
+    /// The resource named, or a made-up member of the family. `None` where that would be too long.
+    #[must_use]
+    pub fn sample(&self) -> Option<ResourceId> {
+        ResourceId::parse(&self.0.replace('*', "any")).ok()
+    }
+
     /// Whether `resource` is the one named or a member of the family.
     #[must_use]
     pub fn covers(&self, resource: &ResourceId) -> bool {

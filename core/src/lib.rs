@@ -19,20 +19,27 @@
 //! - **Rules**: everything in force for one resource at one instant; has a digest ([`rules::Rules`]).
 //! - **Decision**: status, confidence, expiry and reasons for (subject, resource, instant) ([`decision::Decision`]).
 
+pub mod cases;
+pub mod check;
+pub mod compare;
 pub mod criterion;
 pub mod decision;
 pub mod definitions;
+pub mod document;
 pub mod evidence;
 pub mod explain;
 pub mod facts;
 pub mod fusion;
+pub mod hindsight;
 pub mod ids;
 pub mod parties;
 pub mod policy;
+pub mod receipt;
 pub mod rules;
 pub mod second;
 pub mod shares;
 pub mod timeline;
+pub mod words;
 
 pub use decision::{Decision, check_live, decide};
 pub use fusion::Status;

@@ -1,9 +1,10 @@
 //! Policies: criteria that must all hold, exemptions, lifetimes and citations, in files a lawyer can read.
 
-use crate::definitions::{Pack, Shape, Weights};
+use crate::check::{Finding, Level};
 use crate::facts::{Grade, Kind, SourceKind};
 use crate::fusion::Thresholds;
 use crate::ids::ResourcePattern;
+use crate::rules::Library;
 use crate::second::DAY;
 use crate::shares::Share;
 use serde::{Deserialize, Serialize};
@@ -16,14 +17,12 @@ pub enum PolicyError {
     #[error("not a policy: {0}")]
     Syntax(String),
     /// A part of it cannot work.
-    #[error("policy `{policy}`, {place}: {problem}")]
+    #[error("policy `{policy}`, `{}`: {finding}", finding.pointer)]
     Content {
         /// Policy id.
         policy: String,
-        /// Where, for example ``criterion `us-status` ``.
-        place: String,
-        /// What is wrong and what to do.
-        problem: String,
+        /// What is wrong, where, and what to do.
+        finding: Box<Finding>,
     },
 }
 
@@ -244,7 +243,7 @@ impl Criterion {
         Thresholds { eligible_at: self.eligible_at, ineligible_at: self.ineligible_at, material: self.material }
     }
 
-    fn members(&self) -> impl Iterator<Item = &Members> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Members> {
         [&self.allow, &self.deny, &self.any_of, &self.none_of, &self.none_of_except].into_iter().flatten()
     }
 
@@ -362,167 +361,16 @@ impl Policy {
         self.criteria.iter().chain(self.exemptions.iter().flat_map(|exemption| exemption.criteria.iter()))
     }
 
-    /// Refuses what cannot work: missing packs and sets, empty or all-embracing tests, criteria nobody can reach, an
-    /// authority without `applies_in`.
+    /// Refuses what cannot work; [`Policy::findings`] tells everything at once.
     ///
     /// # Errors
-    /// [`PolicyError::Content`] naming the place and what to do.
-    pub fn check(
-        &self,
-        packs: &BTreeMap<String, Pack>,
-        sets: &BTreeMap<String, NamedSet>,
-        weights: &Weights,
-    ) -> Result<(), PolicyError> {
-        let fail = |place: &str, problem: String| {
-            Err(PolicyError::Content { policy: self.id.clone(), place: place.to_owned(), problem })
-        };
-        let name_ok = |name: &str| {
-            !name.is_empty()
-                && name.len() <= 64
-                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
-        };
-        if !name_ok(&self.id) {
-            return fail("`id`", "use 1 to 64 of `a-z 0-9 - _`".to_owned());
-        }
-        if self.resources.is_empty() {
-            return fail("`resources`", "names no resource".to_owned());
-        }
-        if self.criteria.is_empty() {
-            return fail("`criteria`", "a policy without criteria would let everybody in".to_owned());
-        }
-        if self.authority.is_some() && self.applies_in.is_empty() {
-            return fail("`authority`", "needs `applies_in`: where may this rule be applied?".to_owned());
-        }
-        if self.max_ttl.secs() < 1 || self.token_ttl.secs() < 1 {
-            return fail("`max_ttl` and `token_ttl`", "must be at least one second".to_owned());
-        }
-        if self.outage_grace.is_some_and(|grace| grace.secs() > DAY) {
-            return fail("`outage_grace`", "must not exceed 24h".to_owned());
-        }
-        let mut frames: BTreeMap<&str, &Pack> = BTreeMap::new();
-        for name in &self.definitions {
-            let Some(pack) = packs.get(name) else {
-                return fail("`definitions`", format!("no pack `{name}` is known"));
-            };
-            if frames.insert(&pack.id, pack).is_some() {
-                return fail("`definitions`", format!("two versions of pack `{}`", pack.id));
-            }
-        }
-        let mut ids = BTreeSet::new();
-        for criterion in self.all_criteria() {
-            let place = format!("criterion `{}`", criterion.id);
-            if !name_ok(&criterion.id) || !ids.insert(&criterion.id) {
-                return fail(&place, "ids are 1 to 64 of `a-z 0-9 - _` and used once".to_owned());
-            }
-            let Some(pack) = frames.get(criterion.frame.as_str()) else {
-                return fail(&place, format!("pin a pack for frame `{}` in `definitions`", criterion.frame));
-            };
-            if let Err(problem) = check_criterion(criterion, pack, sets, weights) {
-                return fail(&place, problem);
-            }
-        }
-        for exemption in &self.exemptions {
-            let place = format!("exemption `{}`", exemption.id);
-            if !name_ok(&exemption.id) || !ids.insert(&exemption.id) {
-                return fail(&place, "ids are 1 to 64 of `a-z 0-9 - _` and used once".to_owned());
-            }
-            if exemption.waives.is_empty() || exemption.criteria.is_empty() {
-                return fail(&place, "needs `waives` and criteria of its own".to_owned());
-            }
-            if let Some(unknown) =
-                exemption.waives.iter().find(|id| !self.criteria.iter().any(|criterion| criterion.id == **id))
-            {
-                return fail(&place, format!("waives `{unknown}`, which is no criterion of this policy"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn check_criterion(
-    criterion: &Criterion,
-    pack: &Pack,
-    sets: &BTreeMap<String, NamedSet>,
-    weights: &Weights,
-) -> Result<(), String> {
-    for members in criterion.members() {
-        if let Members::Set(name) = members {
-            let Some(key) = name.strip_prefix("set:") else {
-                return Err(format!("`{name}` must be a list or `set:name@date`"));
-            };
-            if !key.contains('@') {
-                return Err(format!("set `{key}` has no date: write `set:name@date`"));
-            }
-            if !sets.contains_key(key) {
-                return Err(format!("no set `{key}` is known"));
-            }
+    /// [`PolicyError::Content`] with the first of what is refused.
+    pub fn check(&self, library: &Library) -> Result<(), PolicyError> {
+        match self.findings(library).into_iter().find(|finding| finding.level == Level::Refused) {
+            Some(finding) => Err(PolicyError::Content { policy: self.id.clone(), finding: Box::new(finding) }),
+            None => Ok(()),
         }
     }
-    let Some(test) = criterion.test(sets) else {
-        return Err("give exactly one of `allow`, `deny`, `any_of`, `none_of`, `none_of_except`".to_owned());
-    };
-    if !criterion.thresholds().sound() {
-        return Err("thresholds need 0 < material <= ineligible_at < 1 and 0 < eligible_at < 1".to_owned());
-    }
-    let fits = match (&test, &pack.shape) {
-        (Test::Allow(list) | Test::Deny(list), Shape::State { states }) => {
-            if let Some(unknown) = list.iter().find(|state| !states.contains(*state)) {
-                return Err(format!("`{unknown}` is not a state of `{}`", pack.id));
-            }
-            if *list == states {
-                return Err("names every state of the frame".to_owned());
-            }
-            true
-        }
-        (Test::NoneOf(_), Shape::Shares) => {
-            if !criterion.aggregate.as_ref().is_some_and(|aggregate| aggregate.at.is_threshold()) {
-                return Err("say from which share together: `aggregate = { at = \"50%\", along = \"control\" }`, above 0 and at most 100 %".to_owned());
-            }
-            true
-        }
-        (Test::Allow(_) | Test::Deny(_), Shape::OpenState)
-        | (Test::AnyOf(_) | Test::NoneOf(_) | Test::NoneOfExcept(_), Shape::Membership) => true,
-        _ => false,
-    };
-    if !fits {
-        return Err(format!("the test does not fit frame `{}`", pack.id));
-    }
-    let (Test::Allow(list) | Test::Deny(list) | Test::AnyOf(list) | Test::NoneOf(list) | Test::NoneOfExcept(list)) =
-        test;
-    if list.is_empty() {
-        return Err("the list is empty".to_owned());
-    }
-    if matches!(test, Test::NoneOfExcept(_)) && criterion.when_unknown != WhenUnknown::Allow {
-        return Err("`none_of_except` can never be proved for every key: set `when_unknown = \"allow\"`".to_owned());
-    }
-    let reach = highest_belief(criterion, weights);
-    if criterion.when_unknown == WhenUnknown::Refuse && reach < criterion.eligible_at {
-        return Err(format!(
-            "nobody can reach it: one item of the admitted sources gives at most belief {reach:.3}, `eligible_at` is {}",
-            criterion.eligible_at
-        ));
-    }
-    Ok(())
-}
-
-/// Highest belief that admitted sources can give: each kind of source gives its best item, and they are independent.
-fn highest_belief(criterion: &Criterion, weights: &Weights) -> f64 {
-    let best = weights.sigma(Grade::Superior);
-    let units: f64 = weights
-        .trust
-        .iter()
-        .filter(|(kind, _)| !matches!(kind, SourceKind::UnverifiedOrganisation | SourceKind::Service))
-        .filter_map(|(_, frames)| frames.get(&criterion.frame))
-        .map(|trust| crate::fusion::units(crate::fusion::discounted(best, *trust, weights.cap)))
-        .sum();
-    let gate_open = criterion.gate.as_ref().is_none_or(|gate| {
-        gate.from.iter().any(|kind| {
-            source_of(*kind).and_then(|source| weights.trust(source, &criterion.frame)).is_some_and(|trust| {
-                crate::fusion::units(crate::fusion::discounted(best, trust, weights.cap)) >= crate::fusion::GATE_UNITS
-            })
-        })
-    });
-    if gate_open { crate::fusion::Opinion::new(units, 0.0).b } else { 0.0 }
 }
 
 /// The kind of source that normally makes statements of a kind.

@@ -2,7 +2,7 @@
 
 use crate::definitions::{Pack, Weights};
 use crate::ids::ResourceId;
-use crate::policy::{Members, NamedSet, Policy};
+use crate::policy::{Criterion, Members, NamedSet, Policy};
 use crate::second::Second;
 use crate::timeline::{Action, Entry, PolicyKey, state_at};
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ pub struct Body {
     pub packs: BTreeMap<String, Pack>,
     /// The sets it names.
     pub sets: BTreeMap<String, NamedSet>,
-    /// Every number.
+    /// Every number, those of the packs included.
     pub weights: Weights,
     /// Directives that freeze the resource.
     pub frozen_by: Vec<String>,
@@ -79,7 +79,49 @@ pub(crate) fn sha256_hex(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+impl Body {
+    /// Puts a policy in force with the packs, numbers and sets it names.
+    fn govern(&mut self, policy: &Policy, version: u32, library: &Library) -> Result<(), String> {
+        for name in &policy.definitions {
+            let pack = library.packs.get(name).ok_or_else(|| format!("pack `{name}` is missing"))?;
+            self.weights = std::mem::take(&mut self.weights).with(pack);
+            self.packs.insert(pack.id.clone(), pack.clone());
+        }
+        for members in policy.all_criteria().flat_map(Criterion::members) {
+            if let Members::Set(name) = members {
+                let key = name.strip_prefix("set:").unwrap_or(name);
+                let set = library.sets.get(key).ok_or_else(|| format!("set `{key}` is missing"))?;
+                self.sets.insert(key.to_owned(), set.clone());
+            }
+        }
+        self.policy_version = Some(version);
+        self.policy = Some(policy.clone());
+        Ok(())
+    }
+}
+
 impl Rules {
+    /// The rules of one policy by itself, as if it alone had been in force for `resource` since `since`.
+    ///
+    /// # Errors
+    /// When the library does not hold a pack or set that it names.
+    pub fn of(library: &Library, policy: &Policy, resource: ResourceId, since: Second) -> Result<Self, RulesError> {
+        let mut body = Body {
+            resource,
+            policy_version: None,
+            policy: None,
+            packs: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            weights: library.weights.clone(),
+            frozen_by: Vec::new(),
+            directives: Vec::new(),
+            next_change: None,
+        };
+        body.govern(policy, 1, library)
+            .map_err(|problem| RulesError { resource: body.resource.to_string(), problem })?;
+        Ok(Self::from_body(body, since))
+    }
+
     /// Rules from their content, for replay.
     #[must_use]
     pub fn from_body(body: Body, since: Second) -> Self {
@@ -124,28 +166,7 @@ impl Rules {
                 .policies
                 .get(&key)
                 .ok_or_else(|| fail(format!("policy `{}` version {} is missing", key.0, key.1)))?;
-            for name in &policy.definitions {
-                let pack = library.packs.get(name).ok_or_else(|| fail(format!("pack `{name}` is missing")))?;
-                body.packs.insert(pack.id.clone(), pack.clone());
-            }
-            for criterion in policy.all_criteria() {
-                let lists = [
-                    &criterion.allow,
-                    &criterion.deny,
-                    &criterion.any_of,
-                    &criterion.none_of,
-                    &criterion.none_of_except,
-                ];
-                for members in lists.into_iter().flatten() {
-                    if let Members::Set(name) = members {
-                        let key = name.strip_prefix("set:").unwrap_or(name);
-                        let set = library.sets.get(key).ok_or_else(|| fail(format!("set `{key}` is missing")))?;
-                        body.sets.insert(key.to_owned(), set.clone());
-                    }
-                }
-            }
-            body.policy_version = Some(key.1);
-            body.policy = Some(policy.clone());
+            body.govern(policy, key.1, library).map_err(fail)?;
         }
         Ok(Self::from_body(body, state.since.unwrap_or(Second::from_epoch(0))))
     }

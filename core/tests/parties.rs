@@ -75,7 +75,7 @@ fn rules(criteria: &Value) -> Rules {
     }))
     .unwrap();
     policy.write_out_defaults();
-    policy.check(&library.packs, &library.sets, &library.weights).unwrap();
+    policy.check(&library).unwrap();
     library.policies.insert(("parties".to_owned(), 1), policy);
     let entry = Entry {
         seq: 1,

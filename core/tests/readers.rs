@@ -38,6 +38,11 @@ fn the_reader_of_packs_stands_what_broke_it_and_what_ships() {
 }
 
 #[test]
+fn the_reader_of_cases_stands_what_broke_it_and_what_ships() {
+    each("case", &["cases"], readers::case);
+}
+
+#[test]
 fn the_reader_of_directives_stands_what_broke_it() {
     each("directive", &[], readers::directive);
 }

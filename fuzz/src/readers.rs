@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::LazyLock;
+use vouchsafe_core::cases::Case;
 use vouchsafe_core::definitions::{Pack, Weights};
 use vouchsafe_core::evidence::interpret;
 use vouchsafe_core::facts::{Attestation, SubjectFacts};
@@ -70,7 +71,7 @@ fn sound(rules: &Rules, decision: &Decision, at: Second) {
 pub(crate) fn policy(text: &str) {
     let Ok(policy) = Policy::from_toml(text) else { return };
     let library = &*LIBRARY;
-    let sound_rules = policy.check(&library.packs, &library.sets, &library.weights).is_ok();
+    let sound_rules = policy.check(library).is_ok();
     if sound_rules {
         let json = serde_json::to_value(&policy).unwrap();
         assert_eq!(serde_json::from_value::<Policy>(json).unwrap(), policy);
@@ -103,7 +104,7 @@ pub(crate) fn pack(text: &str) {
     let json = serde_json::to_value(&pack).unwrap();
     let again: Pack = serde_json::from_value(json).unwrap();
     assert_eq!(again, pack);
-    again.check().unwrap();
+    again.check(&LIBRARY).unwrap();
     for e in interpret(&pack, &LIBRARY.weights, &SOMEBODY) {
         assert!((0.0..1.0).contains(&e.supporting_q) && (0.0..1.0).contains(&e.adverse_q), "{e:?}");
         assert!(e.parts.contains(&e.attestation));
@@ -128,6 +129,17 @@ pub(crate) fn directive(text: &str) {
         assert!(state.since.is_none_or(|since| since <= t) && state.next_change.is_none_or(|next| next > t));
         entries.reverse();
         assert_eq!(state_at(&entries, &LIBRARY.policies, &resource, t), state, "the order of rows matters");
+    }
+}
+
+/// A case: read, and run with the shipped rules. Whatever it expects, it is answered or refused in words.
+pub(crate) fn case(text: &str) {
+    match Case::from_toml(text) {
+        Ok(case) => match case.run(&LIBRARY) {
+            Ok(runs) => assert!(!runs.is_empty(), "a case that was not run"),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        },
+        Err(findings) => assert!(!findings.is_empty(), "refused without a word"),
     }
 }
 

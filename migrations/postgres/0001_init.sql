@@ -131,6 +131,76 @@ CREATE TABLE suspensions (
 CREATE INDEX suspensions_by_source ON suspensions (source);
 CREATE UNIQUE INDEX suspensions_open ON suspensions (source) WHERE until_ms IS NULL;
 
+-- Sign-ins of operators. One is good while it is not ended, neither too old nor idle, and its operator's record is at the
+-- version it was opened under: whatever changes the operator ends it. It is kept as long as the place is remembered.
+CREATE TABLE operator_sessions (
+    digest TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    operator TEXT COLLATE "C" NOT NULL,
+    version BIGINT NOT NULL,
+    -- Keyed digest of the network it was opened from.
+    site TEXT COLLATE "C" NOT NULL,
+    opened_at_ms BIGINT NOT NULL,
+    used_at_ms BIGINT NOT NULL,
+    ended_at_ms BIGINT
+);
+CREATE INDEX operator_sessions_by_site ON operator_sessions (operator, site);
+CREATE INDEX operator_sessions_by_opening ON operator_sessions (opened_at_ms);
+
+-- What a person has to look at. `subject` is null while nobody is bound to what was delivered.
+CREATE TABLE cases (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    subject TEXT COLLATE "C" REFERENCES subjects (id),
+    question TEXT COLLATE "C" NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'closed')),
+    version BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    opened_at_ms BIGINT NOT NULL,
+    closed_at_ms BIGINT
+);
+-- However many look at once, a question about a subject has one open case.
+CREATE UNIQUE INDEX cases_open ON cases (COALESCE(subject, ''), question) WHERE state = 'open';
+CREATE INDEX cases_by_state ON cases (state, id);
+CREATE INDEX cases_by_subject ON cases (subject, question);
+
+-- What operators said in a case; `sealed` holds their own words, under the subject's key.
+CREATE TABLE case_entries (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    case_id TEXT COLLATE "C" NOT NULL REFERENCES cases (id),
+    operator TEXT COLLATE "C" NOT NULL,
+    kind TEXT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    sealed BYTEA
+);
+CREATE INDEX case_entries_by_case ON case_entries (case_id, id);
+
+-- What an adjudication settled: the same finding of the same lineage is settled too when it is delivered again.
+CREATE TABLE resolutions (
+    adjudication TEXT COLLATE "C" NOT NULL REFERENCES attestations (id),
+    subject TEXT COLLATE "C" NOT NULL,
+    source TEXT COLLATE "C" NOT NULL,
+    lineage TEXT COLLATE "C" NOT NULL,
+    finding TEXT COLLATE "C" NOT NULL,
+    at_ms BIGINT NOT NULL,
+    PRIMARY KEY (adjudication, source, lineage, finding)
+);
+CREATE INDEX resolutions_by_subject ON resolutions (subject);
+
+CREATE TABLE appeals (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    subject TEXT COLLATE "C" NOT NULL REFERENCES subjects (id),
+    resource TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'reconsidering', 'decided')),
+    version BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    sealed BYTEA,
+    opened_at_ms BIGINT NOT NULL,
+    due_at_ms BIGINT NOT NULL,
+    decided_at_ms BIGINT
+);
+CREATE UNIQUE INDEX appeals_open ON appeals (subject, resource) WHERE state <> 'decided';
+CREATE INDEX appeals_by_state ON appeals (state, due_at_ms);
+
 CREATE TABLE quarantine (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     source TEXT NOT NULL,
@@ -161,6 +231,23 @@ CREATE TABLE decisions (
 );
 CREATE INDEX decisions_by_subject ON decisions (subject);
 CREATE INDEX decisions_by_instant ON decisions (at_ms);
+
+-- What each subject came to when it was last looked at, so that a change is noticed when it happens. Derived: a row that
+-- is lost is made again. `resource` is a pattern, `acting_for` empty for none; `rules`, `version` and `suspensions` are
+-- what the decision was made of, `due_ms` is when it changes by itself.
+CREATE TABLE standings (
+    subject TEXT COLLATE "C" NOT NULL REFERENCES subjects (id),
+    acting_for TEXT COLLATE "C" NOT NULL,
+    resource TEXT COLLATE "C" NOT NULL,
+    status TEXT NOT NULL,
+    decision TEXT NOT NULL,
+    rules TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    suspensions BIGINT NOT NULL,
+    due_ms BIGINT,
+    PRIMARY KEY (subject, acting_for, resource)
+);
+CREATE INDEX standings_due ON standings (due_ms) WHERE due_ms IS NOT NULL;
 
 CREATE TABLE tokens (
     jti TEXT NOT NULL PRIMARY KEY,
@@ -303,3 +390,17 @@ CREATE TRIGGER decisions_no_truncate BEFORE TRUNCATE ON decisions FOR EACH STATE
 CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_log_no_truncate BEFORE TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE FUNCTION refuse_early_delete_of_entry() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM pruning WHERE id IN (OLD.case_id, (SELECT subject FROM cases WHERE cases.id = OLD.case_id))) THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;
+END $$;
+CREATE TRIGGER case_entries_no_update BEFORE UPDATE OF id, case_id, operator, kind, at_ms, body ON case_entries FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER case_entries_words_go_only BEFORE UPDATE OF sealed ON case_entries FOR EACH ROW WHEN (NEW.sealed IS NOT NULL) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER case_entries_no_delete BEFORE DELETE ON case_entries FOR EACH ROW EXECUTE FUNCTION refuse_early_delete_of_entry();
+CREATE TRIGGER case_entries_no_truncate BEFORE TRUNCATE ON case_entries FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER resolutions_no_update BEFORE UPDATE ON resolutions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER resolutions_no_delete BEFORE DELETE ON resolutions FOR EACH ROW EXECUTE FUNCTION refuse_early_delete();
+CREATE TRIGGER resolutions_no_truncate BEFORE TRUNCATE ON resolutions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();

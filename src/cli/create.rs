@@ -141,7 +141,7 @@ fn patterns(list: &[String]) -> anyhow::Result<Vec<ResourcePattern>> {
     list.iter().map(|text| Ok(ResourcePattern::parse(text)?)).collect()
 }
 
-fn report(json: bool, value: &Value) -> ExitCode {
+pub(crate) fn report(json: bool, value: &Value) -> ExitCode {
     if json {
         say(&value.to_string());
     } else if let Some(members) = value.as_object() {

@@ -3,11 +3,12 @@
 use super::{logs, say, serve};
 use crate::clock::SystemClock;
 use crate::config::LogFormat;
-use crate::crypto::{Crypto, new_id, random};
+use crate::crypto::{Crypto, new_id, new_secret, random};
 use crate::http::limits::Quotas;
 use crate::intake::geoip::GeoIp;
 use crate::service::authenticate::Caller;
 use crate::service::ingest::{Delivery, Submission};
+use crate::service::operators::{Maker, NewOperator, Role};
 use crate::service::vouch::PlainVouch;
 use crate::service::world::{Audience, Organisation, Source};
 use crate::service::{Actor, App, SELF_SOURCE};
@@ -174,6 +175,8 @@ async fn seed(app: &App, url: &str, admin_url: &str) -> anyhow::Result<Seeded> {
             "tokens:issue",
             "tokens:introspect",
             "tokens:revoke",
+            "appeals:read",
+            "appeals:write",
         ],
         &[SELF_SOURCE],
         None,
@@ -194,6 +197,13 @@ async fn seed(app: &App, url: &str, admin_url: &str) -> anyhow::Result<Seeded> {
     gateways.insert("edge".to_owned(), json!({ "key": edge.secret }));
     gateways.insert("portal".to_owned(), json!({ "key": portal.secret }));
 
+    let mut operators = Map::new();
+    for (login, name, role) in
+        [("reviewer-1", "Rio Reviewer", Role::Reviewer), ("reviewer-2", "Sam Second", Role::Reviewer)]
+    {
+        operators.insert(login.to_owned(), operator(app, login, name, role).await?);
+    }
+
     activate(app, &actor, &first.0, &second.0).await?;
     let mut seeder = Seeder {
         app,
@@ -208,7 +218,7 @@ async fn seed(app: &App, url: &str, admin_url: &str) -> anyhow::Result<Seeded> {
     let json = json!({
         "url": url, "admin_url": admin_url, "clients": clients, "gateways": gateways,
         "audiences": { AUDIENCE: { "alg": "ES256", "resources": ["restricted.*", "nationals.*", "regional.*"] } },
-        "operators": {}, "subjects": seeder.subjects, "resources": RESOURCES,
+        "operators": operators, "subjects": seeder.subjects, "resources": RESOURCES,
         "sources": { "registry": registry, "vendor": vendor, "self": SELF_SOURCE },
         "organisations": { "listed": { "id": listed }, "unlisted": { "id": other } },
     });
@@ -220,6 +230,17 @@ async fn seed(app: &App, url: &str, admin_url: &str) -> anyhow::Result<Seeded> {
         gateway_key: edge.secret,
         newcomer,
     })
+}
+
+/// An operator whose password, shown by the demo, is theirs already.
+async fn operator(app: &App, login: &str, name: &str, role: Role) -> anyhow::Result<Value> {
+    let new =
+        NewOperator { login: login.to_owned(), name: name.to_owned(), roles: BTreeSet::from([role]), subject: None };
+    let created = app.create_operator(&Maker::CommandLine, new).await?;
+    let password = new_secret()?;
+    let caller = app.operator_at_the_machine(login, &created.password, 0).await?;
+    app.change_password(&caller, 0, &created.password, &password).await?;
+    Ok(json!({ "id": created.id, "login": login, "password": password, "roles": [role] }))
 }
 
 /// Commits the policies and activates them, by two people as always.
@@ -237,6 +258,7 @@ async fn activate(app: &App, actor: &Actor, first: &str, second: &str) -> anyhow
         scopes: BTreeSet::from(["directives:propose".to_owned(), "directives:approve".to_owned()]),
         sources: BTreeSet::new(),
         organisation: None,
+        operator: None,
     };
     let directive = Directive {
         id: "demo-rules".to_owned(),
@@ -312,6 +334,7 @@ impl Seeder<'_> {
             scopes: BTreeSet::new(),
             sources: BTreeSet::new(),
             organisation: Some(organisation.to_owned()),
+            operator: None,
         };
         let vouch =
             PlainVouch { statement, basis: Some(basis), fact_date: Some(self.ago(1)), ends_at: None, event: None };
@@ -407,6 +430,11 @@ async fn introduce(app: &App, seeded: &Seeded, url: &str) -> anyhow::Result<()> 
         }
     }
     say(&format!("  gateway key: {key}"));
+    if let Some(operators) = seeded.json.get("operators").and_then(Value::as_object) {
+        for (login, operator) in operators {
+            say(&format!("  operator {login}: {}", operator["password"].as_str().unwrap_or("")));
+        }
+    }
     say("\nSubjects (ask for any of them as in the first line):");
     if let Some(subjects) = seeded.json.get("subjects").and_then(Value::as_object) {
         for (name, subject) in subjects {

@@ -73,6 +73,8 @@ pub(crate) async fn serve(
     }
     jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(link(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(reassess(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(tend(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(keep_bounds(app, stop.clone())));
     if let Some(metrics) = metrics {
         jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
@@ -128,6 +130,39 @@ async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
         }
     }
     link_once(&app).await
+}
+
+/// How long reassessment leaves the machine alone between two rounds when more waits.
+const BREATH: Duration = Duration::from_millis(20);
+
+async fn reassess(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    let mut pause = PERIOD;
+    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        pause = PERIOD;
+        if app.check_feed_age().is_err() {
+            continue;
+        }
+        match app.reassess().await {
+            Ok(true) => pause = BREATH.max(app.store.courtesy()),
+            Ok(false) => {}
+            Err(error) => tracing::error!(error = %error, "subjects wait to be looked at again"),
+        }
+    }
+    Ok(())
+}
+
+/// How often it is looked what people have to look at.
+const TENDING: Duration = Duration::from_secs(1);
+
+async fn tend(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(tokio::time::sleep(TENDING)).await.is_some() {
+        if app.check_history().is_ok()
+            && let Err(error) = app.tend_cases().await
+        {
+            tracing::error!(error = %error, "cases cannot be opened or closed");
+        }
+    }
+    Ok(())
 }
 
 /// How often what has outlived its use is let go.

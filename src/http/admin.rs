@@ -4,7 +4,6 @@ use super::Edge;
 use super::extract::{Auth, Checked, Page, Query};
 use super::problem::Problem;
 use super::rules::{records, shows};
-use crate::service::Actor;
 use crate::service::world::{Audience, Organisation, Source, Vendor, VendorSecrets};
 use axum::Json;
 use axum::extract::State;
@@ -166,7 +165,7 @@ pub async fn create_organisation(
     Checked(new): Checked<NewOrganisation>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("admin")?;
-    let actor = Actor::client(&caller.id);
+    let actor = caller.actor();
     let organisation = Organisation { name: new.name, verified: new.verified, keys: new.keys, suspensions: Vec::new() };
     let id = edge.app.create_organisation(&actor, new.id, organisation).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
@@ -181,7 +180,7 @@ pub async fn create_source(
     Checked(new): Checked<NewSource>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("admin")?;
-    let actor = Actor::client(&caller.id);
+    let actor = caller.actor();
     let (vendor, secrets) = match new.vendor {
         Some(vendor) => (
             Some(Vendor { name: vendor.name, base_url: vendor.base_url, production: !vendor.test_only }),
@@ -217,7 +216,7 @@ pub async fn create_client(
             "`directives:approve` is given on the host only: `vouchsafe client create --scope directives:approve`",
         ));
     }
-    let actor = Actor::client(&caller.id);
+    let actor = caller.actor();
     let created =
         edge.app.create_client(&actor, &new.name, &new.owner, new.scopes, new.sources, new.organisation).await?;
     Ok((StatusCode::CREATED, Json(json!({ "client_id": created.id, "client_secret": created.secret }))))
@@ -232,7 +231,7 @@ pub async fn create_gateway(
     Checked(new): Checked<NewGateway>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("admin")?;
-    let actor = Actor::client(&caller.id);
+    let actor = caller.actor();
     let resources = patterns(&new.resources)?;
     let deny_status = new.deny_status.unwrap_or(403);
     let created =
@@ -249,7 +248,7 @@ pub async fn create_audience(
     Checked(new): Checked<NewAudience>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("admin")?;
-    let actor = Actor::client(&caller.id);
+    let actor = caller.actor();
     let audience = Audience {
         name: new.name,
         alg: new.alg.unwrap_or_else(|| "ES256".to_owned()),

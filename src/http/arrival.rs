@@ -120,7 +120,7 @@ async fn standing(
     }
     let peer = peer?;
     let asker = site(gateway::address(headers, peer, &edge.trusted_proxies).unwrap_or(peer));
-    let class = if route == "/oauth2/token" { &limits.token } else { &limits.public };
+    let class = if matches!(route, "/oauth2/token" | "/v1/operators/login") { &limits.token } else { &limits.public };
     class.take(asker, now_ms)
 }
 

@@ -4,7 +4,6 @@ use super::Edge;
 use super::extract::{Auth, Checked, Query};
 use super::problem::Problem;
 use super::subjects::subject_id;
-use crate::service::Actor;
 use crate::service::vendor::Pending;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -28,17 +27,32 @@ pub struct Question {
     at: Option<String>,
 }
 
-/// The decision with both texts of its reasons, and what is told beside it.
-fn body(decision: &Decision, pending: &[Pending]) -> Value {
-    let texts: Vec<Value> = decision
-        .reasons
-        .iter()
-        .map(|code| {
-            let (subject, operator) = explain::texts(code);
-            json!({ "code": code, "subject": subject, "operator": operator })
-        })
-        .collect();
+/// The decision as anybody who may ask is told: two digits, and nothing of the evidence behind it.
+pub(super) fn ordinary(decision: &Decision) -> Value {
     let mut body = json!(decision);
+    for criterion in body.pointer_mut("/criteria").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(members) = criterion.as_object_mut() else { continue };
+        members.remove("evidence");
+        for name in ["belief", "disbelief", "uncertainty"] {
+            if let Some(value) = members.get(name).and_then(Value::as_f64) {
+                members.insert(name.to_owned(), json!(explain::rounded(value, 2)));
+            }
+        }
+    }
+    let steps = body.pointer_mut("/next_steps").and_then(Value::as_array_mut).into_iter().flatten();
+    for need in steps.filter_map(|step| step.get_mut("needs")?.as_array_mut()).flatten() {
+        need.as_object_mut().and_then(|members| members.remove("missing_units"));
+    }
+    body
+}
+
+/// A body with both texts of its reasons, and what is told beside the decision.
+fn told(mut body: Value, decision: &Decision, pending: &[Pending]) -> Value {
+    let text = |code: &String| {
+        let texts = explain::texts(code);
+        json!({ "code": code, "subject": texts.subject, "operator": texts.operator })
+    };
+    let texts: Vec<Value> = decision.reasons.iter().map(text).collect();
     if let Some(members) = body.as_object_mut() {
         members.insert("reason_texts".to_owned(), json!(texts));
         members.insert("pending".to_owned(), json!(pending));
@@ -71,14 +85,14 @@ pub async fn eligibility(
         }
         None => {
             let (decision, rules) = edge.app.eligibility(&subject, &resource).await?;
-            edge.app.record_decision(&Actor::client(&caller.id), &decision, &rules).await?;
+            edge.app.record_decision(&caller.actor(), &decision, &rules).await?;
             (decision, edge.app.pending(&subject).await?)
         }
     };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body(&decision, &pending))))
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(told(ordinary(&decision), &decision, &pending))))
 }
 
-/// A recorded decision, derived again from its inputs.
+/// A recorded decision, derived again from its inputs; with the scope `decisions:explain` also everything it was weighed by.
 #[utoipa::path(get, path = "/v1/decisions/{id}", tag = "decisions", params(("id" = String, Path)), security(("client" = ["eligibility:read"])),
     responses((status = 200, description = "the decision"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub async fn show(
@@ -87,7 +101,16 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     caller.require("eligibility:read")?;
-    Ok(Json(body(&edge.app.decision(&id).await?, &[])))
+    if caller.require("decisions:explain").is_err() {
+        let decision = edge.app.decision(&id).await?;
+        return Ok(Json(told(ordinary(&decision), &decision, &[])));
+    }
+    let (decision, explanation) = edge.app.explained_decision(&id).await?;
+    let mut body = told(json!(decision), &decision, &[]);
+    if let Some(members) = body.as_object_mut() {
+        members.insert("explanation".to_owned(), json!(explanation));
+    }
+    Ok(Json(body))
 }
 
 /// A token wanted.
@@ -115,8 +138,7 @@ pub async fn issue(
 ) -> Result<impl IntoResponse, Problem> {
     caller.require("tokens:issue")?;
     let resource = resource_id(&new.resource)?;
-    let issued =
-        edge.app.issue(&Actor::client(&caller.id), &caller.id, &subject_id(&id)?, &resource, &new.audience).await?;
+    let issued = edge.app.issue(&caller.actor(), &caller.id, &subject_id(&id)?, &resource, &new.audience).await?;
     let body = json!({ "token": issued.token, "token_type": edge.app.deployment.token_type(), "jti": issued.jti, "expires_in": issued.expires_in, "decision": issued.decision });
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))
 }

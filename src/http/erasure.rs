@@ -5,7 +5,6 @@ use super::conditional::IfMatch;
 use super::extract::{Auth, Checked};
 use super::problem::Problem;
 use super::subjects::subject_id;
-use crate::service::Actor;
 use crate::service::erase::HoldView;
 use crate::service::idempotency::expecting;
 use axum::Json;
@@ -28,7 +27,7 @@ pub async fn erase(
     expected: IfMatch,
 ) -> Result<Json<Value>, Problem> {
     caller.require("subjects:erase")?;
-    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
+    let (actor, subject) = (caller.actor(), subject_id(&id)?);
     let erased = expecting(&subject, expected.0, edge.app.erase_subject(&actor, &subject, "requested")).await?;
     Ok(Json(json!(erased)))
 }
@@ -42,7 +41,7 @@ pub async fn export(
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     caller.require("subjects:export")?;
-    let export = edge.app.export_subject(&Actor::client(&caller.id), &subject_id(&id)?).await?;
+    let export = edge.app.export_subject(&caller.actor(), &subject_id(&id)?).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(export)))
 }
 
@@ -67,7 +66,7 @@ pub async fn place_hold(
     Checked(new): Checked<NewHold>,
 ) -> Result<Json<HoldView>, Problem> {
     caller.require("subjects:hold")?;
-    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
+    let (actor, subject) = (caller.actor(), subject_id(&id)?);
     let placed = edge.app.place_hold(&actor, &subject, &new.reason);
     Ok(Json(expecting(&subject, expected.0, placed).await?))
 }
@@ -94,7 +93,7 @@ pub async fn lift_hold(
     expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     caller.require("subjects:hold")?;
-    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
+    let (actor, subject) = (caller.actor(), subject_id(&id)?);
     expecting(&subject, expected.0, edge.app.lift_hold(&actor, &subject)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

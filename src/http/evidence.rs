@@ -6,10 +6,10 @@ use super::extract::{Auth, Checked, Raw};
 use super::problem::Problem;
 use super::subjects::subject_id;
 use crate::intake::vouch::parse_subject;
+use crate::service::ServiceError;
 use crate::service::idempotency::expecting;
 use crate::service::ingest::{Delivery, Submission};
 use crate::service::vouch::PlainVouch;
-use crate::service::{Actor, ServiceError};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -177,7 +177,7 @@ pub async fn attest(
         None => edge.app.fresh_event()?,
     };
     let submission = new.submission(event)?;
-    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
+    let (actor, subject) = (caller.actor(), subject_id(&id)?);
     delivered(expecting(&subject, expected.0, edge.app.submit(&actor, &subject, submission)).await?)
 }
 
@@ -310,7 +310,7 @@ pub async fn observe(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("observations:write")?;
     let address = new.address.parse().map_err(|_| Problem::invalid().field("/address", "is not an IP address"))?;
-    delivered(edge.app.observe(&Actor::client(&caller.id), &subject_id(&new.subject)?, address).await?)
+    delivered(edge.app.observe(&caller.actor(), &subject_id(&new.subject)?, address).await?)
 }
 
 /// A vendor's webhook: raw bytes and the vendor's own signature.

@@ -127,9 +127,15 @@ pub(crate) fn parse_value(bytes: &[u8]) -> Result<Value, Problem> {
     let value = crate::strict_json::parse(bytes).map_err(|_| {
         Problem::new(StatusCode::BAD_REQUEST, "not_json", "the body is not JSON, or names a member twice")
     })?;
-    match nul(&value) {
+    without_nul(&value)?;
+    Ok(value)
+}
+
+/// Refuses a value in which a text holds U+0000: PostgreSQL cannot keep it.
+pub(crate) fn without_nul(value: &Value) -> Result<(), Problem> {
+    match nul(value) {
         Some(pointer) => Err(Problem::invalid().field(pointer, "holds the character U+0000")),
-        None => Ok(value),
+        None => Ok(()),
     }
 }
 

@@ -3,8 +3,8 @@
 use super::Edge;
 use super::extract::Raw;
 use super::problem::oauth as oauth_error;
+use crate::service::ServiceError;
 use crate::service::authenticate::{ACCESS_TTL_SECS, Caller};
-use crate::service::{Actor, ServiceError};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -136,7 +136,7 @@ pub async fn revoke(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw
             .get("token")
             .ok_or_else(|| oauth_error(StatusCode::BAD_REQUEST, "invalid_request", "token is missing"))?;
         edge.app
-            .revoke_token(&Actor::client(&caller.id), token)
+            .revoke_token(&caller.actor(), token)
             .await
             .map_err(|error| super::problem::Problem::from(error).into_response())
     };

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use vouchsafe_core::check::{Finding, Level};
 
 /// One member that cannot be used.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -94,6 +95,18 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// 422 for rules that cannot be used: every finding, with its place where they came as a text.
+    #[must_use]
+    pub fn findings(findings: &[Finding]) -> Self {
+        findings.iter().fold(Self::invalid(), |problem, finding| {
+            let place = finding.place.map(|at| format!("line {}, column {}: ", at.line, at.column)).unwrap_or_default();
+            let level = if finding.level == Level::Warning { "warning: " } else { "" };
+            problem.field(finding.pointer.clone(), format!("{place}{level}{finding}"))
+        })
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -141,6 +154,7 @@ impl From<ServiceError> for Problem {
                 Self::new(StatusCode::NOT_FOUND, "not_found", "not found").detail(format!("no such {what}"))
             }
             ServiceError::Invalid { pointer, problem } => Self::invalid().field(pointer, problem),
+            ServiceError::Refused(findings) => Self::findings(&findings),
             ServiceError::Conflict(what) => Self::new(StatusCode::CONFLICT, "conflict", "conflicts with what is there")
                 .detail(format!("the {what} exists, was used or has changed")),
             ServiceError::Erased => Self::new(StatusCode::GONE, "subject_erased", "the subject was erased"),
@@ -156,6 +170,19 @@ impl From<ServiceError> for Problem {
             ServiceError::Forbidden("second_person") => {
                 Self::new(StatusCode::FORBIDDEN, "second_person_required", "another person must approve")
             }
+            ServiceError::Forbidden("impartial") => {
+                Self::new(StatusCode::FORBIDDEN, "not_impartial", "somebody else has to look at this")
+                    .detail("you are the one it is about, you said what is in question, or you decided on it before")
+            }
+            ServiceError::PasswordGiven => {
+                Self::new(StatusCode::FORBIDDEN, "password_change_required", "change the password you were given first")
+                    .detail("`POST /v1/operators/password`, then sign in again")
+            }
+            ServiceError::TooManyTries { wait_secs } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tries", "the password was tried too often")
+                    .detail("wait as `Retry-After` says, or try from a network you signed in from lately")
+                    .retry_after(wait_secs)
+            }
             ServiceError::Forbidden(scope) => {
                 Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "not allowed for this client")
                     .detail(format!("needs `{scope}`"))
@@ -167,7 +194,7 @@ impl From<ServiceError> for Problem {
             }
             ServiceError::NotEligible(decision) => {
                 let mut problem = Self::new(StatusCode::FORBIDDEN, "not_eligible", "the subject is not eligible");
-                problem.decision = serde_json::to_value(&*decision).ok();
+                problem.decision = Some(super::decisions::ordinary(&decision));
                 problem
             }
             ServiceError::Intake(error) => intake(&error),

@@ -2,24 +2,25 @@
 
 use super::Edge;
 use super::conditional::IfMatch;
-use super::extract::{Auth, Page, Query, Raw, page_body, parse};
+use super::extract::{Auth, Page, Query, Raw, page_body, parse_value, without_nul};
 use super::problem::Problem;
-use crate::service::Actor;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use vouchsafe_core::document::Document;
 
 /// A rules document: TOML as lawyers read it, or the same as JSON.
-fn document<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Problem> {
+fn document(headers: &HeaderMap, body: &[u8]) -> Result<Document, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     if kind.starts_with("application/toml") {
         let text = std::str::from_utf8(body).map_err(|_| Problem::invalid().field("", "is not UTF-8"))?;
-        return toml::from_str(text).map_err(|error| Problem::invalid().field("", error.to_string()));
+        let document = Document::from_toml(text).map_err(|findings| Problem::findings(&findings))?;
+        without_nul(&document.value)?;
+        return Ok(document);
     }
     if kind.starts_with("application/json") {
-        return parse(body);
+        return Ok(Document::from_json(parse_value(body)?));
     }
     Err(Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -28,7 +29,7 @@ fn document<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, 
     ))
 }
 
-/// Commits a policy as its next version; it acts once a directive activates it.
+/// Commits a policy as its next version; it acts once a directive activates it. A refusal tells everything that is wrong.
 #[utoipa::path(post, path = "/v1/policies", tag = "rules", request_body(content((String = "application/toml"), (Object = "application/json"))), security(("client" = ["rules:write"])),
     responses((status = 201, description = "committed"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn create_policy(
@@ -38,10 +39,8 @@ pub async fn create_policy(
     Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let policy: vouchsafe_core::policy::Policy = document(&headers, &body)?;
-    let id = policy.id.clone();
-    let version = edge.app.create_policy(&Actor::client(&caller.id), policy).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id, "version": version }))))
+    let committed = edge.app.commit_policy(&caller.actor(), document(&headers, &body)?).await?;
+    Ok((StatusCode::CREATED, Json(json!(committed))))
 }
 
 /// Adds a definition pack version.
@@ -54,8 +53,8 @@ pub async fn create_definition(
     Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let name = edge.app.create_definition(&Actor::client(&caller.id), document(&headers, &body)?).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": name }))))
+    let committed = edge.app.commit_definition(&caller.actor(), document(&headers, &body)?).await?;
+    Ok((StatusCode::CREATED, Json(json!(committed))))
 }
 
 /// Adds a named, dated set.
@@ -68,8 +67,8 @@ pub async fn create_set(
     Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("rules:write")?;
-    let name = edge.app.create_set(&Actor::client(&caller.id), document(&headers, &body)?).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": name }))))
+    let committed = edge.app.commit_set(&caller.actor(), document(&headers, &body)?).await?;
+    Ok((StatusCode::CREATED, Json(json!(committed))))
 }
 
 /// Proposes a directive. A freeze acts at once; loosening waits for a second person.
@@ -82,7 +81,9 @@ pub async fn propose(
     Raw(body): Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("directives:propose")?;
-    let state = edge.app.propose(&caller, document(&headers, &body)?).await?;
+    let (directive, findings) = vouchsafe_core::check::read(&mut document(&headers, &body)?);
+    let directive = directive.ok_or_else(|| Problem::findings(&findings))?;
+    let state = edge.app.propose(&caller, directive).await?;
     Ok((StatusCode::CREATED, Json(json!(state))))
 }
 

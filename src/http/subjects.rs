@@ -4,7 +4,6 @@ use super::Edge;
 use super::conditional::{IfMatch, at_version};
 use super::extract::{Auth, Checked, Page, Query, page_body};
 use super::problem::Problem;
-use crate::service::Actor;
 use crate::service::idempotency::expecting;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -44,7 +43,7 @@ pub async fn create(
     Checked(new): Checked<NewSubject>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("subjects:write")?;
-    let subject = edge.app.create_subject(&Actor::client(&caller.id), &new.kind, new.external_id.as_deref()).await?;
+    let subject = edge.app.create_subject(&caller.actor(), &new.kind, new.external_id.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(json!(subject))))
 }
 
@@ -119,7 +118,7 @@ pub async fn link(
     Checked(new): Checked<NewLink>,
 ) -> Result<StatusCode, Problem> {
     caller.require("subjects:write")?;
-    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
+    let (actor, subject) = (caller.actor(), subject_id(&id)?);
     expecting(&subject, expected.0, edge.app.link(&actor, &subject, &new.namespace, &new.id)).await?;
     Ok(StatusCode::CREATED)
 }
@@ -149,7 +148,7 @@ pub async fn unlink(
     expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     caller.require("subjects:write")?;
-    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
+    let (actor, subject) = (caller.actor(), subject_id(&id)?);
     expecting(&subject, expected.0, edge.app.unlink(&actor, &subject, &namespace, &link)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -180,7 +179,7 @@ pub async fn bind_session(
     Checked(new): Checked<NewSession>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("subjects:write")?;
-    let (actor, subject) = (Actor::client(&caller.id), subject_id(&id)?);
+    let (actor, subject) = (caller.actor(), subject_id(&id)?);
     let attached =
         expecting(&subject, expected.0, edge.app.bind_session(&actor, &subject, &new.source, &new.session)).await?;
     Ok((StatusCode::CREATED, Json(json!({ "attached": attached }))))

@@ -4,7 +4,6 @@ use super::Edge;
 use super::conditional::at_version;
 use super::extract::{Auth, Checked};
 use super::problem::Problem;
-use crate::service::Actor;
 use crate::service::authenticate::Caller;
 use crate::service::suspend::Party;
 use axum::extract::{Path, State};
@@ -46,7 +45,7 @@ async fn suspend(
     new: NewSuspension,
 ) -> Result<Response, Problem> {
     caller.require("admin")?;
-    let actor = Actor::client(&caller.id);
+    let actor = caller.actor();
     let (version, body) = edge.app.suspend(&actor, party, id, &new.reason, new.since).await?;
     Ok(at_version(&HeaderMap::new(), version, &body))
 }
@@ -59,7 +58,7 @@ async fn reinstate(
     new: Reinstatement,
 ) -> Result<Response, Problem> {
     caller.require("admin")?;
-    let (version, body) = edge.app.reinstate(&Actor::client(&caller.id), party, id, &new.reason).await?;
+    let (version, body) = edge.app.reinstate(&caller.actor(), party, id, &new.reason).await?;
     Ok(at_version(&HeaderMap::new(), version, &body))
 }
 

@@ -2,19 +2,17 @@
 
 use super::world::{Audience, Client, Gateway, Organisation, Source, VendorSecrets};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::crypto::{hash_secret, new_secret, sha256_hex};
+use crate::crypto::{new_secret, sha256_hex};
 use crate::intake::native::Native;
 use crate::storage::Record;
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use vouchsafe_core::definitions::Pack;
 use vouchsafe_core::facts::SourceKind;
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern};
-use vouchsafe_core::policy::{NamedSet, Policy};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 18] = [
+pub const SCOPES: [&str; 22] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -25,9 +23,13 @@ pub const SCOPES: [&str; 18] = [
     "vouches:write",
     "observations:write",
     "eligibility:read",
+    "decisions:explain",
     "tokens:issue",
     "tokens:introspect",
     "tokens:revoke",
+    "cases:read",
+    "appeals:read",
+    "appeals:write",
     "rules:read",
     "rules:write",
     "directives:propose",
@@ -82,20 +84,12 @@ impl App {
         }
         let id = self.id("cli")?;
         let secret = new_secret()?;
-        let to_hash = secret.clone();
-        let permit = self.hashing_permit().await?;
-        let hashed = tokio::task::spawn_blocking(move || {
-            // Held by the work itself: a caller that goes away does not make room for the next.
-            let _permit = permit;
-            hash_secret(&to_hash)
-        })
-        .await
-        .map_err(|_| ServiceError::Unavailable("hashing"))?;
+        let secret_hash = self.hashed(secret.clone()).await?;
         let detail = json!({ "scopes": scopes, "sources": sources, "owner": owner });
         let client = Client {
             name: name.to_owned(),
             owner: owner.to_owned(),
-            secret_hash: hashed?,
+            secret_hash,
             scopes,
             sources,
             organisation,
@@ -239,49 +233,6 @@ impl App {
         let detail = json!({ "verified": organisation.verified, "keys": organisation.keys.len() });
         self.create_record(actor, "organisation", &id, &organisation, None, detail).await?;
         Ok(id)
-    }
-
-    /// Adds a definition pack version.
-    ///
-    /// # Errors
-    /// `Invalid` from the pack's check, `Conflict` when the version exists.
-    pub async fn create_definition(&self, actor: &Actor, pack: Pack) -> ServiceResult<String> {
-        pack.check().map_err(|error| invalid("", error.to_string()))?;
-        let name = pack.name();
-        self.create_record(actor, "definition", &name, &pack, None, json!({})).await?;
-        Ok(name)
-    }
-
-    /// Adds a named, dated set.
-    ///
-    /// # Errors
-    /// `Invalid` without date or members, `Conflict` when it exists.
-    pub async fn create_set(&self, actor: &Actor, set: NamedSet) -> ServiceResult<String> {
-        if !set.id.contains('@') || set.members.is_empty() || vouchsafe_core::Second::start_of_date(&set.as_of).is_err()
-        {
-            return Err(invalid("/id", "needs `name@date`, `as_of` as YYYY-MM-DD and members"));
-        }
-        let id = set.id.clone();
-        self.create_record(actor, "set", &id, &set, None, json!({ "members": set.members.len() })).await?;
-        Ok(id)
-    }
-
-    /// Commits a policy as its next version.
-    ///
-    /// # Errors
-    /// `Invalid` from the policy's check.
-    pub async fn create_policy(&self, actor: &Actor, mut policy: Policy) -> ServiceResult<u32> {
-        policy.write_out_defaults();
-        let version = {
-            let world = self.world.load();
-            policy
-                .check(&world.library.packs, &world.library.sets, &world.library.weights)
-                .map_err(|error| invalid("", error.to_string()))?;
-            world.library.policies.keys().filter(|(id, _)| *id == policy.id).map(|(_, v)| *v).max().unwrap_or(0) + 1
-        };
-        let name = format!("{}@{version}", policy.id);
-        self.create_record(actor, "policy", &name, &policy, None, json!({ "resources": policy.resources })).await?;
-        Ok(version)
     }
 
     /// A page of records of a kind, secrets left out.

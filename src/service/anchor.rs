@@ -85,6 +85,7 @@ fn takes_away(write: &Write) -> bool {
         | Write::Hold(_)
         | Write::TokensSince(_) => true,
         Write::Record { expected, .. } => *expected > 0,
+        Write::Review(write) => write.takes_away(),
         Write::Subject(_)
         | Write::Link(_)
         | Write::Session { .. }
@@ -94,6 +95,7 @@ fn takes_away(write: &Write) -> bool {
         | Write::Spend { .. }
         | Write::Key(_)
         | Write::Decision { .. }
+        | Write::Standing { .. }
         | Write::Attestation(_)
         | Write::Expect { .. }
         | Write::Claim { .. }

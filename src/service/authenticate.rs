@@ -1,6 +1,7 @@
 //! Who calls: API clients by client credentials and short access tokens, gateways by key.
 
-use super::{App, ServiceError, ServiceResult};
+use super::operators::is_session;
+use super::{Actor, App, ServiceError, ServiceResult};
 use crate::crypto::{secret_matches, sha256_hex};
 use crate::token::keys::{Algorithm, Purpose};
 use crate::token::{Verified, jws};
@@ -27,6 +28,21 @@ pub struct Caller {
     pub sources: BTreeSet<String>,
     /// The organisation it is.
     pub organisation: Option<String>,
+    /// The person who signed in, where it is one.
+    pub operator: Option<OperatorCaller>,
+}
+
+/// A person who signed in.
+#[derive(Debug, Clone)]
+pub struct OperatorCaller {
+    /// `opr_…`
+    pub id: String,
+    /// Digest of the sign-in's token; empty at the command line, where each command proves the password.
+    pub session: String,
+    /// Who they are as a subject.
+    pub subject: Option<String>,
+    /// The password has to be changed first.
+    pub password_given: bool,
 }
 
 impl Caller {
@@ -35,7 +51,24 @@ impl Caller {
     /// # Errors
     /// `Forbidden`.
     pub fn require(&self, scope: &'static str) -> ServiceResult<()> {
+        if self.operator.as_ref().is_some_and(|operator| operator.password_given) {
+            return Err(ServiceError::PasswordGiven);
+        }
         if self.scopes.contains(scope) { Ok(()) } else { Err(ServiceError::Forbidden(scope)) }
+    }
+
+    /// The person who signed in.
+    ///
+    /// # Errors
+    /// `Forbidden` for a client: some things take a person.
+    pub fn operator(&self) -> ServiceResult<&OperatorCaller> {
+        self.operator.as_ref().ok_or(ServiceError::Forbidden("operator"))
+    }
+
+    /// Who acts, for the audit log.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        if self.operator.is_some() { Actor::operator(&self.id) } else { Actor::client(&self.id) }
     }
 }
 
@@ -49,8 +82,22 @@ pub struct AccessToken {
 }
 
 /// A well-formed hash that matches no secret: an unknown client costs as much as a wrong secret.
-const NO_CLIENT: &str =
+pub(crate) const NO_CLIENT: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Whether a secret is the one hashed, away from where requests are answered.
+pub(crate) async fn matches_in_turn(
+    permit: tokio::sync::OwnedSemaphorePermit,
+    secret: String,
+    hash: String,
+) -> ServiceResult<bool> {
+    let matches = tokio::task::spawn_blocking(move || {
+        // Held by the work itself: a caller that goes away does not make room for the next.
+        let _permit = permit;
+        secret_matches(&secret, &hash)
+    });
+    matches.await.map_err(|_| ServiceError::Unavailable("hashing"))
+}
 
 impl App {
     /// Checks a client's secret and gives a short access token (RFC 9068).
@@ -69,13 +116,7 @@ impl App {
         let hash = client.as_ref().map_or_else(|| NO_CLIENT.to_owned(), |client| client.secret_hash.clone());
         let secret = secret.to_owned();
         let permit = self.hashing_permit().await?;
-        let matches = tokio::task::spawn_blocking(move || {
-            // Held by the work itself: a caller that goes away does not make room for the next.
-            let _permit = permit;
-            secret_matches(&secret, &hash)
-        })
-        .await
-        .map_err(|_| ServiceError::Unavailable("hashing"))?;
+        let matches = matches_in_turn(permit, secret, hash).await?;
         let client = client.filter(|client| matches && !client.disabled).ok_or(ServiceError::Unauthenticated)?;
         let scopes: BTreeSet<String> = match wanted {
             Some(text) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
@@ -141,15 +182,21 @@ impl App {
 
     /// The id of the client that an access token was given to, whatever it may still do.
     pub async fn client_of(&self, token: &str) -> Option<String> {
+        if is_session(token) {
+            return self.signed_in_as(token);
+        }
         let verified = self.verify_own(token, Purpose::Access, "at+jwt").await.ok()?;
         (verified.aud == self.issuer).then(|| verified.sub.clone())
     }
 
-    /// The API client behind a bearer token.
+    /// The API client or operator behind a bearer token.
     ///
     /// # Errors
-    /// `Unauthenticated` for anything that is not a fresh access token of an enabled client.
+    /// `Unauthenticated` for anything that is not a fresh access token of an enabled client or a sign-in that stands.
     pub async fn caller(&self, token: &str) -> ServiceResult<Caller> {
+        if is_session(token) {
+            return self.operator_caller(token).await;
+        }
         self.check_history()?;
         let verified = self.verify_own(token, Purpose::Access, "at+jwt").await?;
         if verified.aud != self.issuer {
@@ -167,6 +214,7 @@ impl App {
             scopes,
             sources: client.sources.clone(),
             organisation: client.organisation.clone(),
+            operator: None,
         })
     }
 

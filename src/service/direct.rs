@@ -2,11 +2,11 @@
 
 use super::authenticate::Caller;
 use super::world::{Approval, DirectiveState};
-use super::{Actor, App, ServiceError, ServiceResult, invalid};
+use super::{App, ServiceError, ServiceResult, invalid};
 use crate::storage::{FeedRow, Record, Write};
 use serde_json::json;
 use std::collections::BTreeSet;
-use vouchsafe_core::ids::ResourceId;
+use vouchsafe_core::ids::{ResourceId, ResourcePattern};
 use vouchsafe_core::timeline::{Action, Directive, Entry, state_at};
 
 /// The scope of those who approve.
@@ -77,11 +77,8 @@ impl App {
             state.approvals.push(Approval { client: caller.id.clone(), owner: caller.owner.clone(), at: now });
         }
         let world = self.world.load_full();
-        // A client that was disabled or lost the scope since speaks no more.
-        let standing = |approval: &&Approval| {
-            approval.client == caller.id
-                || world.clients.get(&approval.client).is_some_and(|c| !c.disabled && c.scopes.contains(APPROVE))
-        };
+        // A client or operator that was disabled or lost the scope since speaks no more.
+        let standing = |approval: &&Approval| approval.client == caller.id || world.may(&approval.client, APPROVE);
         let counted: Vec<&Approval> = state.approvals.iter().filter(standing).collect();
         let owners: BTreeSet<String> = counted.iter().map(|approval| person(&approval.owner)).collect();
         let clients: BTreeSet<&String> = counted.iter().map(|approval| &approval.client).collect();
@@ -116,7 +113,7 @@ impl App {
             updated_at_ms: self.clock.now_ms(),
         };
         writes.push(Write::Record { record, expected });
-        let audit = self.audit(&Actor::client(&caller.id), action, &id, &detail)?;
+        let audit = self.audit(&caller.actor(), action, &id, &detail)?;
         self.commit(writes, audit, feed).await?.map_err(|_| ServiceError::Conflict("directive"))?;
         Ok(state)
     }
@@ -166,7 +163,6 @@ impl App {
     /// One member of every family and every named resource that a policy governs.
     fn probe_resources(&self, world: &super::world::World) -> BTreeSet<ResourceId> {
         let members = world.library.policies.values().flat_map(|policy| policy.resources.iter());
-        let families = members.filter_map(|pattern| ResourceId::parse(&pattern.to_string().replace('*', "any")).ok());
-        families.chain(world.named_resources()).collect()
+        members.filter_map(ResourcePattern::sample).collect()
     }
 }

@@ -5,6 +5,7 @@ use crate::storage::{Basis, StoredDecision, Write};
 use serde_json::json;
 use std::sync::Arc;
 use vouchsafe_core::decision::LookedAt;
+use vouchsafe_core::explain::{Explanation, explanation};
 use vouchsafe_core::facts::SubjectFacts;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::rules::{Body, Rules};
@@ -36,8 +37,8 @@ impl App {
         let rules = world.rules(resource, now)?;
         let found = self.index.decision(subject, &rules, now, || self.load_versioned(subject.as_str())).await?;
         let Some((decision, read_at)) = found else { return Err(self.missing(subject.as_str()).await) };
-        let timeline = world.timeline.iter().map(|entry| entry.seq).max().unwrap_or(0);
-        Ok((decision, rules, Basis { version: read_at.version, timeline, suspensions: read_at.suspensions }))
+        let basis = Basis { version: read_at.version, timeline: world.last_order(), suspensions: read_at.suspensions };
+        Ok((decision, rules, basis))
     }
 
     /// The decision at an earlier instant, by what was known then.
@@ -119,8 +120,29 @@ impl App {
         self.replay(&stored, facts).await
     }
 
+    /// A recorded decision with the full account of what it was weighed by.
+    ///
+    /// # Errors
+    /// As [`App::decision`].
+    pub async fn explained_decision(&self, id: &str) -> ServiceResult<(Decision, Explanation)> {
+        let stored = self.store.decision(id).await?.ok_or(ServiceError::NotFound("decision"))?;
+        let (_, facts, _) = self.load_stored(&stored.subject).await?.ok_or(ServiceError::NotFound("decision"))?;
+        let (decision, rules, facts) = self.replayed(&stored, facts).await?;
+        let explanation = explanation(&rules, &facts, &decision);
+        Ok((decision, explanation))
+    }
+
     /// The body of a recorded decision about the subject with these facts.
-    pub(crate) async fn replay(&self, stored: &StoredDecision, mut facts: SubjectFacts) -> ServiceResult<Decision> {
+    pub(crate) async fn replay(&self, stored: &StoredDecision, facts: SubjectFacts) -> ServiceResult<Decision> {
+        Ok(self.replayed(stored, facts).await?.0)
+    }
+
+    /// A recorded decision with the rules and the facts that give it.
+    async fn replayed(
+        &self,
+        stored: &StoredDecision,
+        mut facts: SubjectFacts,
+    ) -> ServiceResult<(Decision, Rules, SubjectFacts)> {
         let rules = self.store.rules(&stored.rules_digest).await?.ok_or(ServiceError::NotFound("decision"))?;
         let body: Body =
             serde_json::from_str(&rules).map_err(|_| ServiceError::Unreadable(stored.rules_digest.clone()))?;
@@ -137,6 +159,9 @@ impl App {
             None => false,
         });
         let decision = decide(&rules, &facts, at);
-        if decision.id == stored.id { Ok(decision) } else { Err(ServiceError::Unreadable(stored.id.clone())) }
+        if decision.id != stored.id {
+            return Err(ServiceError::Unreadable(stored.id.clone()));
+        }
+        Ok((decision, rules, facts))
     }
 }

@@ -1,9 +1,10 @@
 //! What is held about a person, for the person (GDPR, articles 15 and 20).
 
+use super::world::World;
 use super::{Actor, App, ServiceResult};
-use crate::storage::StoredDecision;
+use crate::storage::{StoredDecision, StoredStanding};
 use serde_json::{Value, json};
-use vouchsafe_core::facts::SubjectFacts;
+use vouchsafe_core::facts::{Attestation, SubjectFacts};
 use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::{Second, explain};
 
@@ -13,9 +14,22 @@ const PAGE: i64 = 500;
 /// Keyed digests of document and person: they tell the person nothing and the finder of an export too much.
 const KEYS: [&str; 2] = ["document", "person"];
 
+/// An attestation without its keyed digests, with the name of its source.
+pub(crate) fn without_keys(world: &World, attestation: &Attestation) -> Value {
+    let mut item = json!(attestation);
+    if let Some(facts) = item.get_mut("facts").and_then(Value::as_object_mut) {
+        facts.retain(|name, _| !KEYS.contains(&name.as_str()));
+    }
+    if let Some(members) = item.as_object_mut() {
+        let name = world.sources.get(attestation.source.as_str()).map(|(source, _)| source.name.clone());
+        members.insert("source_name".to_owned(), json!(name));
+    }
+    item
+}
+
 impl App {
     /// Everything held about a subject, readable: identifiers, links, sessions, evidence with what was said of it,
-    /// decisions with the reasons told to the person, tokens and for whom they were made. Writes an audit entry.
+    /// decisions with the reasons told to the person, tokens and for whom they were made, cases and appeals. Writes an audit entry.
     ///
     /// # Errors
     /// `NotFound`, `Erased`.
@@ -48,7 +62,10 @@ impl App {
             "sessions": sessions,
             "attestations": self.exported_attestations(&facts),
             "decisions": self.exported_decisions(subject, facts).await?,
+            "standings": self.exported_standings(subject).await?,
             "tokens": self.exported_tokens(subject).await?,
+            "cases": self.exported_cases(subject).await?,
+            "appeals": self.exported_appeals(subject).await?,
             "kept": {
                 "while": "the account is used",
                 "days_after_erasure": self.retention_ms() / 86_400_000,
@@ -62,21 +79,7 @@ impl App {
 
     fn exported_attestations(&self, facts: &SubjectFacts) -> Vec<Value> {
         let world = self.world.load();
-        facts
-            .attestations
-            .iter()
-            .map(|attestation| {
-                let mut item = json!(attestation);
-                if let Some(facts) = item.get_mut("facts").and_then(Value::as_object_mut) {
-                    facts.retain(|name, _| !KEYS.contains(&name.as_str()));
-                }
-                if let Some(members) = item.as_object_mut() {
-                    let name = world.sources.get(attestation.source.as_str()).map(|(source, _)| source.name.clone());
-                    members.insert("source_name".to_owned(), json!(name));
-                }
-                item
-            })
-            .collect()
+        facts.attestations.iter().map(|attestation| without_keys(&world, attestation)).collect()
     }
 
     async fn exported_decisions(&self, subject: &SubjectId, facts: SubjectFacts) -> ServiceResult<Vec<Value>> {
@@ -97,7 +100,7 @@ impl App {
     /// A decision whose inputs cannot be read any more is listed without reasons.
     async fn exported_decision(&self, stored: &StoredDecision, facts: SubjectFacts) -> ServiceResult<Value> {
         let reasons = match self.replay(stored, facts).await {
-            Ok(decision) => json!(decision.reasons.iter().map(|code| explain::texts(code).0).collect::<Vec<_>>()),
+            Ok(decision) => json!(decision.reasons.iter().map(|code| explain::texts(code).subject).collect::<Vec<_>>()),
             Err(_) => Value::Null,
         };
         Ok(json!({
@@ -105,6 +108,15 @@ impl App {
             "at": Second::from_millis(stored.at_ms), "expires_at": stored.expires_at_ms.map(Second::from_millis),
             "reasons": reasons,
         }))
+    }
+
+    async fn exported_standings(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {
+        let rows = self.store.standings(subject.as_str()).await?;
+        let item = |row: &StoredStanding| {
+            json!({ "resource": row.resource, "status": row.status, "decision": row.decision,
+                "due_at": row.due_ms.map(Second::from_millis) })
+        };
+        Ok(rows.iter().map(item).collect())
     }
 
     async fn exported_tokens(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {

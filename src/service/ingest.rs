@@ -574,6 +574,6 @@ impl App {
     ) -> ServiceResult<()> {
         let found = self.store.attestation(id).await?.filter(|found| caller.sources.contains(&found.source));
         found.ok_or(ServiceError::NotFound("attestation"))?;
-        self.revoke_attestation(&Actor::client(&caller.id), id, reason, from_start).await
+        self.revoke_attestation(&caller.actor(), id, reason, from_start).await
     }
 }

@@ -7,6 +7,8 @@
 //! | messages nobody fetched | after 7 days |
 //! | deliveries for sessions that nobody bound | after 30 days |
 //! | tokens | 30 days after their end |
+//! | sign-ins of operators | 30 days after they were opened |
+//! | closed cases, decided appeals | when the retention since then is over |
 //! | decisions | when they are over and older than the retention |
 //! | an erased subject's facts, decisions and tokens | when the retention since the erasure is over |
 //! | subjects of whom nothing was heard for the retention, and who may use nothing | are erased |
@@ -40,7 +42,7 @@ impl Table {
         match self {
             Table::Tokens | Table::Quarantine => 30 * DAY,
             Table::Outbox => 7 * DAY,
-            Table::Decisions => retention,
+            Table::Decisions | Table::Cases | Table::Appeals => retention,
             // They carry their own end.
             Table::Erasures => 0,
         }
@@ -63,6 +65,7 @@ impl App {
         self.forget(Forgotten::Feed, now_ms - FEED_KEPT).await?;
         self.forget(Forgotten::Requests, now_ms).await?;
         self.forget(Forgotten::SpentIds, now_ms).await?;
+        self.forget(Forgotten::OperatorSessions, now_ms - super::operators::REMEMBERED_MS).await?;
         for table in Table::ALL {
             self.prune(table, now_ms).await?;
         }

@@ -8,7 +8,7 @@
 use super::authenticate::Caller;
 use super::ingest::{Delivery, Speaker};
 use super::vouch::submission;
-use super::{Actor, App, ServiceError, ServiceResult, invalid};
+use super::{App, ServiceError, ServiceResult, invalid};
 use crate::intake::roster::{Asks, Row, RowError, Said};
 use crate::storage::{Change, FeedRow, StoredMark, Write};
 use serde_json::json;
@@ -136,7 +136,7 @@ impl App {
             }
         };
         let submission = submission(&speaker, event, statement, said.basis, said.fact_date, said.ends_at);
-        match self.record(&Actor::client(&caller.id), subject, &speaker, submission).await? {
+        match self.record(&caller.actor(), subject, &speaker, submission).await? {
             Delivery::Recorded(id) => Ok(Outcome::Recorded(id)),
             Delivery::Duplicate(id) => Ok(Outcome::Duplicate(id)),
             _ => Err(ServiceError::Conflict("vouch")),
@@ -158,7 +158,7 @@ impl App {
         if ids.is_empty() {
             return Ok(Outcome::Unchanged);
         }
-        let actor = Actor::client(&caller.id);
+        let actor = caller.actor();
         let (mut writes, mut audit) = (Vec::new(), Vec::new());
         for id in &ids {
             writes.push(Write::Mark(StoredMark {

@@ -1,5 +1,6 @@
 //! Subjects, links to callers' ids, and vendor sessions.
 
+use super::cases::settle;
 use super::deployment::SIMULATED;
 use super::index::ReadAt;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
@@ -8,7 +9,7 @@ use crate::storage::{AuditEntry, Conflict, FeedRow, StoredLink, StoredSubject, W
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vouchsafe_core::Second;
-use vouchsafe_core::facts::{Attestation, Facts, Mark, MarkKind, SubjectFacts, SubjectKind};
+use vouchsafe_core::facts::{Attestation, Facts, Kind, Mark, MarkKind, SubjectFacts, SubjectKind};
 use vouchsafe_core::ids::{AttestationId, SourceId, SubjectId};
 
 /// Direct identifiers of a subject, sealed at rest.
@@ -269,7 +270,7 @@ impl App {
         let suspensions = self.world.load().suspensions;
         let Some((subject, rows)) = self.store.load_subject(id).await? else { return Ok(None) };
         let active = subject.state == "active";
-        let attestations = rows
+        let mut attestations: Vec<(Attestation, String)> = rows
             .into_iter()
             .map(|row| {
                 let unreadable = || ServiceError::Unreadable(format!("attestation {}", row.id));
@@ -293,16 +294,22 @@ impl App {
                         Ok(Mark { at: Second::from_millis(mark.at_ms), kind, from_start: mark.from_start })
                     })
                     .collect::<ServiceResult<_>>()?;
-                Ok(Some(Attestation {
+                let attestation = Attestation {
                     id: AttestationId::parse(&row.id).map_err(|_| unreadable())?,
                     source: SourceId::parse(&row.source).map_err(|_| unreadable())?,
                     recorded_at: Second::from_millis(row.recorded_at_ms),
                     facts,
                     marks,
-                }))
+                };
+                Ok(Some((attestation, row.lineage)))
             })
             .filter_map(Result::transpose)
             .collect::<ServiceResult<_>>()?;
+        // Few subjects were ever adjudicated: the others are not asked about.
+        if attestations.iter().any(|(attestation, _)| attestation.facts.kind == Kind::Adjudication) {
+            settle(&mut attestations, &self.store.resolutions(id).await?);
+        }
+        let attestations = attestations.into_iter().map(|(attestation, _)| attestation).collect();
         let read_at = ReadAt { version: subject.version, suspensions };
         let kind = SubjectKind::parse(&subject.kind)
             .ok_or_else(|| ServiceError::Unreadable(format!("kind of {}", subject.id)))?;

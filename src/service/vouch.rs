@@ -140,7 +140,7 @@ impl App {
             None => self.id("evt")?,
         };
         let submission = submission(&speaker, event, vouch.statement, vouch.basis, vouch.fact_date, vouch.ends_at);
-        self.record(&Actor::client(&caller.id), subject, &speaker, submission).await
+        self.record(&caller.actor(), subject, &speaker, submission).await
     }
 
     /// Withdraws a vouch of the caller's organisation.
@@ -151,7 +151,7 @@ impl App {
         let (_, speaker) = self.organisation_of(caller)?;
         let attestation = self.store.attestation(id).await?.filter(|found| found.source == speaker.source);
         let attestation = attestation.ok_or(ServiceError::NotFound("vouch"))?;
-        let actor = Actor::client(&caller.id);
+        let actor = caller.actor();
         let mark = StoredMark {
             attestation: id.to_owned(),
             kind: "revoked".to_owned(),

@@ -1,5 +1,6 @@
 //! Administration and rules in memory: a snapshot that is swapped whole when a record or the timeline changes.
 
+use super::operators::Operator;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{FeedRow, Record, Store, Write};
 use serde::de::DeserializeOwned;
@@ -13,7 +14,7 @@ use vouchsafe_core::facts::{Grade, SourceKind};
 use vouchsafe_core::ids::{ResourceId, ResourcePattern};
 use vouchsafe_core::policy::{NamedSet, Policy};
 use vouchsafe_core::rules::{Library, Rules};
-use vouchsafe_core::timeline::{Directive, Entry};
+use vouchsafe_core::timeline::{Action, Directive, Entry};
 
 /// An API client.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -202,6 +203,18 @@ pub struct DirectiveState {
     pub loosening_applied: bool,
 }
 
+/// The packs that ship with the service.
+pub(crate) const SHIPPED_PACKS: [&str; 8] = [
+    include_str!("../../fixtures/definitions/us_status@1.toml"),
+    include_str!("../../fixtures/definitions/uk_status@1.toml"),
+    include_str!("../../fixtures/definitions/identity@1.toml"),
+    include_str!("../../fixtures/definitions/country_now@1.toml"),
+    include_str!("../../fixtures/definitions/employer@1.toml"),
+    include_str!("../../fixtures/definitions/citizenship@1.toml"),
+    include_str!("../../fixtures/definitions/incorporation@1.toml"),
+    include_str!("../../fixtures/definitions/ownership@1.toml"),
+];
+
 /// The snapshot.
 #[derive(Debug, Default)]
 pub struct World {
@@ -213,6 +226,8 @@ pub struct World {
     pub audiences: HashMap<String, Audience>,
     /// Sources by id, with the secrets of native vendors still sealed.
     pub sources: HashMap<String, (Source, Option<Vec<u8>>)>,
+    /// Operators by id.
+    pub operators: HashMap<String, Operator>,
     /// Organisations by id.
     pub organisations: HashMap<String, Organisation>,
     /// Packs, policies, sets, weights.
@@ -250,10 +265,23 @@ impl World {
         Ok(rules)
     }
 
-    /// A resource of everything that a policy governs: each one named, and a made-up member of each family.
+    /// Every resource and family that a policy governs or a freeze names.
+    pub fn patterns(&self) -> BTreeSet<ResourcePattern> {
+        let frozen = self.timeline.iter().filter_map(|entry| match &entry.action {
+            Action::Freeze(pattern) => Some(pattern),
+            _ => None,
+        });
+        self.library.policies.values().flat_map(|policy| policy.resources.iter()).chain(frozen).cloned().collect()
+    }
+
+    /// A resource of each of them: the one named, or a made-up member of the family.
     pub fn sample_resources(&self) -> BTreeSet<ResourceId> {
-        let patterns = self.library.policies.values().flat_map(|policy| policy.resources.iter());
-        patterns.filter_map(|pattern| ResourceId::parse(&pattern.to_string().replace('*', "any")).ok()).collect()
+        self.patterns().iter().filter_map(ResourcePattern::sample).collect()
+    }
+
+    /// The last approved action's place in the timeline, 0 for none.
+    pub fn last_order(&self) -> i64 {
+        self.timeline.iter().map(|entry| entry.seq).max().unwrap_or(0)
     }
 
     /// Resources that policies name one by one, for suggestions and start-up checks.
@@ -327,6 +355,7 @@ impl World {
             gateways: all(store, "gateway").await?.into_iter().map(|(id, gateway)| (id, Arc::new(gateway))).collect(),
             audiences: all(store, "audience").await?.into_iter().collect(),
             sources,
+            operators: all(store, "operator").await?.into_iter().collect(),
             organisations: all(store, "organisation").await?.into_iter().collect(),
             library,
             timeline,
@@ -395,21 +424,12 @@ impl App {
 
     /// Installs the packs that ship with the service, once.
     pub(crate) async fn install_packs(&self) -> ServiceResult<()> {
-        const SHIPPED: [&str; 7] = [
-            include_str!("../../fixtures/definitions/us_status@1.toml"),
-            include_str!("../../fixtures/definitions/identity@1.toml"),
-            include_str!("../../fixtures/definitions/country_now@1.toml"),
-            include_str!("../../fixtures/definitions/employer@1.toml"),
-            include_str!("../../fixtures/definitions/citizenship@1.toml"),
-            include_str!("../../fixtures/definitions/incorporation@1.toml"),
-            include_str!("../../fixtures/definitions/ownership@1.toml"),
-        ];
         let held: BTreeMap<String, Record> = all_records(&*self.store, "definition")
             .await?
             .into_iter()
             .map(|record| (record.id.clone(), record))
             .collect();
-        for text in SHIPPED {
+        for text in SHIPPED_PACKS {
             let pack = Pack::from_toml(text).map_err(|error| ServiceError::Unreadable(error.to_string()))?;
             if !held.contains_key(&pack.name()) {
                 let detail = json!({ "source": "shipped" });

@@ -223,6 +223,48 @@ pub struct StoredDecision {
     pub attestations: String,
 }
 
+/// What a subject came to when it was last looked at: derived, never decided on.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredStanding {
+    /// Whom it is about.
+    pub subject: String,
+    /// The organisation acted for; empty for none.
+    pub acting_for: String,
+    /// A resource or a family, for example `restricted.*`.
+    pub resource: String,
+    /// `eligible`, `ineligible`, `review`, `insufficient`.
+    pub status: String,
+    /// The decision that said so.
+    pub decision: String,
+    /// Digest of its rules.
+    pub rules: String,
+    /// The subject's version it was made of.
+    pub version: i64,
+    /// How many suspensions there had been.
+    pub suspensions: i64,
+    /// When it changes by itself, epoch milliseconds.
+    pub due_ms: Option<i64>,
+}
+
+/// A subject as a sweep over all finds it, beside one of its standings.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Swept {
+    /// `sub_…`, active.
+    pub subject: String,
+    /// Its version now.
+    pub current: i64,
+    /// Whether anything was said or decided of it.
+    pub matters: bool,
+    /// A standing of it, if there is one: what it is about and what it was made of.
+    pub resource: Option<String>,
+    /// See [`StoredStanding::rules`].
+    pub rules: Option<String>,
+    /// See [`StoredStanding::version`].
+    pub version: Option<i64>,
+    /// See [`StoredStanding::suspensions`].
+    pub suspensions: Option<i64>,
+}
+
 /// An issued eligibility token.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StoredToken {

@@ -2,11 +2,13 @@
 
 use super::batch::Queue;
 use super::reads::{HISTORY, implement_store};
+use super::review::implement_review_reads;
 use super::sql::Undo;
 use super::{
-    AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, History, Intent, NewAttestation, Quarantined, Record,
-    Store, StoreError, StoredAttestation, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
-    StoredRequest, StoredSession, StoredSubject, StoredToken, Table, TimelineRow, audit,
+    AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History, Intent, NewAttestation,
+    OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAppeal, StoredAttestation,
+    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
+    StoredResolution, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;
@@ -234,3 +236,4 @@ fn is_passing(error: &sqlx::Error) -> bool {
 }
 
 implement_store!(PostgresStore, sqlx::Postgres, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+implement_review_reads!(PostgresStore, sqlx::Postgres);

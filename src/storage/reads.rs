@@ -397,6 +397,58 @@ macro_rules! implement_store {
                 Ok(row)
             }
 
+            async fn standings(&self, subject: &str) -> Result<Vec<StoredStanding>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredStanding>(
+                    "SELECT subject, acting_for, resource, status, decision, rules, version, suspensions, due_ms
+                     FROM standings WHERE subject = $1 ORDER BY acting_for, resource",
+                )
+                .bind(subject)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn due_standings(&self, now_ms: i64, limit: i64) -> Result<Vec<String>, StoreError> {
+                let rows = sqlx::query_scalar::<$database, String>(
+                    "SELECT subject FROM standings WHERE due_ms <= $1 ORDER BY due_ms LIMIT $2",
+                )
+                .bind(now_ms)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn sweep(&self, after: &str, limit: i64) -> Result<Vec<Swept>, StoreError> {
+                let rows = sqlx::query_as::<$database, Swept>(
+                    "SELECT s.id AS subject, s.version AS current, (
+                         EXISTS (SELECT 1 FROM attestations AS a WHERE a.subject = s.id)
+                         OR EXISTS (SELECT 1 FROM decisions AS d WHERE d.subject = s.id)) AS matters,
+                         t.resource, t.rules, t.version, t.suspensions
+                     FROM (SELECT id, version FROM subjects_now WHERE id > $1 AND state = 'active'
+                         ORDER BY id LIMIT $2) AS s
+                     LEFT JOIN standings AS t ON t.subject = s.id ORDER BY s.id",
+                )
+                .bind(after)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn living_tokens(&self, subject: &str, now_ms: i64) -> Result<Vec<StoredToken>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredToken>(
+                    "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
+                         revoked_at_ms
+                     FROM tokens WHERE subject = $1 AND expires_at_ms > $2 AND revoked_at_ms IS NULL ORDER BY jti",
+                )
+                .bind(subject)
+                .bind(now_ms)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
             async fn rules(&self, digest: &str) -> Result<Option<String>, StoreError> {
                 let row = sqlx::query_scalar::<$database, String>("SELECT body FROM rules WHERE digest = $1")
                     .bind(digest)

@@ -66,6 +66,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::RevokeToken { .. } => "tokens",
         Write::Key(_) => "keys",
         Write::Decision { .. } => "decisions",
+        Write::Standing { .. } => "standings",
         Write::Attestation(_) => "attestations",
         Write::Expect { .. } => "subjects",
         Write::Claim { .. } | Write::Effect { .. } | Write::Answer { .. } | Write::GiveBack { .. } => "requests",
@@ -74,6 +75,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Prune { table, .. } => table.name(),
         Write::Forget(..) | Write::MarkFeed(..) => "feed",
         Write::TokensSince(_) => "deployment",
+        Write::Review(write) => write.table(),
     }
 }
 
@@ -173,6 +175,9 @@ macro_rules! implement_writes {
                 Write::RevokeToken { jti, at_ms } => revoke_token(conn, jti, *at_ms).await,
                 Write::Key(key) => add_key(conn, key).await,
                 Write::Decision { decision, rules } => add_decision(conn, decision, rules).await,
+                Write::Standing { standing, replaces, timeline } => {
+                    stand(conn, standing, replaces.as_ref(), *timeline).await
+                }
                 Write::Attestation(new) => attest(conn, new).await,
                 Write::Expect { subject, versions } => match lock(conn, subject).await? {
                     Some((found, true)) if versions.contains(&found) => Ok(()),
@@ -211,6 +216,7 @@ macro_rules! implement_writes {
                 Write::Erase { erasure, expected, sessions } => erase(conn, erasure, *expected, sessions).await,
                 Write::Prune { table, ids, now_ms } => prune(conn, *table, ids, *now_ms).await,
                 Write::Forget(what, now_ms) => forget(conn, *what, *now_ms).await,
+                Write::Review(write) => review(conn, write).await,
                 Write::MarkFeed(now_ms, old_ms) => mark_feed(conn, *now_ms, *old_ms).await,
                 Write::TokensSince(at_ms) => {
                     sqlx::query("UPDATE deployment SET tokens_since_ms = $1 WHERE tokens_since_ms < $1")

@@ -2,10 +2,12 @@
 
 use super::batch::Queue;
 use super::reads::{HISTORY, implement_store};
+use super::review::implement_review_reads;
 use super::{
-    AuditEntry, AuditRecord, Basis, Change, Comparison, FeedRow, History, Intent, NewAttestation, Quarantined, Record,
-    Store, StoreError, StoredAttestation, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
-    StoredRequest, StoredSession, StoredSubject, StoredToken, Table, TimelineRow,
+    AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History, Intent, NewAttestation,
+    OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAppeal, StoredAttestation,
+    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
+    StoredResolution, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow,
 };
 use async_trait::async_trait;
 pub(super) use engine::MIGRATIONS;
@@ -168,3 +170,4 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
 }
 
 implement_store!(SqliteStore, sqlx::Sqlite, "BEGIN");
+implement_review_reads!(SqliteStore, sqlx::Sqlite);

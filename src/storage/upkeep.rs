@@ -51,13 +51,18 @@ pub enum Table {
     Quarantine,
     /// Messages written before the instant.
     Outbox,
+    /// Cases closed before the instant, with what was said in them.
+    Cases,
+    /// Appeals decided before the instant.
+    Appeals,
     /// Erased subjects kept until the instant and not under hold, with all that is left of them.
     Erasures,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Tokens, Self::Decisions, Self::Quarantine, Self::Outbox, Self::Erasures];
+    pub const ALL: [Self; 7] =
+        [Self::Tokens, Self::Decisions, Self::Quarantine, Self::Outbox, Self::Cases, Self::Appeals, Self::Erasures];
 
     /// The table's name.
     #[must_use]
@@ -67,6 +72,8 @@ impl Table {
             Self::Decisions => "decisions",
             Self::Quarantine => "quarantine",
             Self::Outbox => "outbox",
+            Self::Cases => "cases",
+            Self::Appeals => "appeals",
             Self::Erasures => "erasures",
         }
     }
@@ -89,6 +96,16 @@ impl Table {
             Self::Outbox => {
                 "SELECT id FROM (SELECT id FROM outbox ORDER BY position LIMIT $3) AS oldest
                  WHERE id < 'out_' || $2 AND $1 > 0"
+            }
+            Self::Cases => {
+                "SELECT id FROM cases WHERE state = 'closed' AND closed_at_ms < $1 AND $2 <> ''
+                     AND (subject IS NULL OR subject NOT IN (SELECT subject FROM holds))
+                 ORDER BY id LIMIT $3"
+            }
+            Self::Appeals => {
+                "SELECT id FROM appeals WHERE state = 'decided' AND decided_at_ms < $1 AND $2 <> ''
+                     AND subject NOT IN (SELECT subject FROM holds)
+                 ORDER BY id LIMIT $3"
             }
             Self::Erasures => {
                 "SELECT subject FROM erasures
@@ -172,9 +189,11 @@ macro_rules! implement_upkeep {
                      WHERE s.subject = $1 AND s.source = quarantine.source AND s.session = quarantine.session)",
                 "DELETE FROM links WHERE subject = $1",
                 "DELETE FROM comparisons WHERE subject = $1",
+                "DELETE FROM standings WHERE subject = $1",
             ] {
                 sqlx::query(text).bind(subject).execute(&mut *conn).await?;
             }
+            erase_review(conn, subject, erasure.erased_at_ms).await?;
             for (session, digest) in sessions {
                 sqlx::query(
                     "UPDATE sessions SET session = $4, pending_since_ms = NULL
@@ -214,6 +233,11 @@ macro_rules! implement_upkeep {
                         allow(conn, id).await?;
                         "DELETE FROM decisions WHERE id = $1"
                     }
+                    Table::Appeals => "DELETE FROM appeals WHERE id = $1 AND state = 'decided'",
+                    Table::Cases => {
+                        prune_case(conn, id).await?;
+                        continue;
+                    }
                     Table::Erasures => {
                         purge(conn, id, now_ms).await?;
                         continue;
@@ -249,6 +273,11 @@ macro_rules! implement_upkeep {
             for text in [
                 "DELETE FROM marks WHERE attestation IN (SELECT id FROM attestations WHERE subject = $1)",
                 "DELETE FROM comparisons WHERE subject = $1",
+                "DELETE FROM standings WHERE subject = $1",
+                "DELETE FROM resolutions WHERE subject = $1",
+                "DELETE FROM case_entries WHERE case_id IN (SELECT id FROM cases WHERE subject = $1)",
+                "DELETE FROM cases WHERE subject = $1",
+                "DELETE FROM appeals WHERE subject = $1",
                 "DELETE FROM attestations WHERE subject = $1",
                 "DELETE FROM tokens WHERE subject = $1",
                 "DELETE FROM decisions WHERE subject = $1",
@@ -272,6 +301,11 @@ macro_rules! implement_upkeep {
                     "DELETE FROM spent_jtis WHERE (issuer, jti) IN
                          (SELECT issuer, jti FROM spent_jtis WHERE expires_at_ms <= $1 LIMIT 1000)",
                     "spent_jtis",
+                ),
+                Forgotten::OperatorSessions => (
+                    "DELETE FROM operator_sessions WHERE digest IN
+                         (SELECT digest FROM operator_sessions WHERE opened_at_ms <= $1 LIMIT 1000)",
+                    "operator_sessions",
                 ),
                 Forgotten::Feed => (
                     "DELETE FROM feed WHERE position IN (SELECT position FROM feed
@@ -310,6 +344,8 @@ pub enum Forgotten {
     Requests,
     /// Single-use ids that expired at the instant.
     SpentIds,
+    /// Sign-ins of operators opened at or before the instant.
+    OperatorSessions,
     /// Feed rows older than the instant, as far as the marks of [`super::Write::MarkFeed`] tell.
     Feed,
 }

@@ -1,8 +1,9 @@
 //! The steps of a change, and the change: all of it or nothing.
 
 use super::{
-    AuditEntry, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, Sealed, StoredDecision,
-    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredSubject, Table,
+    AuditEntry, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed,
+    StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession,
+    StoredStanding, StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.
@@ -113,6 +114,17 @@ pub enum Write {
         /// The rules' canonical JSON, kept once per digest.
         rules: String,
     },
+    /// Notes what a subject came to, in the place of what was read (decision and version), or for the first time. `Stale`
+    /// when another standing is there, or when the subject, the orders or the suspensions are not what it was made of any
+    /// more; `NoSuchSubject`.
+    Standing {
+        /// The row; its `version` is the subject's.
+        standing: StoredStanding,
+        /// Decision and version of the row that it replaces.
+        replaces: Option<(String, i64)>,
+        /// The last `seq` of the timeline it was made of.
+        timeline: i64,
+    },
     /// The attestation intent as part of a larger change (for example with a spent jti).
     Attestation(NewAttestation),
     /// Writes nothing; `Unmet` unless the subject is at one of these versions, which it then keeps until the commit.
@@ -165,8 +177,8 @@ pub enum Write {
     Hold(StoredHold),
     /// Lifts the legal hold of a subject and raises its version; `Stale("holds")`, `NoSuchSubject`.
     LiftHold(String),
-    /// Erases an active subject at exactly the version that was read: its key, identifiers, links, waiting deliveries and
-    /// comparisons go, its sessions are kept under digests, its living tokens are revoked and fed. `NoSuchSubject`,
+    /// Erases an active subject at exactly the version that was read: its key, identifiers, links, waiting deliveries,
+    /// comparisons and standings go, its sessions are kept under digests, its living tokens are revoked and fed. `NoSuchSubject`,
     /// `Stale("subjects")`, `Exists("holds")`.
     Erase {
         /// What stays known of it.
@@ -192,6 +204,8 @@ pub enum Write {
     MarkFeed(i64, i64),
     /// Tokens issued before this instant, epoch milliseconds, are refused from now on; it only ever moves ahead.
     TokensSince(i64),
+    /// What people look at: see [`ReviewWrite`].
+    Review(ReviewWrite),
 }
 
 /// An atomic set of writes with its audit entry.

@@ -23,15 +23,18 @@ mod erasure;
 mod failover;
 mod idempotency;
 mod onfido;
+mod operators;
 #[cfg(feature = "otel")]
 mod otel;
 mod persons;
 mod population;
+mod reassess;
 mod retention;
 mod rosters;
 mod security_page;
 mod simulation;
 mod store_contract;
+mod store_standings;
 mod store_upkeep;
 mod stories;
 mod stripe;

@@ -29,8 +29,23 @@ async fn a_refusal_says_what_would_help_and_that_evidence_makes_eligible() {
         assert_eq!(decision["expiry_cause"], "policy_max_ttl");
         // 2026-11-21 and 90 days.
         assert_eq!(decision["expires_at"], "2027-02-19T00:00:00Z");
-        let again = t.get(&format!("/v1/decisions/{}", decision["id"].as_str().unwrap())).await;
+        let recorded = format!("/v1/decisions/{}", decision["id"].as_str().unwrap());
+        let reader = t.client("Rae", &["eligibility:read"], &[], None).await;
+        let again = t.send(&reader, Method::GET, &recorded, None).await;
         assert_eq!(again.body, decision, "a recorded decision is derived again, byte for byte");
+        assert!(!decision.to_string().contains("att_"), "an ordinary answer tells nothing of the evidence");
+
+        let full = t.get(&recorded).await.body;
+        assert_eq!(full["id"], decision["id"]);
+        let identity = &full["explanation"]["branches"][0]["criteria"][1];
+        // One check of .92 * .97 = .8924: 2 * .8924 / .1076 units, and .85 * 2 / .15 needed.
+        assert_eq!(identity["supporting_units"], 16.587361);
+        assert_eq!(identity["needed_units"], 11.333333);
+        assert_eq!(identity["evidence"][0]["contributed"], 16.587361);
+        assert_eq!(identity["evidence"][0]["fate"], "counted");
+        assert_eq!(full["criteria"][1]["evidence"][0]["units"], 16.59);
+        assert_eq!(full["explanation"]["by_itself"]["code"], "promise_ends");
+        assert!(full["explanation"]["texts"]["counted"]["operator"].is_string());
     })
     .await;
 }

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Fuzzes the readers of policies, packs, directives and facts, then tells how much of their code was reached.
+# Fuzzes the readers of policies, packs, cases, directives and facts, then tells how much of their code was reached.
 #   tests/proof/fuzz.sh [SECONDS for each target, default 60]
 # Runs on the pinned stable toolchain: coverage feedback is LLVM's own pass, no sanitizer is needed where nothing is unsafe.
 # A text that breaks a reader is left in fuzz/found/TARGET; commit it with the repair, the core's tests replay it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}
-targets=(policy pack directive facts)
+targets=(policy pack case directive facts)
 host=$(rustc -vV | sed -n 's/^host: //p')
 llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 work=${TMPDIR:-/tmp}/vouchsafe-fuzz
@@ -24,6 +24,7 @@ for target in "${targets[@]}"; do
     case $target in
     policy) cp fixtures/policies/* "$corpus" ;;
     pack) cp fixtures/definitions/* "$corpus" ;;
+    case) cp fixtures/cases/* "$corpus" ;;
     esac
     cp "fuzz/found/$target"/* "$corpus"
     echo "== $target, $seconds s"
@@ -45,8 +46,9 @@ for target in "${targets[@]}"; do
     LLVM_PROFILE_FILE=$work/$target.profraw "$work/coverage/$host/release/$target" "$work/corpus/$target" -runs=0 >/dev/null 2>&1
     "$profdata" merge -sparse "$work/$target.profraw" -o "$work/$target.profdata"
     case $target in
-    policy) of=(core/src/policy.rs) ;;
+    policy) of=(core/src/policy.rs core/src/document.rs core/src/check) ;;
     pack) of=(core/src/definitions.rs core/src/evidence.rs) ;;
+    case) of=(core/src/cases.rs core/src/document.rs) ;;
     directive) of=(core/src/timeline.rs core/src/ids.rs) ;;
     facts) of=(core/src/facts.rs core/src/parties.rs core/src/second.rs) ;;
     esac

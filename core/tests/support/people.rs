@@ -49,7 +49,7 @@ pub(crate) fn draw() -> impl Strategy<Value = Draw> {
     let days = |low: i64, high: i64| (low..high, -2i64..3).prop_map(|(day, jitter)| day * DAY + jitter);
     let when = (days(0, 500), 0i64..3, prop::option::weighted(0.4, days(1, 600)));
     let began = prop::option::weighted(0.6, days(-900, 500));
-    let marks = prop::collection::vec((days(0, 900), 0u8..3, prop::bool::weighted(0.3)), 0..2);
+    let marks = prop::collection::vec((days(0, 900), 0u8..4, prop::bool::weighted(0.3)), 0..2);
     let marks = prop_oneof![3 => Just(Vec::new()), 1 => marks];
     (
         (0u8..22, 0u8..5, when, began),

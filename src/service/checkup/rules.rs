@@ -44,7 +44,7 @@ fn broken(world: &World, now: Second) -> Vec<Finding> {
     let mut problems: BTreeSet<String> = library
         .policies
         .values()
-        .filter_map(|policy| policy.check(&library.packs, &library.sets, &library.weights).err())
+        .filter_map(|policy| policy.check(library).err())
         .map(|error| error.to_string())
         .collect();
     let compiled = members(world).into_iter();

@@ -1,14 +1,18 @@
 //! Single writes on SQLite.
 
+use crate::storage::review::implement_review_writes;
 use crate::storage::sql::{Undo, implement_writes, table};
+use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
-    AuditEntry, Change, Conflict, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, StoredDecision,
-    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession, StoredSubject, Table,
-    Write,
+    AuditEntry, Change, Conflict, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, StoredAppeal,
+    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
+    StoredSession, StoredStanding, StoredSubject, Table, Write,
 };
 use sqlx::SqliteConnection;
 
 // One connection writes: nothing to lock.
 implement_writes!(SqliteConnection, "");
 implement_upkeep!(SqliteConnection);
+implement_standing!(SqliteConnection);
+implement_review_writes!(SqliteConnection);

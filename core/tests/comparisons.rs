@@ -1,0 +1,299 @@
+//! What `compare` claims is never contradicted by `decide`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails where a production path must not"
+)]
+
+#[path = "support/people.rs"]
+mod people;
+mod support;
+
+use people::{STATES, evidence, instant, second, subject};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use serde_json::{Map, Value, json};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use vouchsafe_core::cases::attestation;
+use vouchsafe_core::compare::{Comparison, Verdict, compare};
+use vouchsafe_core::facts::Attestation;
+use vouchsafe_core::ids::ResourceId;
+use vouchsafe_core::policy::{Members, Policy, Span};
+use vouchsafe_core::rules::{Library, Rules};
+use vouchsafe_core::{Second, Status, check_live, decide};
+
+thread_local! {
+    static LIBRARY: Library = support::library();
+    static VERDICTS: RefCell<BTreeMap<&'static str, u32>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+fn shipped(name: &str) -> Policy {
+    LIBRARY.with(|library| library.policies[&(name.to_owned(), 1)].clone())
+}
+
+fn compared(old: &Policy, new: &Policy) -> Comparison {
+    LIBRARY.with(|library| compare(old, new, library).unwrap())
+}
+
+fn rules(policy: &Policy) -> Rules {
+    LIBRARY.with(|library| Rules::of(library, policy, ResourceId::parse("x").unwrap(), second(-1000)).unwrap())
+}
+
+fn let_in(rules: &Rules, all: &[Attestation], request: &[Attestation], at: Second) -> bool {
+    check_live(rules, decide(rules, &subject(all.to_vec()), at), request, at).status == Status::Eligible
+}
+
+/// Turns each example of a comparison round under rules of its own making.
+fn examples_hold(old: &Policy, new: &Policy, found: &Comparison) {
+    let (old, new) = (rules(old), rules(new));
+    for (example, gains) in [(&found.gains, true), (&found.loses, false)] {
+        let Some(example) = example else { continue };
+        let asked = |rules| let_in(rules, &example.attestations, &example.request, example.at);
+        assert_eq!((asked(&old), asked(&new)), (!gains, gains), "{example:#?}");
+    }
+}
+
+fn pick<T: Clone>(from: &[T], with: u32) -> T {
+    from[with as usize % from.len()].clone()
+}
+
+/// A criterion by its numbers; `slot` says which frame.
+fn criterion(id: &str, slot: u32, n: &[u32; 8]) -> Value {
+    let chosen = |names: &[&str], mask: u32| -> Vec<String> {
+        let some: Vec<String> = names
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| mask >> bit & 1 == 1)
+            .map(|(_, name)| (*name).to_owned())
+            .collect();
+        if some.is_empty() { vec![names[0].to_owned()] } else { some }
+    };
+    let mut made = json!({
+        "id": id,
+        "eligible_at": pick(&[0.85, 0.85, 0.6, 0.9, 0.95], n[0]),
+        "material": pick(&[0.25, 0.25, 0.25, 0.2, 0.4], n[1]),
+        "when_unknown": pick(&["refuse", "refuse", "refuse", "allow"], n[2]),
+    });
+    let (frame, test, list) = match slot % 6 {
+        0 | 1 => ("us_status", pick(&["allow", "allow", "deny"], n[3]), chosen(&STATES, n[4] % 31)),
+        2 => ("identity", "allow", vec!["proofed".to_owned()]),
+        3 => ("employer", pick(&["any_of", "any_of", "none_of"], n[3]), chosen(&["org_a", "org_b", "org_c"], n[4])),
+        4 => {
+            made["when_unknown"] = json!("allow");
+            ("citizenship", pick(&["none_of_except", "none_of"], n[3]), chosen(&["USA", "IRL", "FRA"], n[4]))
+        }
+        _ => {
+            made["live"] = json!(n[5] % 3 == 0);
+            ("country_now", pick(&["deny", "allow"], n[3]), chosen(&["CUB", "FRA", "USA"], n[4]))
+        }
+    };
+    made["frame"] = json!(frame);
+    made[test] = json!(list);
+    if frame == "us_status" && n[6] % 2 == 0 {
+        let from = chosen(&["document_check", "registry", "review", "vouch"], n[7]);
+        made["gate"] = json!({ "grade": pick(&["STRONG", "STRONG", "SUPERIOR", "FAIR"], n[6] / 2), "from": from });
+    }
+    made["strict"] = json!(n[7] % 13 == 0);
+    made
+}
+
+type Numbers = (Vec<(u32, [u32; 8])>, Vec<(u32, u32, [u32; 8])>, [u32; 2]);
+
+fn numbers() -> impl Strategy<Value = Numbers> {
+    (
+        prop::collection::vec((0u32..6, prop::array::uniform8(0u32..1000)), 1..4),
+        prop::collection::vec((0u32..6, 1u32..8, prop::array::uniform8(0u32..1000)), 0..3),
+        prop::array::uniform2(0u32..8),
+    )
+}
+
+/// A policy made of numbers; `None` when its check refuses it.
+fn policy(numbers: &Numbers) -> Option<Policy> {
+    let (main, exemptions, lifetimes) = numbers;
+    let criteria: Vec<Value> =
+        main.iter().enumerate().map(|(index, (slot, n))| criterion(&format!("c{index}"), *slot, n)).collect();
+    let exemptions: Vec<Value> = exemptions
+        .iter()
+        .enumerate()
+        .map(|(index, (slot, waives, n))| {
+            let waived: Vec<String> =
+                (0..main.len()).filter(|bit| waives >> bit & 1 == 1).map(|bit| format!("c{bit}")).collect();
+            let waived = if waived.is_empty() { vec!["c0".to_owned()] } else { waived };
+            json!({ "id": format!("e{index}"), "waives": waived, "criteria": [criterion(&format!("x{index}"), *slot, n)] })
+        })
+        .collect();
+    let made = json!({
+        "id": "made", "title": "made", "resources": ["made.*"], "criteria": criteria, "exemptions": exemptions,
+        "definitions": ["us_status@1", "identity@1", "employer@1", "citizenship@1", "country_now@1"],
+        "max_ttl": pick(&["90d", "90d", "90d", "90d", "90d", "30d"], lifetimes[0]),
+        "token_ttl": pick(&["15m", "15m", "15m", "15m", "15m", "5m"], lifetimes[1]),
+    });
+    let mut policy: Policy = serde_json::from_value(made).unwrap();
+    policy.write_out_defaults();
+    LIBRARY.with(|library| policy.check(library)).is_ok().then_some(policy)
+}
+
+/// Two policies: each made by itself, or the second with a few numbers of the first changed.
+fn pair() -> impl Strategy<Value = (Policy, Policy)> {
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), 0usize..9, 0u32..1000), 1..4);
+    let near = (numbers(), changes).prop_map(|(first, changes)| {
+        let mut second = first.clone();
+        for (place, member, value) in changes {
+            let (criteria, exemptions) = (second.0.len(), second.1.len());
+            let index = place.index(criteria + exemptions + 2);
+            if index < criteria {
+                match second.0.get_mut(index) {
+                    Some((slot, _)) if member == 8 => *slot = value % 6,
+                    Some((_, n)) => n[member] = value,
+                    None => {}
+                }
+            } else if let Some((_, waives, n)) = second.1.get_mut(index - criteria) {
+                if member == 8 { *waives = value % 8 } else { n[member] = value }
+            } else if index == criteria + exemptions {
+                second.0.truncate(1 + value as usize % criteria);
+            } else {
+                second.1.truncate(value as usize % (exemptions + 1));
+            }
+        }
+        (first, second)
+    });
+    prop_oneof![4 => near, 1 => (numbers(), numbers())]
+        .prop_filter_map("refused by the check", |(old, new)| Some((policy(&old)?, policy(&new)?)))
+}
+
+/// What a request shows: an address in some country, behind an anonymiser, or nothing.
+fn request() -> impl Strategy<Value = Option<(usize, bool)>> {
+    prop::option::weighted(0.8, (0usize..4, prop::bool::weighted(0.2)))
+}
+
+fn observed(request: Option<(usize, bool)>, at: Second) -> Vec<Attestation> {
+    let made = |(country, anonymous): (usize, bool)| {
+        let country = ["CUB", "FRA", "USA", "IRN"][country];
+        let statement = json!({ "type": "network", "country": country, "anonymous": anonymous });
+        let short = json!({ "kind": "observation", "grade": "STRONG", "checked_at": at, "statement": statement });
+        let Value::Object(short) = short else { panic!("an object") };
+        attestation(900, Map::from_iter(short)).unwrap()
+    };
+    request.map(made).into_iter().collect()
+}
+
+/// The share of the random policies for which a verdict is given; it may grow, not shrink.
+const DECIDED: f64 = 0.75;
+
+#[test]
+fn no_verdict_is_contradicted_by_a_random_person() {
+    let people = || prop::collection::vec((evidence(), request(), instant()), 10);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 250,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(20_261_121),
+        max_global_rejects: 100_000,
+        ..ProptestConfig::default()
+    });
+    runner
+        .run(&(pair(), people()), |((old, new), people)| {
+            let found = compared(&old, &new);
+            VERDICTS.with_borrow_mut(|verdicts| *verdicts.entry(found.verdict.as_str()).or_default() += 1);
+            examples_hold(&old, &new, &found);
+            let (before, after) = (rules(&old), rules(&new));
+            for (all, seen, at) in people {
+                let request = observed(seen, at);
+                let (was, is) = (let_in(&before, &all, &request, at), let_in(&after, &all, &request, at));
+                let fits = match found.verdict {
+                    Verdict::Equal => was == is,
+                    Verdict::Wider => !was || is,
+                    Verdict::Narrower => was || !is,
+                    Verdict::Incomparable | Verdict::NotDecided => true,
+                };
+                prop_assert!(fits, "{:?}: {was} to {is} for {all:#?}\n{old:#?}\n{new:#?}", found.verdict);
+            }
+            Ok(())
+        })
+        .unwrap();
+    VERDICTS.with_borrow(|verdicts| {
+        let total: u32 = verdicts.values().sum();
+        let open = verdicts.get("not decided").copied().unwrap_or(0);
+        assert!(f64::from(total - open) >= DECIDED * f64::from(total), "{verdicts:?}");
+        for verdict in ["equal", "wider", "narrower", "incomparable"] {
+            assert!(verdicts.get(verdict).copied().unwrap_or(0) >= total / 50, "{verdicts:?}");
+        }
+    });
+}
+
+#[test]
+fn sets_of_states_order_the_shipped_policies() {
+    let policies = ["us_nationals_only", "citizen_or_lpr", "ear_us_person"].map(shipped);
+    for (i, old) in policies.iter().enumerate() {
+        for (j, new) in policies.iter().enumerate() {
+            let found = compared(old, new);
+            let expected = match i.cmp(&j) {
+                std::cmp::Ordering::Equal => Verdict::Equal,
+                std::cmp::Ordering::Less => Verdict::Wider,
+                std::cmp::Ordering::Greater => Verdict::Narrower,
+            };
+            assert_eq!(found.verdict, expected, "{i} {j}");
+            let example = found.gains.or(found.loses);
+            // Status and identity: two statements are the fewest that open either policy.
+            assert_eq!(example.map(|example| example.attestations.len()), (i != j).then_some(2));
+        }
+    }
+}
+
+#[test]
+fn an_exemption_more_is_wider_and_its_example_works_for_a_listed_organisation() {
+    let found = compared(&shipped("ear_us_person"), &shipped("restricted-us-persons"));
+    assert_eq!(found.verdict, Verdict::Wider);
+    let gains = found.gains.unwrap();
+    assert_eq!(gains.new.exemption.as_deref(), Some("annex-a"));
+    assert_eq!(gains.attestations.len(), 2);
+}
+
+#[test]
+fn numbers_that_move_one_way_decide_and_numbers_that_cross_do_not() {
+    let old = shipped("ear_us_person");
+    let with = |change: &dyn Fn(&mut Policy)| {
+        let mut new = old.clone();
+        change(&mut new);
+        let found = compared(&old, &new);
+        examples_hold(&old, &new, &found);
+        found
+    };
+    let lower = with(&|policy| policy.criteria[0].eligible_at = 0.8);
+    assert_eq!(lower.verdict, Verdict::Wider);
+    assert!(lower.gains.is_some());
+    assert_eq!(with(&|policy| policy.criteria[0].gate = None).verdict, Verdict::Wider);
+    assert_eq!(with(&|policy| policy.criteria[0].material = 0.2).verdict, Verdict::Narrower);
+    assert_eq!(with(&|policy| policy.max_ttl = Span::from_secs(86_400)).verdict, Verdict::Narrower);
+    assert_eq!(with(&|policy| policy.criteria[0].strict = true).verdict, Verdict::Narrower);
+    // Fewer may enter, for longer: neither is claimed.
+    let apart = with(&|policy| {
+        policy.criteria[0].allow = Some(Members::List(BTreeSet::from(["citizen".to_owned()])));
+        policy.max_ttl = Span::from_secs(180 * 86_400);
+    });
+    assert_eq!(apart.verdict, Verdict::NotDecided);
+    assert!(apart.open.iter().any(|reason| reason.contains("`max_ttl` 90d to 180d")), "{:?}", apart.open);
+    // One threshold down and another up: somebody on each side is found.
+    let crossing = with(&|policy| {
+        policy.criteria[0].eligible_at = 0.7;
+        policy.criteria[1].eligible_at = 0.95;
+    });
+    assert_eq!(crossing.verdict, Verdict::Incomparable);
+}
+
+#[test]
+fn a_pack_whose_trust_moves_is_not_decided_and_says_so() {
+    let mut library = support::library();
+    let old = shipped("ear_us_person");
+    let mut pack = library.packs["us_status@1"].clone();
+    pack.version = 2;
+    pack.trust.insert(vouchsafe_core::facts::SourceKind::Employer, 0.5);
+    library.packs.insert(pack.name(), pack);
+    let mut new = old.clone();
+    new.definitions.remove("us_status@1");
+    new.definitions.insert("us_status@2".to_owned());
+    let found = compare(&old, &new, &library).unwrap();
+    assert_eq!(found.verdict, Verdict::NotDecided);
+    assert_eq!(found.open, ["numbers `trust` of frame `us_status` differ"]);
+}

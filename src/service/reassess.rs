@@ -1,0 +1,283 @@
+//! Reassessment: what each subject comes to, looked at again when it is due and when something changed.
+//!
+//! Checks never wait for this: they decide by themselves. This job only notices, so that a change of status is told, the
+//! tokens of whoever is no longer eligible are revoked, and a review can be opened, in one commit. A *standing* is one
+//! row for each subject and resource (or family, for which a made-up member stands). Three things lead to a subject:
+//!
+//! - a standing that is due: the instant at which its decision changes by itself has come;
+//! - the change feed: something was said about the subject;
+//! - a sweep over all subjects, after a start, after the feed was lost, and when orders or suspensions changed. It
+//!   reads ids and digests and decides only where a standing was made of something else.
+//!
+//! Several replicas do this at once. A standing is replaced only where it is still the one that was read, and only while
+//! subject, orders and suspensions are what the decision was made of; who comes second has no effect.
+
+use super::{Actor, App, ServiceError, ServiceResult};
+use crate::storage::{Change, Conflict, FeedRow, OutboxRow, StoredStanding, Swept, Write};
+use finding::Finding;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use vouchsafe_core::facts::SubjectFacts;
+use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::{Second, Status, decide};
+pub(crate) use waiting::Waiting;
+
+mod finding;
+mod waiting;
+
+/// Subjects of one round.
+const ROUND: usize = 100;
+/// Subjects that one step of a sweep looks over.
+const PAGE: i64 = 500;
+/// How long a subject whose facts cannot be read is left alone, milliseconds.
+const ASIDE: i64 = 3_600_000;
+
+/// What is to be noted of one subject without telling anybody.
+struct Noted {
+    subject: String,
+    writes: Vec<Write>,
+    /// Renewals among them: subject, resource, decision.
+    renewed: Vec<[String; 3]>,
+}
+
+impl App {
+    /// Looks at the subjects that wait, at most a hundred; called now and then. Whether more wait.
+    ///
+    /// # Errors
+    /// `Unavailable` while the picture is old; when the store cannot be read or written. What waits goes on waiting.
+    pub async fn reassess(&self) -> ServiceResult<bool> {
+        self.check_feed_age()?;
+        let now_ms = self.clock.now_ms();
+        let mut subjects = self.waiting.take(now_ms, ROUND);
+        let outcome = self.reassess_round(now_ms, &mut subjects).await;
+        if outcome.is_err() {
+            // What was not looked at waits again.
+            subjects.iter().for_each(|subject| self.waiting.changed(subject));
+        }
+        outcome
+    }
+
+    async fn reassess_round(&self, now_ms: i64, subjects: &mut BTreeSet<String>) -> ServiceResult<bool> {
+        let mut more = subjects.len() >= ROUND;
+        let aside: BTreeSet<String> = self.waiting.work().aside.keys().cloned().collect();
+        // More than a round, so that those left alone do not stand in the way of the others.
+        let limit = i64::try_from(ROUND * 4 + aside.len() * 4).unwrap_or(i64::MAX);
+        for due in self.store.due_standings(now_ms, limit).await? {
+            if subjects.len() >= ROUND {
+                more = true;
+                break;
+            }
+            if !aside.contains(&due) {
+                subjects.insert(due);
+            }
+        }
+        if subjects.len() < ROUND {
+            self.sweep_on().await?;
+            let work = self.waiting.work();
+            more |= work.sweep.is_some() || !work.changed.is_empty();
+        }
+        let mut noted = Vec::new();
+        for subject in subjects.clone() {
+            match self.reassess_subject(&subject).await {
+                Ok(found) => noted.extend(found),
+                Err(ServiceError::Unreadable(what)) => {
+                    tracing::error!(subject, what, "a subject cannot be reassessed");
+                    self.waiting.work().aside.insert(subject.clone(), now_ms + ASIDE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.note_standings(&noted).await?;
+        Ok(more)
+    }
+
+    /// Goes on with the sweep, if one is under way: whoever stands otherwise than recorded waits.
+    async fn sweep_on(&self) -> ServiceResult<()> {
+        let Some(after) = self.waiting.work().sweep.clone() else { return Ok(()) };
+        let now = self.clock.now();
+        let world = self.world.load_full();
+        let mut rules = BTreeMap::new();
+        for pattern in world.patterns() {
+            if let Some(sample) = pattern.sample() {
+                rules.insert(pattern.to_string(), world.rules(&sample, now)?);
+            }
+        }
+        let governed = rules.values().filter(|rules| rules.body.policy.is_some()).count();
+        let page = self.store.sweep(&after, PAGE).await?;
+        let mut work = self.waiting.work();
+        // One that began anew meanwhile goes on from its own beginning.
+        if work.sweep.as_ref() == Some(&after) {
+            work.sweep = page.last().map(|last| last.subject.clone());
+        }
+        for of_one in page.chunk_by(|a, b| a.subject == b.subject) {
+            let is_current = |row: &Swept| {
+                row.version == Some(row.current)
+                    && row.suspensions == Some(world.suspensions)
+                    && row.resource.as_ref().and_then(|resource| rules.get(resource)).map(|rules| &rules.digest)
+                        == row.rules.as_ref()
+            };
+            let standings = of_one.iter().filter(|row| row.resource.is_some()).count();
+            let stands = standings >= governed && of_one.iter().all(is_current);
+            if let Some(first) = of_one.first()
+                && (standings > 0 || (first.matters && governed > 0))
+                && !stands
+                && !work.aside.contains_key(&first.subject)
+            {
+                work.changed.insert(first.subject.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at one subject: news are committed with all that follows from them, the rest is handed back.
+    async fn reassess_subject(&self, id: &str) -> ServiceResult<Option<Noted>> {
+        // Before the facts: what is read later is at least as new.
+        let held = self.store.standings(id).await?;
+        let timeline = self.world.load().last_order();
+        let Some((facts, read_at)) = self.load_versioned(id).await? else { return Ok(None) };
+        if facts.attestations.is_empty() && held.is_empty() && self.store.decisions_of(id, "", 1).await?.is_empty() {
+            // Nothing was said or decided of it: it does not matter yet.
+            return Ok(None);
+        }
+        let mut findings = Vec::new();
+        let world = self.world.load_full();
+        let now = self.clock.now();
+        for pattern in world.patterns() {
+            let Some(sample) = pattern.sample() else { continue };
+            let resource = pattern.to_string();
+            let before = held.iter().find(|held| held.resource == resource && held.acting_for.is_empty()).cloned();
+            let rules = world.rules(&sample, now)?;
+            if before.is_none() && rules.body.policy.is_none() {
+                continue;
+            }
+            let decision = decide(&rules, &facts, now);
+            let standing = StoredStanding {
+                subject: id.to_owned(),
+                acting_for: String::new(),
+                resource,
+                status: decision.status.as_str().to_owned(),
+                decision: decision.id.clone(),
+                rules: rules.digest.clone(),
+                version: read_at.version,
+                suspensions: read_at.suspensions,
+                due_ms: decision.valid_until().map(Second::millis),
+            };
+            if before.as_ref() != Some(&standing) {
+                findings.push(Finding { standing, before, decision, rules });
+            }
+        }
+        let dead = self.dead_tokens(&facts, now).await?;
+        if !dead.is_empty() || findings.iter().any(Finding::is_news) {
+            self.tell(id, &findings, dead, timeline).await?;
+            return Ok(None);
+        }
+        let renewed = findings
+            .iter()
+            .filter(|finding| finding.is_renewal())
+            .map(|finding| [id.to_owned(), finding.standing.resource.clone(), finding.standing.decision.clone()]);
+        let renewed = renewed.collect();
+        let writes: Vec<Write> = findings.iter().map(|finding| finding.write(timeline)).collect();
+        Ok((!writes.is_empty()).then(|| Noted { subject: id.to_owned(), writes, renewed }))
+    }
+
+    /// Living tokens of a subject that is no longer eligible for their resource.
+    async fn dead_tokens(&self, facts: &SubjectFacts, now: Second) -> ServiceResult<Vec<String>> {
+        let mut dead = Vec::new();
+        let mut eligible: BTreeMap<String, bool> = BTreeMap::new();
+        let world = self.world.load_full();
+        for token in self.store.living_tokens(facts.subject.as_str(), self.clock.now_ms()).await? {
+            let stands = match eligible.get(&token.resource) {
+                Some(stands) => *stands,
+                None => {
+                    let unreadable = |_| ServiceError::Unreadable(format!("token {}", token.jti));
+                    let resource = ResourceId::parse(&token.resource).map_err(unreadable)?;
+                    let decision = decide(&*world.rules(&resource, now)?, facts, now);
+                    decision.status == Status::Eligible
+                }
+            };
+            eligible.insert(token.resource, stands);
+            if !stands {
+                dead.push(token.jti);
+            }
+        }
+        Ok(dead)
+    }
+
+    /// Commits what became of one subject: its standings, and with each new status the decision, the entry, the message and
+    /// what else follows from it. Where another was faster, or something changed meanwhile, the subject waits again.
+    async fn tell(&self, id: &str, findings: &[Finding], dead: Vec<String>, timeline: i64) -> ServiceResult<()> {
+        let subject = SubjectId::parse(id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
+        let mut change = Change { writes: Vec::new(), audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+        for finding in findings {
+            change.writes.push(finding.write(timeline));
+            if finding.is_news() {
+                self.status_changed(&mut change, &subject, finding)?;
+            }
+        }
+        if !dead.is_empty() {
+            let detail = json!({ "cause": "not_eligible", "tokens": dead });
+            change.audit.push(self.audit(&Actor::system(), "tokens.revoked", id, &detail)?);
+        }
+        for jti in dead {
+            change.feed.push(FeedRow { kind: "token".to_owned(), key: jti.clone() });
+            change.writes.push(Write::RevokeToken { jti, at_ms: self.clock.now_ms() });
+        }
+        match self.commit_whole(change).await? {
+            Ok(()) => Ok(()),
+            Err(Conflict::NoSuchSubject) => Ok(()),
+            Err(_) => {
+                self.waiting.changed(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// The one place through which a change of status passes: what has to be in the same commit goes into `change`.
+    fn status_changed(&self, change: &mut Change, subject: &SubjectId, finding: &Finding) -> ServiceResult<()> {
+        let (decision, standing) = (&finding.decision, &finding.standing);
+        let previous = finding.before.as_ref().map(|before| before.status.as_str());
+        let body = json!({
+            "subject": subject, "acting_for": decision.acting_for, "resource": standing.resource,
+            "status": decision.status, "previous": previous, "decision": decision.id, "at": decision.at,
+            "expires_at": decision.expires_at, "causes": finding.causes(),
+        });
+        change.writes.push(Write::Decision {
+            decision: Self::stored_decision(decision),
+            rules: finding.rules.canonical.clone(),
+        });
+        change.audit.push(self.audit(&Actor::system(), "eligibility.changed", subject.as_str(), &body)?);
+        change.outbox.push(OutboxRow {
+            id: self.id("out")?,
+            topic: "eligibility.changed".to_owned(),
+            key: subject.to_string(),
+            body: body.to_string(),
+        });
+        metrics::counter!("vouchsafe_eligibility_changes_total", "status" => decision.status.as_str()).increment(1);
+        Ok(())
+    }
+
+    /// Notes what is no news, in one commit; where one of the subjects was overtaken, each in its own.
+    async fn note_standings(&self, noted: &[Noted]) -> ServiceResult<()> {
+        if noted.is_empty() || self.note_together(noted).await?.is_ok() {
+            return Ok(());
+        }
+        for one in noted {
+            if !matches!(self.note_together(std::slice::from_ref(one)).await?, Ok(()) | Err(Conflict::NoSuchSubject)) {
+                self.waiting.changed(&one.subject);
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_together(&self, noted: &[Noted]) -> ServiceResult<Result<(), Conflict>> {
+        let renewed: Vec<&[String; 3]> = noted.iter().flat_map(|one| &one.renewed).collect();
+        let writes = noted.iter().flat_map(|one| one.writes.iter().cloned()).collect();
+        let mut change = Change { writes, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+        if !renewed.is_empty() {
+            // Told to nobody, recorded all the same.
+            let detail = json!({ "renewed": renewed });
+            change.audit.push(self.audit(&Actor::system(), "eligibility.renewed", "standings", &detail)?);
+        }
+        self.commit_change(change).await
+    }
+}
