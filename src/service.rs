@@ -6,6 +6,7 @@ pub mod appeals;
 pub mod authenticate;
 pub mod backfill;
 pub mod backup;
+pub mod beside;
 pub mod cases;
 pub mod checkup;
 pub mod cross_check;
@@ -464,7 +465,6 @@ impl App {
                 _ => {}
             }
         }
-        rows.iter().filter(|row| row.kind == "subject").for_each(|row| self.tending.changed(&row.key));
         *cursor = next;
         self.polled_at_ms.store(begun, Ordering::Relaxed);
         Ok(rows.len())

@@ -217,7 +217,11 @@ impl Case {
     fn facts(&self) -> Result<SubjectFacts, CaseError> {
         let subject = SubjectId::parse("sub_case").map_err(|error| broken(error.to_string()))?;
         let read = |list: &[Map<String, Value>], first: usize| {
-            list.iter().cloned().zip(first..).map(|(short, number)| attestation(number, short)).collect()
+            list.iter()
+                .cloned()
+                .zip(first..)
+                .map(|(short, number)| attestation(number, short))
+                .collect::<Result<Vec<_>, _>>()
         };
         let mut facts = SubjectFacts::new(subject, self.kind, read(&self.attestations, 0)?);
         facts.related.acting_for.clone_from(&self.acting_for);

@@ -4,6 +4,7 @@ use super::Edge;
 use super::extract::{Auth, Checked, Query};
 use super::problem::Problem;
 use super::subjects::subject_id;
+use crate::service::beside::Beside;
 use crate::service::vendor::Pending;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use validator::Validate;
+use vouchsafe_core::explain::StepAction;
 use vouchsafe_core::ids::ResourceId;
 use vouchsafe_core::{Decision, Second, explain};
 
@@ -47,17 +49,24 @@ pub(super) fn ordinary(decision: &Decision) -> Value {
 }
 
 /// A body with both texts of its reasons, and what is told beside the decision.
-fn told(mut body: Value, decision: &Decision, pending: &[Pending]) -> Value {
+fn told(mut body: Value, decision: &Decision, pending: &[Pending], beside: &Beside) -> Value {
     let text = |code: &String| {
         let texts = explain::texts(code);
         json!({ "code": code, "subject": texts.subject, "operator": texts.operator })
     };
     let texts: Vec<Value> = decision.reasons.iter().map(text).collect();
+    if let Some(steps) = body.pointer_mut("/next_steps").and_then(Value::as_array_mut)
+        && !beside.retries.is_empty()
+    {
+        // With something to try again, nothing is final.
+        steps.retain(|step| step.get("action") != Some(&json!(StepAction::Final)));
+        steps.splice(0..0, beside.retries.iter().map(|step| json!(step)));
+    }
     if let Some(members) = body.as_object_mut() {
         members.insert("reason_texts".to_owned(), json!(texts));
         members.insert("pending".to_owned(), json!(pending));
-        members.insert("upcoming".to_owned(), json!([]));
-        members.insert("alternatives".to_owned(), json!([]));
+        members.insert("upcoming".to_owned(), json!(beside.upcoming));
+        members.insert("alternatives".to_owned(), json!(beside.alternatives));
     }
     body
 }
@@ -78,18 +87,19 @@ pub async fn eligibility(
     caller.require("eligibility:read")?;
     let subject = subject_id(&id)?;
     let resource = resource_id(&question.resource)?;
-    let (decision, pending) = match question.at {
+    let (decision, pending, beside) = match question.at {
         Some(at) => {
             let at = Second::parse(&at).map_err(|error| Problem::invalid().field("/at", error.to_string()))?;
-            (edge.app.eligibility_at(&subject, &resource, at).await?.0, Vec::new())
+            (edge.app.eligibility_at(&subject, &resource, at).await?.0, Vec::new(), Beside::default())
         }
         None => {
             let (decision, rules) = edge.app.eligibility(&subject, &resource).await?;
             edge.app.record_decision(&caller.actor(), &decision, &rules).await?;
-            (decision, edge.app.pending(&subject).await?)
+            let beside = edge.app.beside(&subject, &decision, &rules).await?;
+            (decision, edge.app.pending(&subject).await?, beside)
         }
     };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(told(ordinary(&decision), &decision, &pending))))
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(told(ordinary(&decision), &decision, &pending, &beside))))
 }
 
 /// A recorded decision, derived again from its inputs; with the scope `decisions:explain` also everything it was weighed by.
@@ -103,10 +113,10 @@ pub async fn show(
     caller.require("eligibility:read")?;
     if caller.require("decisions:explain").is_err() {
         let decision = edge.app.decision(&id).await?;
-        return Ok(Json(told(ordinary(&decision), &decision, &[])));
+        return Ok(Json(told(ordinary(&decision), &decision, &[], &Beside::default())));
     }
     let (decision, explanation) = edge.app.explained_decision(&id).await?;
-    let mut body = told(json!(decision), &decision, &[]);
+    let mut body = told(json!(decision), &decision, &[], &Beside::default());
     if let Some(members) = body.as_object_mut() {
         members.insert("explanation".to_owned(), json!(explanation));
     }

@@ -19,7 +19,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use vouchsafe_core::facts::SubjectFacts;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
-use vouchsafe_core::{Second, Status, decide};
+use vouchsafe_core::{Decision, Second, Status, decide};
 pub(crate) use waiting::Waiting;
 
 mod finding;
@@ -162,13 +162,21 @@ impl App {
                 suspensions: read_at.suspensions,
                 due_ms: decision.valid_until().map(Second::millis),
             };
-            if before.as_ref() != Some(&standing) {
-                findings.push(Finding { standing, before, decision, rules });
-            }
+            findings.push(Finding { standing, before, decision, rules });
         }
+        let decisions: Vec<&Decision> = findings.iter().map(|finding| &finding.decision).collect();
+        let cases = self.case_writes(&facts, &decisions).await?;
+        findings.retain(|finding| finding.before.as_ref() != Some(&finding.standing));
         let dead = self.dead_tokens(&facts, now).await?;
-        if !dead.is_empty() || findings.iter().any(Finding::is_news) {
-            self.tell(id, &findings, dead, timeline).await?;
+        if !dead.is_empty() || !cases.is_empty() || findings.iter().any(Finding::is_news) {
+            self.tell(id, &findings, dead, cases, timeline).await?;
+            // What left review needs nobody's look any more.
+            let review = |finding: &Finding| {
+                finding.before.as_ref().is_some_and(|before| before.status == Status::Review.as_str())
+            };
+            if findings.iter().any(|finding| finding.is_news() && review(finding)) {
+                self.tend_subject(id).await?;
+            }
             return Ok(None);
         }
         let renewed = findings
@@ -205,9 +213,16 @@ impl App {
 
     /// Commits what became of one subject: its standings, and with each new status the decision, the entry, the message and
     /// what else follows from it. Where another was faster, or something changed meanwhile, the subject waits again.
-    async fn tell(&self, id: &str, findings: &[Finding], dead: Vec<String>, timeline: i64) -> ServiceResult<()> {
+    async fn tell(
+        &self,
+        id: &str,
+        findings: &[Finding],
+        dead: Vec<String>,
+        cases: Vec<Write>,
+        timeline: i64,
+    ) -> ServiceResult<()> {
         let subject = SubjectId::parse(id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
-        let mut change = Change { writes: Vec::new(), audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+        let mut change = Change { writes: cases, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
         for finding in findings {
             change.writes.push(finding.write(timeline));
             if finding.is_news() {

@@ -284,6 +284,14 @@ impl World {
         self.timeline.iter().map(|entry| entry.seq).max().unwrap_or(0)
     }
 
+    /// Every resource that a policy, a gateway or an audience names one by one.
+    pub fn known_resources(&self) -> BTreeSet<ResourceId> {
+        let of_gateways = self.gateways.values().flat_map(|gateway| gateway.resources.iter());
+        let of_audiences = self.audiences.values().flat_map(|audience| audience.resources.iter());
+        let named = of_gateways.chain(of_audiences).filter_map(|pattern| ResourceId::parse(&pattern.to_string()).ok());
+        named.chain(self.named_resources()).collect()
+    }
+
     /// Resources that policies name one by one, for suggestions and start-up checks.
     pub fn named_resources(&self) -> BTreeSet<ResourceId> {
         self.library

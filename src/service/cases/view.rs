@@ -140,6 +140,24 @@ impl App {
             .collect())
     }
 
+    /// What identifies the subject of a case, for whoever has to look at it; recorded before it is told.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever it is about; `NotFound` while nobody is bound; `Erased`.
+    pub async fn identify_case(&self, caller: &Caller, id: &str) -> ServiceResult<serde_json::Value> {
+        let (case, _) = self.load_case(id, None).await?;
+        not_about(caller, &case)?;
+        let subject = case.subject.ok_or(ServiceError::NotFound("subject"))?;
+        let subject = SubjectId::parse(&subject).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
+        let view = self.subject(&subject).await?;
+        let links = self.links(&subject).await?;
+        let links: Vec<_> =
+            links.into_iter().map(|(namespace, id)| json!({ "namespace": namespace, "id": id })).collect();
+        let audit = self.audit(&caller.actor(), "case.identified", id, &json!({ "subject": subject }))?;
+        let _ = self.commit(Vec::new(), audit, Vec::new()).await?;
+        Ok(json!({ "subject": view, "links": links }))
+    }
+
     /// The cases about a subject, for their export: what was decided and said, not by whom.
     pub(crate) async fn exported_cases(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {
         let mut items = Vec::new();
