@@ -1,9 +1,10 @@
 //! The other parties of a question, read beside the subject as far as the rules ask for them.
 
 use super::index::ReadAt;
-use super::{App, ServiceError, ServiceResult};
+use super::ingest::{Delivery, Speaker, Submission};
+use super::{Actor, App, SERVICE_SOURCE, ServiceError, ServiceResult, invalid};
 use std::collections::{BTreeSet, VecDeque};
-use vouchsafe_core::facts::{Party, Related, SubjectFacts, SubjectKind};
+use vouchsafe_core::facts::{Grade, Kind, Party, Related, SourceKind, Statement, SubjectFacts, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, SubjectId};
 use vouchsafe_core::parties::named;
 use vouchsafe_core::rules::Rules;
@@ -159,6 +160,52 @@ impl App {
         Ok((facts, seen))
     }
 
+    /// Says who stands behind a workload: the organisation that owns it and the person who answers for it. What was said
+    /// before is superseded.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` where one of them is of another kind.
+    pub async fn stand_behind(
+        &self,
+        actor: &Actor,
+        workload: &SubjectId,
+        owner: &SubjectId,
+        responsible: &SubjectId,
+    ) -> ServiceResult<String> {
+        let kind_of = async |id: &SubjectId| -> ServiceResult<Option<SubjectKind>> {
+            Ok(self.load_facts(id.as_str()).await?.map(|facts| facts.kind))
+        };
+        match kind_of(workload).await? {
+            Some(SubjectKind::Workload) => {}
+            Some(_) => return Err(invalid("/id", "is no workload: nobody stands behind a person or an organisation")),
+            None => return Err(self.missing(workload.as_str()).await),
+        }
+        if kind_of(owner).await? != Some(SubjectKind::Organisation) {
+            return Err(invalid("/owner", "is no subject of kind `organisation`"));
+        }
+        if kind_of(responsible).await? != Some(SubjectKind::Person) {
+            return Err(invalid("/responsible", "is no subject of kind `person`"));
+        }
+        let speaker = Speaker {
+            source: SERVICE_SOURCE.to_owned(),
+            kind: SourceKind::Service,
+            assessor: "service".to_owned(),
+            max_grade: Grade::Strong,
+        };
+        let statement = Statement::Workload { owner: owner.clone(), responsible: responsible.clone() };
+        let submission = Submission {
+            // One after the other, so that the newest stands.
+            lineage: Some(format!("workload:{workload}")),
+            statement: Some(statement),
+            checked_at: Some(self.clock.now()),
+            ..Submission::new(SERVICE_SOURCE, self.id("evt")?, Kind::Directory)
+        };
+        match self.record(actor, workload, &speaker, submission).await? {
+            Delivery::Recorded(id) => Ok(id),
+            _ => Err(ServiceError::Conflict("workload")),
+        }
+    }
+
     /// The subject that an organisation is, named by its own id (`org_…`) or its subject's (`sub_…`).
     ///
     /// # Errors
@@ -169,6 +216,6 @@ impl App {
             let subject = world.organisations.get(text).and_then(|organisation| organisation.subject.clone());
             return subject.ok_or(ServiceError::NotFound("organisation"));
         }
-        SubjectId::parse(text).map_err(|_| super::invalid("/acting_for", "must be `org_…` or `sub_…`"))
+        SubjectId::parse(text).map_err(|_| invalid("/acting_for", "must be `org_…` or `sub_…`"))
     }
 }
