@@ -17,16 +17,21 @@ run() { # TEST ARGUMENTS of cargo test, one filter last
 }
 
 names=("${@:-}")
-caught=0 missed=0
-for tests in $(sed -n 's/^test: //p' "$bugs"/*.bug | sort -u | tr ' ' ','); do
+wanted=()
+for bug in "$bugs"/*.bug; do
+    for begin in "${names[@]}"; do
+        if [[ $(basename "$bug") == "$begin"* ]]; then
+            wanted+=("$bug")
+        fi
+    done
+done
+for tests in $(sed -n 's/^test: //p' "${wanted[@]}" | sort -u | tr ' ' ','); do
     IFS=, read -ra words <<<"$tests"
     run "${words[@]}" >"$work/clean.log" 2>&1 || { echo "without a planted bug \`${words[*]}\` fails already:"; tail -20 "$work/clean.log"; exit 1; }
 done
-for bug in "$bugs"/*.bug; do
+caught=0 missed=0
+for bug in "${wanted[@]}"; do
     name=$(basename "$bug" .bug)
-    wanted=0
-    for begin in "${names[@]}"; do [[ $name == "$begin"* ]] && wanted=1; done
-    [ $wanted = 1 ] || continue
     file=$(sed -n 's/^file: //p' "$bug")
     read -ra words < <(sed -n 's/^test: //p' "$bug")
     cp "$file" "$work/kept"

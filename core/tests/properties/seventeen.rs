@@ -382,6 +382,8 @@ proptest! {
         let after = one_sided([items, vec![Item { side: Side::Adverse, ..more }]].concat(), rho);
         let (b0, b1) = (before.opinion(t), after.opinion(t));
         prop_assert!(b1.s >= b0.s && b1.b <= b0.b && b1.r.to_bits() == b0.r.to_bits());
+        // What is material is never outvoted, however strong the other side.
+        prop_assert!(b1.con < after.thresholds.material || after.status(t) != Status::Eligible);
         prop_assert!(rank(after.status(t)) <= rank(before.status(t)));
     }
 
