@@ -1,5 +1,5 @@
 //! What is told beside a decision: other resources, scheduled changes, checks to try again; and when nothing helps.
-#![expect(clippy::unwrap_used, reason = "a test fails where a production path must not")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where a production path must not")]
 
 #[path = "support/people.rs"]
 mod people;
