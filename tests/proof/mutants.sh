@@ -12,7 +12,7 @@ mkdir -p "$tree"
 # Mutated in a copy, whose build directory is kept.
 rm -rf "$tree/core" "$tree/fixtures" "$tree/fuzz" "$tree/src" "$tree/.cargo"
 git ls-files --cached --others --exclude-standard core fixtures fuzz src benches .cargo Cargo.toml Cargo.lock rust-toolchain.toml |
-    tar -cf - -T - | tar -xf - -C "$tree"
+    tar -cf - -T - | tar -xmf - -C "$tree"
 files=("$@")
 if [ ${#files[@]} = 0 ]; then
     mapfile -t files < <(cd core/src && find . -name '*.rs' | sed 's|^\./||; s|\.rs$||' | sort)

@@ -6,10 +6,10 @@ cd "$(dirname "$0")/../.."
 bugs=$PWD/tests/proof/planted
 work=${TMPDIR:-/tmp}/vouchsafe-planted
 mkdir -p "$work/tree"
-# The packages and what they read; the build directory of the copy is kept for the next time.
+# The packages and what they read, as new, so that nothing built of a planted bug is taken for the copy; its build directory is kept.
 rm -rf "$work/tree/core" "$work/tree/fixtures" "$work/tree/fuzz" "$work/tree/src"
 git ls-files --cached --others --exclude-standard core fixtures fuzz src benches Cargo.toml Cargo.lock rust-toolchain.toml |
-    tar -cf - -T - | tar -xf - -C "$work/tree"
+    tar -cf - -T - | tar -xmf - -C "$work/tree"
 cd "$work/tree"
 
 run() { # TEST ARGUMENTS of cargo test, one filter last
