@@ -84,6 +84,7 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(subjects::link, subjects::links))
         .routes(routes!(subjects::unlink))
         .routes(routes!(subjects::bind_session))
+        .routes(routes!(subjects::behind))
         .routes(routes!(evidence::attest, evidence::list))
         .routes(routes!(evidence::revoke))
         .routes(routes!(evidence::vouch))

@@ -6,6 +6,7 @@ pub mod appeals;
 pub mod authenticate;
 pub mod backfill;
 pub mod backup;
+pub mod beside;
 pub mod cases;
 pub mod checkup;
 pub mod cross_check;
@@ -22,6 +23,7 @@ pub mod ingest;
 pub mod issue;
 pub mod operators;
 pub mod packed;
+pub mod parties;
 pub mod populate;
 pub mod reassess;
 pub mod receipt;
@@ -466,7 +468,6 @@ impl App {
                 _ => {}
             }
         }
-        rows.iter().filter(|row| row.kind == "subject").for_each(|row| self.tending.changed(&row.key));
         *cursor = next;
         self.polled_at_ms.store(begun, Ordering::Relaxed);
         Ok(rows.len())

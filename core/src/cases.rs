@@ -4,8 +4,8 @@
 
 use crate::check::Finding;
 use crate::document::Document;
-use crate::facts::{Attestation, SubjectFacts};
-use crate::ids::{ResourceId, SubjectId};
+use crate::facts::{Attestation, Party, SubjectFacts, SubjectKind};
+use crate::ids::{OrganisationId, ResourceId, SubjectId};
 use crate::policy::Policy;
 use crate::rules::{Library, Rules};
 use crate::timeline::{Action, Entry};
@@ -29,11 +29,30 @@ pub struct Case {
     resource: String,
     /// The instant, unless a check names its own.
     at: Option<Second>,
+    /// What the subject is; a person unless said.
+    #[serde(default)]
+    kind: SubjectKind,
+    /// The organisation acted for.
+    acting_for: Option<SubjectId>,
     #[serde(default)]
     attestations: Vec<Map<String, Value>>,
+    /// The other parties of the question.
+    #[serde(default)]
+    parties: Vec<CaseParty>,
     /// Absent: the policy has been in force since 2026-06-01.
     timeline: Option<Vec<Order>>,
     expect: Vec<Expect>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseParty {
+    id: SubjectId,
+    kind: SubjectKind,
+    /// The name under which it is registered as an organisation.
+    organisation: Option<OrganisationId>,
+    #[serde(default)]
+    attestations: Vec<Map<String, Value>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -197,8 +216,21 @@ impl Case {
 
     fn facts(&self) -> Result<SubjectFacts, CaseError> {
         let subject = SubjectId::parse("sub_case").map_err(|error| broken(error.to_string()))?;
-        let attestations = self.attestations.iter().cloned().enumerate().map(|(n, short)| attestation(n, short));
-        Ok(SubjectFacts::person(subject, attestations.collect::<Result<_, _>>()?))
+        let read = |list: &[Map<String, Value>], first: usize| {
+            list.iter()
+                .cloned()
+                .zip(first..)
+                .map(|(short, number)| attestation(number, short))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let mut facts = SubjectFacts::new(subject, self.kind, read(&self.attestations, 0)?);
+        facts.related.acting_for.clone_from(&self.acting_for);
+        for (number, party) in self.parties.iter().enumerate() {
+            let attestations = read(&party.attestations, 100 * (number + 1))?;
+            facts.related.organisations.extend(party.organisation.clone().map(|name| (name, party.id.clone())));
+            facts.related.parties.insert(party.id.clone(), Party { kind: party.kind, attestations });
+        }
+        Ok(facts)
     }
 
     fn timeline(&self, library: &Library) -> Result<Vec<Entry>, CaseError> {

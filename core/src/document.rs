@@ -123,14 +123,29 @@ impl Document {
         finding
     }
 
+    /// What stands at `written` is found at `meant` too.
+    fn rename(&mut self, written: &str, meant: &str) {
+        let below = self.places.iter().filter_map(|(pointer, place)| {
+            let rest = pointer.strip_prefix(written).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+            Some((format!("{meant}{rest}"), *place))
+        });
+        let below: Vec<_> = below.collect();
+        self.places.extend(below);
+    }
+
     /// The value as a `T`, with everything that does not fit told and, where it is clear what was meant, mended for the reading of
     /// the rest. `None` when the rest cannot be read.
     pub fn read<T: DeserializeOwned>(&mut self) -> (Option<T>, Vec<Finding>) {
-        let mut reader =
-            Reader { value: self.value.clone(), findings: Vec::new(), made_up: BTreeSet::new(), whole: true };
+        let mut reader = Reader {
+            value: self.value.clone(),
+            findings: Vec::new(),
+            made_up: BTreeSet::new(),
+            renamed: Vec::new(),
+            whole: true,
+        };
         let mut read = None;
-        // Every turn mends one member; a text has fewer members than this.
-        for _ in 0..10_000 {
+        // Every turn mends one member. Whoever has got more than this wrong reads these first.
+        for _ in 0..200 {
             match serde_path_to_error::deserialize::<_, T>(&reader.value) {
                 Ok(value) => {
                     read = Some(value).filter(|_| reader.whole);
@@ -145,6 +160,9 @@ impl Document {
             }
         }
         self.value = reader.value;
+        for (written, meant) in reader.renamed {
+            self.rename(&written, &meant);
+        }
         (read, reader.findings)
     }
 }
@@ -168,6 +186,8 @@ struct Reader {
     findings: Vec<Finding>,
     /// Pointers of members that were missing or unreadable, filled so that the rest can be read.
     made_up: BTreeSet<String>,
+    /// Pointers of misspelt members, and of what was meant.
+    renamed: Vec<(String, String)>,
     /// Whether what is read stands for what was written.
     whole: bool,
 }
@@ -182,8 +202,8 @@ impl Reader {
             let member = named(rest).first().copied().unwrap_or_default();
             let at = step(pointer, member);
             let problem = format!("member `{member}` is missing");
-            if self.made_up.insert(at) {
-                self.findings.push(Finding::refused(pointer, problem));
+            if self.made_up.insert(at.clone()) {
+                self.findings.push(Finding::refused(at, problem));
             }
             return self.set(pointer, member, json!(""));
         }
@@ -240,6 +260,7 @@ impl Reader {
         finding = match nearest(member, free.iter().copied()) {
             Some(meant) => {
                 members.insert(meant.to_owned(), value);
+                self.renamed.push((step(parent, member), step(parent, meant)));
                 finding.advise(format!("did you mean `{meant}`?"))
             }
             None if known.is_empty() => finding.advise("remove it"),

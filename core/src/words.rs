@@ -4,7 +4,7 @@ use crate::check::{can_support, kinds, lasts};
 use crate::compare::span;
 use crate::definitions::{Pack, Proves, Weights};
 use crate::facts::{Grade, Kind};
-use crate::policy::{Criterion, Gate, Members, Policy, Test, WhenUnknown};
+use crate::policy::{Along, Criterion, Gate, Members, Of, Policy, Test, WhenUnknown};
 use crate::rules::Library;
 use crate::second::DAY;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,10 +59,24 @@ fn asked(criterion: &Criterion, library: &Library) -> String {
         Some(Test::Allow(states)) => format!("`{frame}` must be {}{set}", list(states, "or")),
         Some(Test::Deny(states)) => format!("`{frame}` must not be {}{set}", list(states, "or")),
         Some(Test::AnyOf(keys)) => format!("`{frame}` must hold for {}{set}", list(keys, "or")),
+        Some(Test::NoneOf(keys)) if criterion.aggregate.is_some() => {
+            format!("of `{frame}`, {}{set} together must hold {}", list(keys, "and"), share(criterion))
+        }
         Some(Test::NoneOf(keys)) => format!("`{frame}` must not hold for {}{set}", list(keys, "or")),
         Some(Test::NoneOfExcept(keys)) => format!("`{frame}` must hold for nothing but {}{set}", list(keys, "and")),
         None => format!("`{frame}` cannot be judged"),
     }
+}
+
+/// From which share on named owners count, and how it adds up.
+fn share(criterion: &Criterion) -> String {
+    criterion.aggregate.as_ref().map_or_else(String::new, |aggregate| {
+        let along = match aggregate.along {
+            Along::Product => "shares multiply along a chain of owners",
+            Along::Control => "an owner that reaches it itself counts whole along a chain",
+        };
+        format!("less than {} ({along})", aggregate.at)
+    })
 }
 
 /// The whole policy in plain words, a paragraph a part. It must have passed its check.
@@ -119,11 +133,14 @@ fn criterion_in_words(text: &mut String, policy: &Policy, criterion: &Criterion,
     let live = criterion
         .live
         .then_some("It is judged at each request, by what the request shows, and nothing of it is stored.");
+    let of = (criterion.of == Of::ActingFor).then_some("It is asked of the organisation acted for.");
     let neutral = (criterion.when_unknown == WhenUnknown::Allow)
         .then_some("While nothing material is known about it, it is left out.");
     let strict = criterion.strict.then_some("It ends with the earliest document that counts.");
     let gate = criterion.gate.as_ref().map(gate_in_words);
-    let sentences = [live, neutral, strict].into_iter().flatten().map(str::to_owned).chain(gate);
+    let chain = (criterion.chain > 1)
+        .then(|| format!("It is followed along contracts, over {} links at most.", criterion.chain));
+    let sentences = [of, live, neutral, strict].into_iter().flatten().map(str::to_owned).chain(chain).chain(gate);
     for sentence in sentences {
         let _ = writeln!(text, "  {sentence}");
     }
@@ -285,6 +302,10 @@ fn criteria_changes(place: &str, old: &[Criterion], new: &[Criterion], library: 
         says("while nothing is known", unknown(before), unknown(after));
         let judged = |c: &Criterion| if c.live { "at the request" } else { "by what is stored" }.to_owned();
         says("judged", judged(before), judged(after));
+        let of =
+            |c: &Criterion| if c.of == Of::ActingFor { "the organisation acted for" } else { "the subject" }.to_owned();
+        says("asked of", of(before), of(after));
+        says("links along contracts", before.chain.to_string(), after.chain.to_string());
         let strict = |c: &Criterion| {
             if c.strict { "with the earliest document" } else { "when the evidence no longer carries it" }.to_owned()
         };
@@ -301,7 +322,7 @@ pub fn attestation(attestation: &crate::facts::Attestation) -> String {
     let facts = &attestation.facts;
     let mut text = format!("{} of grade {}", kind_in_words(facts.kind), grade_in_words(facts.grade));
     if let Some(doubt) = facts.doubt {
-        let _ = write!(text, " with doubt {doubt:.3}");
+        let _ = write!(text, " (weighed at {doubt:.3} by its own source)");
     }
     if let (Some(document), Some(country)) = (&facts.document_type, &facts.issuing_country) {
         let _ = write!(text, ", `{document}` of `{country}`");

@@ -1,5 +1,4 @@
 //! The corpus of cases in `fixtures/cases`: people, evidence, and the decision that arithmetic says they must get.
-#![expect(clippy::unwrap_used, reason = "a case that cannot be read fails the test")]
 
 mod support;
 

@@ -4,6 +4,8 @@ use super::Edge;
 use super::extract::{Auth, Checked, Query};
 use super::problem::Problem;
 use super::subjects::subject_id;
+use crate::service::beside::Beside;
+use crate::service::issue::Wanted;
 use crate::service::vendor::Pending;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use utoipa::ToSchema;
 use validator::Validate;
+use vouchsafe_core::explain::StepAction;
 use vouchsafe_core::ids::ResourceId;
 use vouchsafe_core::{Decision, Second, explain};
 
@@ -23,6 +26,9 @@ use vouchsafe_core::{Decision, Second, explain};
 pub struct Question {
     /// The restricted resource.
     resource: String,
+    /// The organisation acted for, `org_…` or `sub_…`.
+    #[param(value_type = Option<String>)]
+    acting_for: Option<String>,
     /// The instant asked about, RFC 3339; now unless given.
     #[param(value_type = Option<String>)]
     at: Option<String>,
@@ -51,17 +57,24 @@ pub(super) fn ordinary(decision: &Decision) -> Value {
 }
 
 /// A body with both texts of its reasons, and what is told beside the decision.
-fn told(mut body: Value, decision: &Decision, pending: &[Pending]) -> Value {
+fn told(mut body: Value, decision: &Decision, pending: &[Pending], beside: &Beside) -> Value {
     let text = |code: &String| {
         let texts = explain::texts(code);
         json!({ "code": code, "subject": texts.subject, "operator": texts.operator })
     };
     let texts: Vec<Value> = decision.reasons.iter().map(text).collect();
+    if let Some(steps) = body.pointer_mut("/next_steps").and_then(Value::as_array_mut)
+        && !beside.retries.is_empty()
+    {
+        // With something to try again, nothing is final.
+        steps.retain(|step| step.get("action") != Some(&json!(StepAction::Final)));
+        steps.splice(0..0, beside.retries.iter().map(|step| json!(step)));
+    }
     if let Some(members) = body.as_object_mut() {
         members.insert("reason_texts".to_owned(), json!(texts));
         members.insert("pending".to_owned(), json!(pending));
-        members.insert("upcoming".to_owned(), json!([]));
-        members.insert("alternatives".to_owned(), json!([]));
+        members.insert("upcoming".to_owned(), json!(beside.upcoming));
+        members.insert("alternatives".to_owned(), json!(beside.alternatives));
     }
     body
 }
@@ -82,24 +95,27 @@ pub async fn eligibility(
     caller.require("eligibility:read")?;
     let subject = subject_id(&id)?;
     let resource = resource_id(&question.resource)?;
+    let acting_for = question.acting_for.as_deref().map(|name| edge.app.organisation_subject(name)).transpose()?;
+    let acting_for = acting_for.as_ref();
     let instant = |text: Option<&String>, pointer: &str| {
         let parsed = text.map(|text| Second::parse(text)).transpose();
         parsed.map_err(|error| Problem::invalid().field(pointer, error.to_string()))
     };
     let at = instant(question.at.as_ref(), "/at")?;
     let known_at = instant(question.known_at.as_ref(), "/known_at")?;
-    let (decision, pending) = match at.or(known_at.map(|_| edge.app.clock.now())) {
+    let (decision, pending, beside) = match at.or(known_at.map(|_| edge.app.clock.now())) {
         Some(at) => {
-            let decision = edge.app.eligibility_at(&subject, &resource, at, known_at.unwrap_or(at)).await?;
-            (Arc::new(decision), Vec::new())
+            let decision = edge.app.eligibility_at(&subject, acting_for, &resource, at, known_at.unwrap_or(at)).await?;
+            (Arc::new(decision), Vec::new(), Beside::default())
         }
         None => {
-            let (decision, rules) = edge.app.eligibility(&subject, &resource).await?;
+            let (decision, rules) = edge.app.eligibility_for(&subject, acting_for, &resource).await?;
             edge.app.record_decision(&caller.actor(), &decision, &rules).await?;
-            (decision, edge.app.pending(&subject).await?)
+            let beside = edge.app.beside(&subject, &decision, &rules).await?;
+            (decision, edge.app.pending(&subject).await?, beside)
         }
     };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(told(ordinary(&decision), &decision, &pending))))
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(told(ordinary(&decision), &decision, &pending, &beside))))
 }
 
 /// A recorded decision, derived again from its inputs; with the scope `decisions:explain` also everything it was weighed by.
@@ -113,10 +129,10 @@ pub async fn show(
     caller.require("eligibility:read")?;
     if caller.require("decisions:explain").is_err() {
         let decision = edge.app.decision(&id).await?;
-        return Ok(Json(told(ordinary(&decision), &decision, &[])));
+        return Ok(Json(told(ordinary(&decision), &decision, &[], &Beside::default())));
     }
     let (decision, explanation) = edge.app.explained_decision(&id).await?;
-    let mut body = told(json!(decision), &decision, &[]);
+    let mut body = told(json!(decision), &decision, &[], &Beside::default());
     if let Some(members) = body.as_object_mut() {
         members.insert("explanation".to_owned(), json!(explanation));
     }
@@ -148,6 +164,9 @@ pub struct NewToken {
     #[validate(length(min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
     audience: String,
+    /// The organisation acted for, `org_…` or `sub_…`.
+    #[validate(length(min = 1, max = 80))]
+    acting_for: Option<String>,
 }
 
 /// Issues a signed eligibility token while the subject is eligible.
@@ -161,7 +180,11 @@ pub async fn issue(
 ) -> Result<impl IntoResponse, Problem> {
     caller.require("tokens:issue")?;
     let resource = resource_id(&new.resource)?;
-    let issued = edge.app.issue(&caller.actor(), &caller.id, &subject_id(&id)?, &resource, &new.audience).await?;
+    let subject = subject_id(&id)?;
+    let acting_for = new.acting_for.as_deref().map(|name| edge.app.organisation_subject(name)).transpose()?;
+    let wanted =
+        Wanted { subject: &subject, acting_for: acting_for.as_ref(), resource: &resource, audience: &new.audience };
+    let issued = edge.app.issue(&caller.actor(), &caller.id, wanted).await?;
     let body = json!({ "token": issued.token, "token_type": edge.app.deployment.token_type(), "jti": issued.jti, "expires_in": issued.expires_in, "decision": issued.decision });
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))
 }

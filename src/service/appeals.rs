@@ -286,21 +286,33 @@ impl App {
 
     /// Says once of each appeal that it is overdue, and how many are.
     pub(crate) async fn note_overdue(&self) -> ServiceResult<()> {
-        let overdue = self.store.overdue_appeals(self.clock.now_ms(), ROUND).await?;
-        metrics::gauge!("vouchsafe_appeals_overdue").set(f64::from(u32::try_from(overdue.len()).unwrap_or(u32::MAX)));
-        for appeal in overdue {
-            let mut body = appeal_body(&appeal)?;
-            if body.overdue_told {
-                continue;
+        let now_ms = self.clock.now_ms();
+        let (mut after, mut overdue) = (String::new(), 0_u32);
+        loop {
+            let page = self.store.overdue_appeals(now_ms, &after, ROUND).await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.id);
+            for appeal in page {
+                overdue = overdue.saturating_add(1);
+                self.tell_overdue(appeal).await?;
             }
-            body.overdue_told = true;
-            let id = appeal.id.clone();
-            tracing::warn!(appeal = id, "an appeal is overdue");
-            let due_at = Second::from_millis(appeal.due_at_ms);
-            let audit = self.audit(&Actor::system(), "appeal.overdue", &id, &json!({ "due_at": due_at }))?;
-            // Whoever changed it meanwhile is right; it is looked at again.
-            let _ = self.commit(vec![replaced(appeal, &body)?], audit, Vec::new()).await?;
         }
+        metrics::gauge!("vouchsafe_appeals_overdue").set(f64::from(overdue));
+        Ok(())
+    }
+
+    async fn tell_overdue(&self, appeal: StoredAppeal) -> ServiceResult<()> {
+        let mut body = appeal_body(&appeal)?;
+        if body.overdue_told {
+            return Ok(());
+        }
+        body.overdue_told = true;
+        let id = appeal.id.clone();
+        tracing::warn!(appeal = id, "an appeal is overdue");
+        let due_at = Second::from_millis(appeal.due_at_ms);
+        let audit = self.audit(&Actor::system(), "appeal.overdue", &id, &json!({ "due_at": due_at }))?;
+        // Whoever changed it meanwhile is right; it is looked at again.
+        let _ = self.commit(vec![replaced(appeal, &body)?], audit, Vec::new()).await?;
         Ok(())
     }
 

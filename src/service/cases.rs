@@ -7,6 +7,7 @@
 //! follows from both, the evidence model says.
 
 mod adjudicate;
+mod impartial;
 mod opening;
 mod view;
 
@@ -31,6 +32,9 @@ pub const REVIEW_SOURCE: &str = "src_review";
 
 /// Longest text of an operator, in bytes.
 pub const WORDS_MAX: usize = 4000;
+
+/// Comments of one case, at most; proposals and what becomes of them have room beside them.
+const COMMENTS_MAX: usize = 400;
 
 /// Cause of a case: the answer is `review`.
 const CONTRADICTION: &str = "status.review";
@@ -225,6 +229,9 @@ impl App {
         expected: Option<&[i64]>,
     ) -> ServiceResult<String> {
         let (_, case, _) = self.open_case_for(caller, id, expected).await?;
+        if self.store.case_entries(id).await?.len() >= COMMENTS_MAX {
+            return Err(invalid("/text", "the case is full of words: decide it"));
+        }
         let entry = self.entry(caller, &case, "comment", &json!({}), Some(words)).await?;
         let entry_id = entry.id.clone();
         let audit = self.audit(&caller.actor(), "case.commented", id, &json!({ "entry": entry_id }))?;

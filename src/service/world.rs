@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use vouchsafe_core::Second;
 use vouchsafe_core::definitions::Pack;
 use vouchsafe_core::facts::{Grade, SourceKind};
-use vouchsafe_core::ids::{ResourceId, ResourcePattern};
+use vouchsafe_core::ids::{ResourceId, ResourcePattern, SubjectId};
 use vouchsafe_core::policy::{NamedSet, Policy};
 use vouchsafe_core::rules::{Library, Rules};
 use vouchsafe_core::timeline::{Action, Directive, Entry};
@@ -174,6 +174,9 @@ pub struct Organisation {
     /// Public JWKs its vouches are signed with.
     #[serde(default)]
     pub keys: Vec<Value>,
+    /// The subject that it is: what is known about the organisation is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<SubjectId>,
     /// Times in which its vouches do not count, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspensions: Vec<Suspension>,
@@ -295,6 +298,14 @@ impl World {
     /// The last approved action's place in the timeline, 0 for none.
     pub fn last_order(&self) -> i64 {
         self.timeline.iter().map(|entry| entry.seq).max().unwrap_or(0)
+    }
+
+    /// Every resource that a policy, a gateway or an audience names one by one.
+    pub fn known_resources(&self) -> BTreeSet<ResourceId> {
+        let of_gateways = self.gateways.values().flat_map(|gateway| gateway.resources.iter());
+        let of_audiences = self.audiences.values().flat_map(|audience| audience.resources.iter());
+        let named = of_gateways.chain(of_audiences).filter_map(|pattern| ResourceId::parse(&pattern.to_string()).ok());
+        named.chain(self.named_resources()).collect()
     }
 
     /// Resources that policies name one by one, for suggestions and start-up checks.
@@ -420,20 +431,31 @@ impl App {
         verb: &str,
         detail: Value,
     ) -> ServiceResult<()> {
-        let body = serde_json::to_string(body).map_err(|_| ServiceError::Unreadable(kind.to_owned()))?;
-        let record = Record {
-            kind: kind.to_owned(),
-            id: id.to_owned(),
-            version: expected + 1,
-            body,
-            sealed,
-            updated_at_ms: self.clock.now_ms(),
-        };
+        let record = self.record_row(kind, id, body, sealed, expected)?;
         let audit = self.audit(actor, &format!("{kind}.{verb}"), id, &detail)?;
         let feed = vec![FeedRow { kind: "record".to_owned(), key: format!("{kind}/{id}") }];
         self.commit(vec![Write::Record { record, expected }], audit, feed)
             .await?
             .map_err(|_| ServiceError::Conflict(kind))
+    }
+
+    /// The row of a record as it is to be, after version `expected`.
+    pub(crate) fn record_row<T: Serialize>(
+        &self,
+        kind: &str,
+        id: &str,
+        body: &T,
+        sealed: Option<Vec<u8>>,
+        expected: i64,
+    ) -> ServiceResult<Record> {
+        Ok(Record {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            version: expected + 1,
+            body: serde_json::to_string(body).map_err(|_| ServiceError::Unreadable(kind.to_owned()))?,
+            sealed,
+            updated_at_ms: self.clock.now_ms(),
+        })
     }
 
     /// Installs the packs that ship with the service, once.

@@ -42,7 +42,7 @@ pub struct OutboxRow {
 }
 
 /// What a decision was made of: a token is recorded only while all are still so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Basis {
     /// The subject's version.
     pub version: i64,
@@ -50,6 +50,8 @@ pub struct Basis {
     pub timeline: i64,
     /// How many suspensions there have been; see [`super::Store::suspensions`].
     pub suspensions: i64,
+    /// The other parties of the question, by id, with their versions.
+    pub parties: Vec<(String, i64)>,
 }
 
 /// The hot intent: one authenticated statement about one subject.

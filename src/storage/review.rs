@@ -208,15 +208,20 @@ pub trait ReviewStore: Send + Sync + 'static {
     async fn case_entry(&self, id: &str) -> Result<Option<CaseEntry>, StoreError>;
     /// Findings settled about a subject.
     async fn resolutions(&self, subject: &str) -> Result<Vec<StoredResolution>, StoreError>;
-    /// (source, session, first receipt in epoch milliseconds) of deliveries that wait since before an instant for a session
-    /// that nobody bound, oldest first.
-    async fn unbound(&self, before_ms: i64, limit: i64) -> Result<Vec<(String, String, i64)>, StoreError>;
+    /// (source, session) of deliveries that wait since before an instant for a session that nobody bound, in that order,
+    /// after one of them.
+    async fn unbound(
+        &self,
+        before_ms: i64,
+        after: (&str, &str),
+        limit: i64,
+    ) -> Result<Vec<(String, String)>, StoreError>;
     /// One appeal.
     async fn appeal(&self, id: &str) -> Result<Option<StoredAppeal>, StoreError>;
     /// Appeals in id order.
     async fn appeals(&self, queue: ReviewQueue<'_>) -> Result<Vec<StoredAppeal>, StoreError>;
-    /// Undecided appeals that were due at an instant, oldest first.
-    async fn overdue_appeals(&self, now_ms: i64, limit: i64) -> Result<Vec<StoredAppeal>, StoreError>;
+    /// Undecided appeals that were due at an instant, in id order after `after`.
+    async fn overdue_appeals(&self, now_ms: i64, after: &str, limit: i64) -> Result<Vec<StoredAppeal>, StoreError>;
 }
 
 /// The [`ReviewWrite`]s, run inside a transaction like those of `sql.rs`, whose helpers they use.
@@ -483,7 +488,7 @@ macro_rules! implement_review_reads {
             async fn case_entries(&self, case: &str) -> Result<Vec<CaseEntry>, StoreError> {
                 let rows = sqlx::query_as::<$database, CaseEntry>(
                     "SELECT id, case_id, operator, kind, at_ms, body, sealed
-                     FROM case_entries WHERE case_id = $1 ORDER BY id LIMIT 500",
+                     FROM case_entries WHERE case_id = $1 ORDER BY at_ms, id LIMIT 500",
                 )
                 .bind(case)
                 .fetch_all(&self.readers)
@@ -512,14 +517,21 @@ macro_rules! implement_review_reads {
                 Ok(rows)
             }
 
-            async fn unbound(&self, before_ms: i64, limit: i64) -> Result<Vec<(String, String, i64)>, StoreError> {
-                let rows = sqlx::query_as::<$database, (String, String, i64)>(
-                    "SELECT q.source, q.session, MIN(q.received_at_ms) FROM quarantine AS q
-                     WHERE q.received_at_ms < $1 AND NOT EXISTS
+            async fn unbound(
+                &self,
+                before_ms: i64,
+                after: (&str, &str),
+                limit: i64,
+            ) -> Result<Vec<(String, String)>, StoreError> {
+                let rows = sqlx::query_as::<$database, (String, String)>(
+                    "SELECT DISTINCT q.source, q.session FROM quarantine AS q
+                     WHERE q.received_at_ms < $1 AND (q.source, q.session) > ($2, $3) AND NOT EXISTS
                          (SELECT 1 FROM sessions AS s WHERE s.source = q.source AND s.session = q.session)
-                     GROUP BY q.source, q.session ORDER BY MIN(q.received_at_ms), q.source, q.session LIMIT $2",
+                     ORDER BY q.source, q.session LIMIT $4",
                 )
                 .bind(before_ms)
+                .bind(after.0)
+                .bind(after.1)
                 .bind(limit.max(0))
                 .fetch_all(&self.readers)
                 .await?;
@@ -552,13 +564,19 @@ macro_rules! implement_review_reads {
                 Ok(rows)
             }
 
-            async fn overdue_appeals(&self, now_ms: i64, limit: i64) -> Result<Vec<StoredAppeal>, StoreError> {
+            async fn overdue_appeals(
+                &self,
+                now_ms: i64,
+                after: &str,
+                limit: i64,
+            ) -> Result<Vec<StoredAppeal>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredAppeal>(
                     "SELECT id, subject, resource, state, version, body, sealed, opened_at_ms, due_at_ms, decided_at_ms
-                     FROM appeals WHERE state IN ('open', 'reconsidering') AND due_at_ms <= $1
-                     ORDER BY due_at_ms, id LIMIT $2",
+                     FROM appeals WHERE state IN ('open', 'reconsidering') AND due_at_ms <= $1 AND id > $2
+                     ORDER BY id LIMIT $3",
                 )
                 .bind(now_ms)
+                .bind(after)
                 .bind(limit.max(0))
                 .fetch_all(&self.readers)
                 .await?;

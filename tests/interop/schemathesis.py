@@ -19,7 +19,8 @@ import urllib.request
 
 ROLES = {
     "onboarding": ["subjects:read", "subjects:write", "attestations:read", "attestations:write", "vouches:write",
-                   "observations:write", "eligibility:read", "tokens:issue", "tokens:introspect", "tokens:revoke"],
+                   "observations:write", "eligibility:read", "tokens:issue", "tokens:introspect", "tokens:revoke",
+                   "appeals:read", "appeals:write"],
     "employer": ["vouches:write"],
     "rules-writer": ["rules:read", "rules:write"],
     "proposer": ["rules:read", "directives:propose"],
@@ -77,6 +78,40 @@ def client(name, scopes, sources=(), organisation=None):
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+PASSWORD = "a goose crossed nine frozen lakes"
+
+
+def operator(login):
+    """A reviewer who has changed the password they were given."""
+    command = [os.environ["VOUCHSAFE_BIN"], "operator", "create", "--json", "--login", login, "--name", login.title(),
+               "--role", "reviewer"]
+    made = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    def signed_in(password):
+        return Service(Service().send("/v1/operators/login", {"login": login, "password": password})["token"])
+    words = {"password": made["password"], "new_password": PASSWORD}
+    signed_in(made["password"]).send("/v1/operators/password", words)
+    return made["operator"], signed_in(PASSWORD)
+
+
+def reviewed(helper, reviewer, organisation, registry):
+    """Somebody about whom sources contradict each other: their case with a proposal in it, and an appeal."""
+    subject = helper.send("/v1/subjects", {"kind": "person"})["id"]
+    states = {"type": "states", "frame": "us_status"}
+    helper.send(f"/v1/subjects/{subject}/attestations", {
+        "source": registry, "kind": "registry", "grade": "STRONG", "statement": {**states, "states": ["citizen"]}})
+    helper.send("/v1/vouches", {"subject": subject, "basis": "export_control_record",
+                                "statement": {**states, "states": ["other"]}})
+    appeal = helper.send("/v1/appeals", {"subject": subject, "resource": "restricted.api", "text": "look again"})["id"]
+    for _ in range(60):
+        found = reviewer.get(f"/v1/cases?state=open&subject={subject}")["items"]
+        if found:
+            case = found[0]["id"]
+            proposal = reviewer.send(f"/v1/cases/{case}/proposals", {"reason": "no_change"})["id"]
+            return case, proposal, appeal
+        time.sleep(0.25)
+    raise RuntimeError("no case was opened")
+
+
 def tolerant(make):
     """What was made for an earlier role stays."""
     try:
@@ -131,6 +166,9 @@ def seeded(fixtures, folder, role):
              "actions": [{"freeze": "elsewhere.*"}]}
     tolerant(lambda: seed.send("/v1/directives", order))
     clients = client("shown", ["rules:read"])["client_id"]
+    first, proposer = operator(f"first-{role}")
+    second_person, reviewer = operator(f"second-{role}")
+    case, proposal, appeal = reviewed(helper, proposer, organisation, registry)
     known = {
         "subjects": [subject], "vouches": vouches, "attestations": [attestation, *vouches], "decisions": [decision],
         "organisations": [organisation], "sources": [registry, vendor], "intake": [vendor], "clients": [clients],
@@ -138,10 +176,13 @@ def seeded(fixtures, folder, role):
         "policies": ["restricted-us-persons@1"], "definitions": ["us_status@1"], "sets": ["annex-a@2026-06-26"],
         "namespace": ["payroll"], "link": [linked], "resource": ["restricted.api"], "check": ["restricted.api"],
         "subject": [subject, f"payroll:{linked}"], "source": ["src_self", registry], "organisation": [organisation],
-        "audience": [audience],
+        "audience": [audience], "operators": [first], "operator": [second_person], "cases": [case],
+        "proposals": [proposal], "proposal": [proposal], "appeals": [appeal],
     }
     if role == "gateway":
         return f"X-Gateway-Key: {gateway['key']}", known
+    if role == "reviewer":
+        return f"Authorization: Bearer {reviewer.token}", known
     if role == "nobody":
         return "X-Nobody: 1", known
     scopes = everything if role == "everything" else ROLES[role]

@@ -43,9 +43,16 @@ async fn the_demos_people_get_the_answers_the_law_gives() {
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
     let seeded: Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(seeded["operators"], serde_json::json!({}));
     let http = reqwest::Client::builder().build().unwrap();
     let url = seeded["url"].as_str().unwrap();
+    let operators = seeded["operators"].as_object().unwrap();
+    assert_eq!(operators.keys().collect::<Vec<_>>(), ["reviewer-1", "reviewer-2"]);
+    for (login, operator) in operators {
+        let given = serde_json::json!({ "login": login, "password": operator["password"] });
+        let answer = http.post(format!("{url}/v1/operators/login")).json(&given).send().await.unwrap();
+        let signed_in: Value = answer.json().await.unwrap();
+        assert_eq!(signed_in["password_change_required"], false, "{signed_in}");
+    }
     let client = &seeded["clients"]["onboarding"];
     let credentials = [("grant_type", "client_credentials")];
     let (id, secret) = (client["client_id"].as_str().unwrap(), client["client_secret"].as_str());
@@ -247,4 +254,48 @@ fn a_missing_or_open_master_key_is_refused_with_what_to_do() {
     let open = vouchsafe(&database, &key, &["serve"]);
     assert!(!open.status.success() && String::from_utf8(open.stderr).unwrap().contains("chmod 0400"));
     assert!(!folder.path().join("a.db").exists(), "nothing was made before the refusal");
+}
+
+/// What a command printed as JSON.
+fn said(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn operators_are_made_and_work_at_the_machine() {
+    let folder = TempDir::new();
+    let key = folder.path().join("master.key");
+    assert!(Command::new(BINARY).args(["keys", "master"]).arg(&key).status().unwrap().success());
+    let url = format!("sqlite:{}", folder.path().join("v.db").display());
+    let run = |arguments: &[&str]| vouchsafe(&url, &key, arguments);
+    let create = ["operator", "create", "--json", "--login", "cam", "--name", "Cam Doe", "--role", "reviewer"];
+    let given = said(&run(&create))["password"].as_str().unwrap().to_owned();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    std::fs::write(&old, format!("{given}\n")).unwrap();
+    std::fs::write(&new, "a goose crossed nine frozen lakes\n").unwrap();
+    let (old, new) = (old.to_str().unwrap(), new.to_str().unwrap());
+    let list = ["case", "list", "--json", "--operator", "cam", "--password-file"];
+    let with = |file: &str| run(&[&list[..], &[file]].concat());
+    let refused = |output: Output, why: &str| {
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(why), "{text}");
+    };
+    refused(with(old), "change the password you were given");
+    let change = ["operator", "password", "--json", "--operator", "cam", "--password-file", old];
+    said(&run(&[&change[..], &["--new-password-file", new]].concat()));
+    refused(with(old), "a wrong password");
+    assert_eq!(said(&with(new)), serde_json::json!({ "items": [] }));
+    let appeals = ["appeal", "list", "--json", "--operator", "cam", "--password-file", new];
+    assert_eq!(said(&run(&appeals)), serde_json::json!({ "items": [] }));
+    said(&run(&["operator", "disable", "--json", "cam"]));
+    refused(with(new), "a wrong password, or an operator who was disabled");
+    let listed = said(&run(&["operator", "list", "--json"]));
+    assert_eq!(listed["items"][0]["body"]["disabled"], true);
+    assert!(!listed.to_string().contains("argon2"), "{listed}");
+    said(&run(&["operator", "reset", "--json", "cam"]));
+    refused(run(&["operator", "reset", "nobody"]), "no such operator");
+    let wrong = ["operator", "create", "--login", "x", "--name", "X", "--role", "emperor"];
+    refused(run(&wrong), "is no role: choose from `reviewer`, `compliance`, `auditor`, `admin`");
+    assert!(run(&["audit", "verify"]).status.success());
 }

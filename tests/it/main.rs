@@ -10,11 +10,13 @@
 
 mod api_page;
 mod app;
+mod appeals;
 mod architecture;
 mod arrival;
 mod backfill;
 mod backup;
 mod binary;
+mod cases;
 mod conditional;
 mod crash;
 mod doctor;
@@ -27,14 +29,17 @@ mod operators;
 #[cfg(feature = "otel")]
 mod otel;
 mod persons;
+mod policy_guide;
 mod population;
 mod reassess;
 mod replay;
 mod retention;
 mod rosters;
+mod rules;
 mod security_page;
 mod simulation;
 mod store_contract;
+mod store_review;
 mod store_standings;
 mod store_upkeep;
 mod stories;

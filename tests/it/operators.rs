@@ -95,7 +95,7 @@ async fn an_operator_changes_the_given_password_before_anything_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_ends_with_its_time_its_use_and_its_operator() {
-    on_both(async |t: TestApp| {
+    on_both(async |mut t: TestApp| {
         let cam = operator(&t, "cam", "Cam Doe", &[Role::Auditor], None).await;
         let replica = t.replica().await;
         // Idle for half an hour, to the second.
@@ -123,6 +123,7 @@ async fn a_sign_in_ends_with_its_time_its_use_and_its_operator() {
         assert_eq!(rules_status(&t, &one).await, StatusCode::UNAUTHORIZED);
         assert!(replica.caller(&one).await.is_err() && replica.caller(&other).await.is_ok());
         // Disabled: everywhere, without waiting for a feed, and no way in.
+        t.admin = t.client("Ada", &["admin"], &[], None).await;
         assert_eq!(t.post("/v1/operators/opr_cam/disable", json!({})).await.status, StatusCode::NO_CONTENT);
         assert!(replica.caller(&other).await.is_err(), "a second replica has read nothing since");
         assert_eq!(rules_status(&t, &other).await, StatusCode::UNAUTHORIZED);

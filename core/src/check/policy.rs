@@ -77,7 +77,7 @@ fn head(policy: &Policy) -> Vec<Finding> {
             findings.push(Finding::refused(format!("/{member}"), "must be at least `1s`"));
         }
     }
-    if policy.token_ttl > policy.max_ttl {
+    if policy.token_ttl > policy.max_ttl && policy.max_ttl.secs() > 0 {
         let problem = "is longer than `max_ttl`, so it never takes effect";
         findings.push(Finding::warning("/token_ttl", problem).advise("make it at most as long"));
     }
@@ -98,7 +98,9 @@ fn pinned<'l>(policy: &Policy, library: &'l Library) -> (BTreeMap<&'l str, &'l P
                 if pinned.insert(&pack.id, pack).is_some() {
                     findings.push(finding(format!("two versions of pack `{}`", pack.id)).advise("pin one"));
                 }
-                if !policy.all_criteria().any(|criterion| criterion.frame == pack.id) {
+                // A frame that is misspelt is told there, and not here again.
+                let all_found = policy.all_criteria().all(|c| library.packs.values().any(|p| p.id == c.frame));
+                if all_found && !policy.all_criteria().any(|criterion| criterion.frame == pack.id) {
                     let problem = format!("no criterion looks at frame `{}`", pack.id);
                     findings.push(Finding::warning("/definitions", problem).item(name).advise("unpin the pack"));
                 }

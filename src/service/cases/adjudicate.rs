@@ -1,15 +1,12 @@
 //! Deciding a case: one operator proposes, a second one confirms.
 
 use super::{
-    APPEAL, CaseBody, Change, Closing, Conflict, Item, REVIEW_SOURCE, ReviewWrite, StoredCase, StoredResolution, Write,
-    case_body, is_code, not_about,
+    CaseBody, Change, Closing, Conflict, Item, REVIEW_SOURCE, ReviewWrite, StoredCase, StoredResolution, Write, is_code,
 };
 use crate::service::authenticate::Caller;
-use crate::service::direct::person;
 use crate::service::ingest::{Speaker, Submission};
-use crate::service::suspend::organisation_source;
-use crate::service::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::storage::{CaseEntry, FeedRow, StoredAttestation, StoredMark};
+use crate::service::{App, ServiceError, ServiceResult, invalid};
+use crate::storage::{CaseEntry, FeedRow, StoredMark};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -368,7 +365,7 @@ impl App {
     }
 
     /// What was said about the subject of a case, and the version it was read at.
-    async fn items(&self, case: &StoredCase) -> ServiceResult<(i64, Vec<Item>)> {
+    pub(super) async fn items(&self, case: &StoredCase) -> ServiceResult<(i64, Vec<Item>)> {
         let Some(subject) = &case.subject else { return Ok((0, Vec::new())) };
         match self.store.load_subject(subject).await? {
             Some((found, rows)) if found.state == "active" => {
@@ -382,86 +379,5 @@ impl App {
         let (Some(source), Some(session)) = (&body.source, &body.session) else { return Ok(BTreeSet::new()) };
         let waiting = self.store.quarantined(source, session).await?;
         Ok(waiting.into_iter().map(|delivery| delivery.id).collect())
-    }
-
-    /// Two people, as far as anybody can tell.
-    async fn is_second_person(&self, caller: &Caller, first: &str) -> ServiceResult<()> {
-        let (second, _) = self.load_operator(&caller.operator()?.id).await?;
-        let (proposer, _) = self.load_operator(first).await?;
-        // Who was disabled, or may not review any more, has proposed nothing that still stands.
-        let stands = !proposer.disabled && proposer.scopes().contains("cases:review");
-        if caller.id == first || !stands || !second.is_independent_of(&proposer) {
-            return Err(ServiceError::Forbidden("second_person"));
-        }
-        Ok(())
-    }
-
-    /// Nobody settles what they said: neither a finding they proposed or confirmed, nor the statement of a source they
-    /// speak for.
-    async fn did_not_say(&self, caller: &Caller, row: &StoredAttestation) -> ServiceResult<()> {
-        let said = if row.source == REVIEW_SOURCE {
-            let proposal = row.event.trim_end_matches(":finding");
-            match self.store.case_entry(proposal).await? {
-                Some(entry) => {
-                    let case = self.store.case(&entry.case_id).await?.ok_or(ServiceError::NotFound("case"))?;
-                    let closing = case_body(&case)?.closing;
-                    entry.operator == caller.id || closing.is_some_and(|closing| closing.by.contains(&caller.id))
-                }
-                None => false,
-            }
-        } else {
-            let world = self.world.load();
-            let own = person(&caller.owner);
-            world.clients.values().any(|client| {
-                person(&client.owner) == own
-                    && (client.sources.contains(&row.source)
-                        || client.organisation.as_deref().map(organisation_source).as_ref() == Some(&row.source))
-            })
-        };
-        if said { Err(ServiceError::Forbidden("impartial")) } else { Ok(()) }
-    }
-
-    /// An appeal is not decided by whoever decided first.
-    async fn not_decided_before(&self, caller: &Caller, case: &StoredCase, body: &CaseBody) -> ServiceResult<()> {
-        match &case.subject {
-            Some(subject) if body.causes.contains(APPEAL) => self.decided_nothing_about(caller, subject).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the caller is another person than all who decided about the subject before.
-    pub(crate) async fn decided_nothing_about(&self, caller: &Caller, subject: &str) -> ServiceResult<()> {
-        let mut deciders: BTreeSet<String> = BTreeSet::new();
-        for case in self.cases_about(subject).await? {
-            deciders.extend(case_body(&case)?.closing.into_iter().flat_map(|closing| closing.by));
-        }
-        deciders.extend(self.deciders_of_appeals(subject).await?);
-        let (own, _) = self.load_operator(&caller.operator()?.id).await?;
-        for decider in deciders {
-            let same = decider == caller.id || !self.load_operator(&decider).await?.0.is_independent_of(&own);
-            if same {
-                return Err(ServiceError::Forbidden("impartial"));
-            }
-        }
-        Ok(())
-    }
-
-    /// What identifies the subject of a case, for whoever has to look at it; recorded before it is told.
-    ///
-    /// # Errors
-    /// `Forbidden` for whoever it is about; `NotFound` while nobody is bound; `Erased`.
-    pub async fn identify_case(&self, caller: &Caller, id: &str) -> ServiceResult<serde_json::Value> {
-        let (case, _) = self.load_case(id, None).await?;
-        not_about(caller, &case)?;
-        let subject = case.subject.ok_or(ServiceError::NotFound("subject"))?;
-        let subject = SubjectId::parse(&subject).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
-        let view = self.subject(&subject).await?;
-        let links = self.links(&subject).await?;
-        let links: Vec<_> =
-            links.into_iter().map(|(namespace, id)| json!({ "namespace": namespace, "id": id })).collect();
-        let actor: Actor = caller.actor();
-        let audit = self.audit(&actor, "case.identified", id, &json!({ "subject": subject }))?;
-        let _ = self.commit(Vec::new(), audit, Vec::new()).await?;
-        Ok(json!({ "subject": view, "links": links }))
     }
 }

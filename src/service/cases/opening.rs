@@ -7,7 +7,7 @@ use crate::service::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::ReviewQueue;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use vouchsafe_core::facts::{DOCUMENT_OF_ERASED, DOCUMENT_SHARED, Kind, Outcome, PERSON_MISMATCH, SubjectFacts};
 use vouchsafe_core::{Decision, Second, Status};
 
@@ -15,60 +15,42 @@ use vouchsafe_core::{Decision, Second, Status};
 const UNBOUND_MS: i64 = 86_400_000;
 /// How often every open case is looked at again, milliseconds.
 const SWEEP_MS: i64 = 60_000;
-/// Cases, or subjects, of one round.
+/// Cases, or sessions, of one step.
 const ROUND: i64 = 50;
-/// Most subjects that wait to be looked at; the sweep of whoever reassesses finds the others.
-const WAITING_MAX: usize = 100_000;
-
 /// What the job has to look at next.
 #[derive(Debug, Default)]
 pub(crate) struct Tending(Mutex<Work>);
 
 #[derive(Debug, Default)]
 struct Work {
-    /// Subjects of whom something was said.
-    changed: BTreeSet<String>,
-    /// The last open case that was looked at.
-    after: String,
-    /// When the first of them was.
+    /// The last open case that was looked at in this round over all of them; `None` between rounds.
+    case: Option<String>,
+    /// The last session with a waiting result that was looked at, as (source, session); the same.
+    session: Option<(String, String)>,
+    /// When the round began.
     begun_ms: i64,
 }
 
 impl Tending {
-    /// Something was said of a subject.
-    pub(crate) fn changed(&self, subject: &str) {
-        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if work.changed.len() < WAITING_MAX {
-            work.changed.insert(subject.to_owned());
-        }
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Vec<String> {
-        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = Vec::new();
-        while taken.len() < usize::try_from(ROUND).unwrap_or(0) {
-            let Some(subject) = work.changed.pop_first() else { break };
-            taken.push(subject);
-        }
-        taken
-    }
-
-    /// Where the look at open cases goes on; `None` until it is time again.
-    fn place(&self, now_ms: i64) -> Option<String> {
-        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if work.after.is_empty() {
-            if now_ms - work.begun_ms < SWEEP_MS {
-                return None;
-            }
+    /// Begins a round over everything if it is time and none is under way.
+    fn begins(&self, now_ms: i64) -> bool {
+        let mut work = self.work();
+        let due = work.case.is_none() && work.session.is_none() && now_ms - work.begun_ms >= SWEEP_MS;
+        if due {
+            (work.case, work.session) = (Some(String::new()), Some((String::new(), String::new())));
             work.begun_ms = now_ms;
         }
-        Some(work.after.clone())
+        due
     }
+}
 
-    fn looked_at(&self, last: Option<&str>) {
-        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        work.after = last.unwrap_or_default().to_owned();
-    }
+/// Whether a page is the last one.
+fn ends<T>(page: &[T]) -> bool {
+    i64::try_from(page.len()).is_ok_and(|found| found < ROUND)
 }
 
 /// Why a question has to be looked at.
@@ -93,8 +75,9 @@ fn questions(facts: &SubjectFacts, decisions: &[&Decision], now: Second) -> BTre
             let found = found.entry(question).or_default();
             found.causes.insert(CONTRADICTION.to_owned());
             found.resources.insert(decision.resource.clone());
-            let counted = criterion.evidence.iter().filter(|line| line.counted && line.side.is_some());
-            found.items.extend(counted.map(|line| line.attestation.clone()));
+            // What rests on a document that counts already is on the table too.
+            let speaks = criterion.evidence.iter().filter(|line| line.units > 0.0 && line.side.is_some());
+            found.items.extend(speaks.map(|line| line.attestation.clone()));
         }
     }
     for attestation in &facts.attestations {
@@ -201,51 +184,44 @@ impl App {
         Ok((id, Write::Review(ReviewWrite::OpenCase { case, audit })))
     }
 
-    /// Opens what has to be looked at and closes what has not: subjects of whom something was said, results that nobody
-    /// bound, and once a minute every open case. Notes appeals that are overdue. Called every second; several replicas
-    /// may, and who comes second has no effect.
+    /// Goes through what is looked at again every minute: open cases, which may have lost their reason; results that
+    /// nobody bound; appeals that are overdue. Cases about subjects are opened by the reassessment. Called every second;
+    /// several replicas may, and who comes second has no effect.
     ///
     /// # Errors
-    /// `Unavailable` while the picture is old; when the store cannot be read or written. What waits goes on waiting.
+    /// `Unavailable` while the picture is old; when the store cannot be read or written. It goes on where it was.
     pub async fn tend_cases(&self) -> ServiceResult<()> {
         self.check_feed_age()?;
-        let taken = self.tending.take();
-        for (at, subject) in taken.iter().enumerate() {
-            if let Err(error) = self.tend_subject(subject).await {
-                // What was not looked at waits again; what cannot be read stands in nobody's way.
-                let rest = if matches!(error, ServiceError::Unreadable(_)) { at + 1 } else { at };
-                taken.iter().skip(rest).for_each(|subject| self.tending.changed(subject));
-                return Err(error);
-            }
+        if self.tending.begins(self.clock.now_ms()) {
+            self.note_overdue().await?;
         }
         self.tend_unbound().await?;
-        let now_ms = self.clock.now_ms();
-        if let Some(after) = self.tending.place(now_ms) {
-            let page =
-                self.store.cases(ReviewQueue { state: "open", subject: "", after: &after, limit: ROUND }).await?;
-            for case in &page {
-                let tended = match &case.subject {
-                    Some(subject) => self.tend_subject(subject).await,
-                    None => self.close_if_bound(case).await,
-                };
-                match tended {
-                    // One that cannot be read stands in nobody's way.
-                    Err(ServiceError::Unreadable(what)) => {
-                        tracing::error!(case = case.id, what, "a case cannot be tended")
-                    }
-                    tended => tended?,
-                }
+        self.tend_open().await
+    }
+
+    /// Goes on with the round over all open cases.
+    async fn tend_open(&self) -> ServiceResult<()> {
+        let Some(after) = self.tending.work().case.clone() else { return Ok(()) };
+        let page = self.store.cases(ReviewQueue { state: "open", subject: "", after: &after, limit: ROUND }).await?;
+        for case in &page {
+            let tended = match &case.subject {
+                Some(subject) => self.tend_subject(subject).await,
+                None => self.close_if_bound(case).await,
+            };
+            match tended {
+                // One that cannot be read stands in nobody's way.
+                Err(ServiceError::Unreadable(what)) => tracing::error!(case = case.id, what, "a case cannot be tended"),
+                tended => tended?,
             }
-            let last = page.last().filter(|_| i64::try_from(page.len()).is_ok_and(|found| found == ROUND));
-            self.tending.looked_at(last.map(|case| case.id.as_str()));
         }
-        self.note_overdue().await
+        self.tending.work().case = page.last().filter(|_| !ends(&page)).map(|case| case.id.clone());
+        Ok(())
     }
 
     /// Opens and closes the cases about a subject.
-    async fn tend_subject(&self, subject: &str) -> ServiceResult<()> {
+    pub(crate) async fn tend_subject(&self, subject: &str) -> ServiceResult<()> {
         let Some((facts, read_at)) = self.load_versioned(subject).await? else { return Ok(()) };
-        let decisions = self.standing(&facts)?;
+        let decisions = self.standing(&facts).await?;
         let decisions: Vec<&Decision> = decisions.iter().collect();
         let writes = self.case_writes(&facts, &decisions).await?;
         if !writes.is_empty() {
@@ -294,9 +270,13 @@ impl App {
         }
     }
 
-    /// Results that nobody bound within a day.
+    /// Goes on with the round over results that nobody bound within a day.
     async fn tend_unbound(&self) -> ServiceResult<()> {
-        for (source, session, _) in self.store.unbound(self.clock.now_ms() - UNBOUND_MS, ROUND).await? {
+        let Some((source, session)) = self.tending.work().session.clone() else { return Ok(()) };
+        let before_ms = self.clock.now_ms() - UNBOUND_MS;
+        let page = self.store.unbound(before_ms, (&source, &session), ROUND).await?;
+        let last = page.last().filter(|_| !ends(&page)).cloned();
+        for (source, session) in page {
             let digest = self.crypto.lookup_digest(&format!("session/{source}"), &session);
             let question = format!("{QUARANTINE}:{source}:{}", digest.get(..32).unwrap_or(&digest));
             let body = CaseBody {
@@ -312,6 +292,7 @@ impl App {
             let change = Change { writes: vec![write], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
             let _ = self.commit_whole(change).await?;
         }
+        self.tending.work().session = last;
         Ok(())
     }
 

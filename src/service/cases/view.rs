@@ -116,8 +116,12 @@ impl App {
         };
         let Some(facts) = self.load_facts(subject).await? else { return Err(self.missing(subject).await) };
         let attestations = self.evidence_items(subject, &facts).await?;
-        let decisions: Vec<Value> =
-            self.standing(&facts)?.iter().filter_map(|decision| explained(decision, &case.question, &body)).collect();
+        let decisions: Vec<Value> = self
+            .standing(&facts)
+            .await?
+            .iter()
+            .filter_map(|decision| explained(decision, &case.question, &body))
+            .collect();
         Ok(json!({ "subject": subject, "attestations": attestations, "decisions": decisions }))
     }
 
@@ -138,6 +142,24 @@ impl App {
                 item
             })
             .collect())
+    }
+
+    /// What identifies the subject of a case, for whoever has to look at it; recorded before it is told.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever it is about; `NotFound` while nobody is bound; `Erased`.
+    pub async fn identify_case(&self, caller: &Caller, id: &str) -> ServiceResult<serde_json::Value> {
+        let (case, _) = self.load_case(id, None).await?;
+        not_about(caller, &case)?;
+        let subject = case.subject.ok_or(ServiceError::NotFound("subject"))?;
+        let subject = SubjectId::parse(&subject).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
+        let view = self.subject(&subject).await?;
+        let links = self.links(&subject).await?;
+        let links: Vec<_> =
+            links.into_iter().map(|(namespace, id)| json!({ "namespace": namespace, "id": id })).collect();
+        let audit = self.audit(&caller.actor(), "case.identified", id, &json!({ "subject": subject }))?;
+        let _ = self.commit(Vec::new(), audit, Vec::new()).await?;
+        Ok(json!({ "subject": view, "links": links }))
     }
 
     /// The cases about a subject, for their export: what was decided and said, not by whom.

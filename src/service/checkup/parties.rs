@@ -5,6 +5,7 @@ use crate::finding::Finding;
 use crate::intake::native::Native;
 use crate::service::SELF_SOURCE;
 use crate::service::direct::person;
+use crate::service::operators::Operator;
 use crate::service::world::{Client, World};
 use crate::storage::StoredKey;
 use crate::token::keys::{Algorithm, Purpose};
@@ -133,15 +134,18 @@ fn people(world: &World) -> Vec<Finding> {
         )];
     }
     let approve = |client: &&Client| !client.disabled && client.scopes.contains("directives:approve");
-    let owners: BTreeSet<String> = world.clients.values().filter(approve).map(|client| person(&client.owner)).collect();
+    let mut owners: BTreeSet<String> =
+        world.clients.values().filter(approve).map(|client| person(&client.owner)).collect();
+    let may = |operator: &&Operator| !operator.disabled && operator.scopes().contains("directives:approve");
+    owners.extend(world.operators.values().filter(may).map(|operator| person(&operator.name)));
     if owners.len() >= 2 {
         return Vec::new();
     }
     vec![Finding::warning(
         "clients.approvers",
         format!("{} of the 2 people are there who can put a policy in force", owners.len()),
-        "what lets more people in takes two people, each with a client that may approve",
-        "`vouchsafe client create --scope directives:approve --owner …` for each of them",
+        "what lets more people in takes two people, each with a client or log-in that may approve",
+        "`vouchsafe operator create --role compliance …` or `vouchsafe client create --scope directives:approve …`",
     )]
 }
 

@@ -180,6 +180,7 @@ impl App {
             // Its end may be among what was lost with a piece of history.
             && session.opened_at_ms >= self.tokens_since_ms();
         if !stands {
+            self.signed_in.invalidate(&digest);
             return Err(ServiceError::Unauthenticated);
         }
         if now_ms - session.used_at_ms >= USE_MS {
