@@ -80,9 +80,10 @@ fn from_receipt(file: &Path, jwks: Option<&Path>) -> anyhow::Result<Opened> {
 /// The keys of a JWK set that can verify.
 fn keys(file: &Path) -> anyhow::Result<Vec<VerificationKey>> {
     let set: Value = read(file)?;
-    let listed = set["keys"].as_array().with_context(|| format!("`{}` is no JWK set", file.display()))?;
+    let listed =
+        set.get("keys").and_then(Value::as_array).with_context(|| format!("`{}` is no JWK set", file.display()))?;
     let keys: Vec<VerificationKey> =
-        listed.iter().filter_map(|jwk| VerificationKey::from_jwk(jwk["kid"].as_str()?, jwk).ok()).collect();
+        listed.iter().filter_map(|jwk| VerificationKey::from_jwk(jwk.get("kid")?.as_str()?, jwk).ok()).collect();
     if keys.is_empty() {
         bail!("`{}` has no key that can be used", file.display());
     }
