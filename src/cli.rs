@@ -5,6 +5,7 @@ pub mod backfill;
 pub mod backup;
 pub mod case;
 pub mod create;
+pub mod decide;
 pub mod definitions;
 pub mod demo;
 pub mod doctor;
@@ -65,6 +66,8 @@ enum Command {
     Serve(ConfigArgs),
     /// A running service with hard cases, for the first five minutes; nothing is kept.
     Demo(demo::DemoArgs),
+    /// A past decision once more, byte for byte: a recorded one, a receipt's, or from files.
+    Decide(decide::DecideArgs),
     /// Ask the running service whether it is fit to answer; exit code 1 when it is not.
     Ready(ConfigArgs),
     /// Look the installation over and say what to do; changes nothing. Exit code 1 when something fails.
@@ -160,6 +163,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(&args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Decide(args) => decide::run(args).await,
         Command::Ready(args) => ready::run(&args).await,
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Migrate(args) => {

@@ -23,8 +23,10 @@ pub mod ingest;
 pub mod issue;
 pub mod operators;
 pub mod packed;
+pub mod parties;
 pub mod populate;
 pub mod reassess;
+pub mod receipt;
 pub mod retention;
 pub mod roster;
 pub mod rules;
@@ -185,10 +187,11 @@ pub const NETWORK_SOURCE: &str = "src_network";
 pub const SERVICE_SOURCE: &str = "src_service";
 
 /// The signing keys that every deployment has.
-pub(crate) const USUAL_KEYS: [(Purpose, Algorithm); 3] = [
+pub(crate) const USUAL_KEYS: [(Purpose, Algorithm); 4] = [
     (Purpose::Access, Algorithm::Es256),
     (Purpose::Eligibility, Algorithm::Es256),
     (Purpose::Eligibility, Algorithm::EdDsa),
+    (Purpose::Receipt, Algorithm::EdDsa),
 ];
 
 /// Memory for packed facts and links, in bytes: about 600,000 subjects with four attestations each.

@@ -31,6 +31,8 @@ pub struct Verified {
     pub resource: Option<String>,
     /// Decision of an eligibility token.
     pub decision: Option<String>,
+    /// The organisation acted for, as the audience knows it.
+    pub acting_for: Option<String>,
 }
 
 impl Verified {
@@ -55,6 +57,11 @@ impl Verified {
             client_id: text("client_id")?,
             resource: inner("resource"),
             decision: inner("decision"),
+            // SECURITY: one of another type is not as if it were absent.
+            acting_for: match eligibility.and_then(|members| members.get("acting_for")) {
+                Some(name) => Some(name.as_str()?.to_owned()),
+                None => None,
+            },
         })
     }
 }

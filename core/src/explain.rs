@@ -7,7 +7,10 @@ mod full;
 mod offers;
 mod reasons;
 mod report;
+mod sets;
+mod shapes;
 mod steps;
+mod target;
 mod texts;
 
 pub use account::{EvidenceAccount, Fate, Told};

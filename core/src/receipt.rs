@@ -9,6 +9,7 @@ use crate::check::members;
 use crate::decision::{Decision, LookedAt, decide};
 use crate::definitions::{Proves, When};
 use crate::facts::{Attestation, Kind, PersonKey, Statement, SubjectFacts};
+use crate::ids::{OrganisationId, SubjectId};
 use crate::policy::Policy;
 use crate::rules::{Body, Rules, canonical};
 use crate::second::Second;
@@ -160,7 +161,7 @@ fn blinded(facts: &SubjectFacts, rules: &Body) -> SubjectFacts {
     let mut facts = facts.clone();
     let documents = documents(facts.all());
     let births = numbered("p", facts.all().filter_map(|a| a.facts.person.as_ref()).map(|person| person.birth.as_str()));
-    let read = Read::of(rules);
+    let read = Read::of(rules, &facts);
     let parties = facts.related.parties.values_mut().map(|party| &mut party.attestations);
     for attestation in parties.chain([&mut facts.attestations]).flatten() {
         let facts = &mut attestation.facts;
@@ -210,11 +211,12 @@ struct Read<'r> {
     document_types: BTreeSet<&'r String>,
     categories: BTreeSet<&'r String>,
     nationalities: bool,
-    listed: BTreeSet<&'r String>,
+    /// Tokens of owners whom no list names.
+    owners: BTreeMap<String, String>,
 }
 
 impl<'r> Read<'r> {
-    fn of(rules: &'r Body) -> Self {
+    fn of(rules: &'r Body, facts: &SubjectFacts) -> Self {
         let rows = || rules.packs.values().flat_map(|pack| &pack.rows);
         let whens = || rows().flat_map(|row| row.when.iter().chain(row.all_of.iter().map(|part| &part.when)));
         fn words<'r, I: Iterator<Item = &'r String>>(
@@ -224,16 +226,22 @@ impl<'r> Read<'r> {
             whens.flat_map(list).collect()
         }
         let criteria = rules.policy.iter().flat_map(Policy::all_criteria);
+        let tests = criteria.filter_map(|criterion| criterion.test(&rules.sets));
+        let listed: BTreeSet<&String> = tests.flat_map(|test| members(&test)).collect();
+        // Who owns an organisation may be a person, named by name.
+        let ours = |name: &str| name.starts_with(SubjectId::PREFIX) || name.starts_with(OrganisationId::PREFIX);
+        let owners = facts.all().filter_map(|a| match &a.facts.statement {
+            Some(Statement::Owners { owners }) => Some(owners.keys()),
+            _ => None,
+        });
+        let owners = owners.flatten().filter(|name| !ours(name) && !listed.contains(name)).map(String::as_str);
         Self {
+            owners: numbered("owner", owners),
             codes: words(whens(), |when| when.codes.iter().chain(&when.any_code)),
             document_types: words(whens(), |when| when.document_type.iter()),
             categories: words(whens(), |when| when.category.iter()),
             nationalities: rows().any(|row| row.proves == Proves::Nationalities)
                 || whens().any(|when| !when.nationality.is_empty()),
-            listed: criteria
-                .filter_map(|criterion| criterion.test(&rules.sets))
-                .flat_map(|test| members(&test))
-                .collect(),
         }
     }
 
@@ -247,19 +255,22 @@ impl<'r> Read<'r> {
                 Statement::Employment { organisation, employed, relation: None }
             }
             Statement::Network { country, anonymous, .. } => Statement::Network { country, anonymous, asn: None },
-            // An owner whom no list names is only somebody who holds a share.
             Statement::Owners { owners } => Statement::Owners {
-                owners: (0..)
-                    .zip(owners)
-                    .map(|(n, (owner, share))| {
-                        let kept =
-                            self.listed.contains(&owner) || owner.starts_with("sub_") || owner.starts_with("org_");
-                        (if kept { owner } else { format!("owner{n:06}") }, share)
-                    })
+                owners: owners
+                    .into_iter()
+                    .map(|(name, share)| (self.owners.get(&name).cloned().unwrap_or(name), share))
                     .collect(),
             },
             said @ (Statement::States { .. } | Statement::Nationalities { .. } | Statement::Workload { .. }) => said,
         }
+    }
+}
+
+impl Decision {
+    /// Its bytes: RFC 8785 JSON.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        canonical(self)
     }
 }
 

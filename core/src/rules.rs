@@ -1,6 +1,6 @@
 //! Rules: everything in force for one resource at one instant, with a digest.
 
-use crate::definitions::{Pack, Weights};
+use crate::definitions::{Pack, Shape, Weights};
 use crate::ids::ResourceId;
 use crate::policy::{Criterion, Members, NamedSet, Policy};
 use crate::second::Second;
@@ -120,6 +120,14 @@ impl Rules {
         body.govern(policy, 1, library)
             .map_err(|problem| RulesError { resource: body.resource.to_string(), problem })?;
         Ok(Self::from_body(body, since))
+    }
+
+    /// Whether the answer may rest on parties that evidence names: contractors' customers, owners' owners.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.body.policy.iter().flat_map(Policy::all_criteria).any(|criterion| {
+            criterion.chain > 1 || self.body.packs.get(&criterion.frame).is_some_and(|pack| pack.shape == Shape::Shares)
+        })
     }
 
     /// Rules from their content, for replay.

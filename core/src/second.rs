@@ -13,7 +13,7 @@ pub const DAY: i64 = 86_400;
 
 /// Why a text is not an instant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected an RFC 3339 instant such as `2026-11-21T00:00:00Z`, between the years 1900 and 9999")]
+#[error("expected an RFC 3339 instant such as `2026-11-21T00:00:00Z`, from 1900-01-01 to 9999-12-30T22:00:00Z")]
 pub struct ParseSecondError;
 
 impl Second {
@@ -56,7 +56,8 @@ impl Second {
     /// Reads an RFC 3339 instant; fractions are floored, a leap second counts as the second before it.
     ///
     /// # Errors
-    /// When the text is not an instant with an offset or lies outside the years 1900 to 9999.
+    /// When the text is not an instant with an offset or lies before 1900 or after 9999-12-30T22:00:00Z, the last that calendars can show
+    /// at every offset.
     pub fn parse(text: &str) -> Result<Self, ParseSecondError> {
         let instant: jiff::Timestamp = text.parse().map_err(|_| ParseSecondError)?;
         let second = Self::from_millis(instant.as_millisecond());

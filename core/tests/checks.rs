@@ -325,3 +325,11 @@ fn the_same_rules_as_json_are_told_by_pointer() {
     let findings = Policy::examine(&mut Document::from_json(value), &support::library()).1;
     assert_eq!(findings.iter().map(|f| f.pointer.as_str()).collect::<Vec<_>>(), ["/criteria/0/allow/1"]);
 }
+
+#[test]
+fn a_text_with_more_wrong_than_anybody_reads_is_refused_soon() {
+    let text = format!("{}{POLICY}", (0..5000).map(|n| format!("zzz{n} = 1\n")).collect::<String>());
+    let findings = policy(&text);
+    assert_eq!(findings.len(), 200);
+    assert!(vouchsafe_core::check::refused(&findings));
+}

@@ -1,9 +1,10 @@
 //! What `compare` claims is never contradicted by `decide`.
 #![expect(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test fails where a production path must not"
+    reason = "a test fails where a production path must not, and reads how much to draw"
 )]
 
 #[path = "support/people.rs"]

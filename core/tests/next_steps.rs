@@ -84,13 +84,14 @@ fn first<T: Clone>(set: &BTreeSet<T>, pick: usize) -> Option<T> {
 
 /// Facts that fit `when` and no more than it asks for.
 fn fitting(when: &When, kind: Kind, states: Option<(&str, String)>, key: Option<(&str, String)>, pick: usize) -> Facts {
-    let statement = match (states, key, when.category.first()) {
-        (Some((frame, state)), ..) => {
+    let statement = match (states, key) {
+        (Some((frame, state)), _) => {
             Some(Statement::States { frame: frame.to_owned(), states: BTreeSet::from([state]) })
         }
-        (_, Some((_, organisation)), _) => Some(Statement::Employment { organisation, employed: true, relation: None }),
-        (_, _, Some(_)) => {
-            Some(Statement::Read { nationalities: BTreeSet::new(), category: first(&when.category, pick) })
+        (_, Some((_, organisation))) => Some(Statement::Employment { organisation, employed: true, relation: None }),
+        _ if !when.category.is_empty() || !when.nationality.is_empty() => {
+            let nationalities = first(&when.nationality, pick).into_iter().collect();
+            Some(Statement::Read { nationalities, category: first(&when.category, pick) })
         }
         _ => None,
     };

@@ -95,6 +95,19 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 20_000, failure_persistence: None, rng_seed: RngSeed::Fixed(20_261_123), ..ProptestConfig::default()
+    })]
+
+    /// Digests and receipts rest on it: a policy's threshold or a source's doubt may have any number of digits.
+    #[test]
+    fn a_number_is_read_back_as_it_was_written(number in 0.0f64..1.0) {
+        let text = serde_json::to_string(&number).unwrap();
+        prop_assert_eq!(serde_json::from_str::<f64>(&text).unwrap().to_bits(), number.to_bits(), "{}", text);
+    }
+}
+
 /// A case in which every part of a receipt is there: evidence on both sides, marks, a birth date, an exemption's rules.
 fn example() -> Receipt {
     use proptest::strategy::ValueTree;

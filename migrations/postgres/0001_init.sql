@@ -70,6 +70,8 @@ CREATE TABLE timeline (
     seq BIGSERIAL PRIMARY KEY,
     directive TEXT NOT NULL,
     from_ms BIGINT NOT NULL,
+    -- Since when anybody could know of it.
+    approved_ms BIGINT NOT NULL,
     action TEXT NOT NULL
 );
 

@@ -71,6 +71,8 @@ CREATE TABLE timeline (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     directive TEXT NOT NULL,
     from_ms BIGINT NOT NULL,
+    -- Since when anybody could know of it.
+    approved_ms BIGINT NOT NULL,
     action TEXT NOT NULL
 );
 

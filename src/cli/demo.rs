@@ -133,11 +133,16 @@ async fn seed(app: &App, url: &str, admin_url: &str) -> anyhow::Result<Seeded> {
     let vendor = app
         .create_source(&actor, source("Document examiner", SourceKind::DocumentVendor, Grade::Superior), None)
         .await?;
-    let organisation =
-        |name: &str| Organisation { name: name.to_owned(), verified: true, keys: Vec::new(), suspensions: Vec::new() };
-    let listed =
+    let organisation = |name: &str| Organisation {
+        name: name.to_owned(),
+        verified: true,
+        keys: Vec::new(),
+        subject: None,
+        suspensions: Vec::new(),
+    };
+    let (listed, _) =
         app.create_organisation(&actor, Some("org_meridian".to_owned()), organisation("Meridian Labs")).await?;
-    let other =
+    let (other, _) =
         app.create_organisation(&actor, Some("org_halyard".to_owned()), organisation("Halyard Systems")).await?;
     for text in SETS {
         app.create_set(&actor, toml::from_str::<NamedSet>(text)?).await?;

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use utoipa::ToSchema;
 use validator::Validate;
 use vouchsafe_core::facts::{Grade, SourceKind};
-use vouchsafe_core::ids::ResourcePattern;
+use vouchsafe_core::ids::{ResourcePattern, SubjectId};
 
 fn patterns(list: &[String]) -> Result<Vec<ResourcePattern>, Problem> {
     list.iter()
@@ -45,6 +45,9 @@ pub struct NewOrganisation {
     #[validate(length(max = 16))]
     #[schema(value_type = Vec<Object>)]
     keys: Vec<Value>,
+    /// The subject that it is, of kind `organisation`; absent means a new one.
+    #[validate(length(min = 1, max = 80))]
+    subject: Option<String>,
 }
 
 /// A source to register.
@@ -166,9 +169,12 @@ pub async fn create_organisation(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.require("admin")?;
     let actor = caller.actor();
-    let organisation = Organisation { name: new.name, verified: new.verified, keys: new.keys, suspensions: Vec::new() };
-    let id = edge.app.create_organisation(&actor, new.id, organisation).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
+    let fail = |_| Problem::invalid().field("/subject", "must be `sub_…`");
+    let subject = new.subject.as_deref().map(SubjectId::parse).transpose().map_err(fail)?;
+    let organisation =
+        Organisation { name: new.name, verified: new.verified, keys: new.keys, subject, suspensions: Vec::new() };
+    let (id, subject) = edge.app.create_organisation(&actor, new.id, organisation).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "subject": subject }))))
 }
 
 /// Registers a source.

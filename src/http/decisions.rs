@@ -5,6 +5,7 @@ use super::extract::{Auth, Checked, Query};
 use super::problem::Problem;
 use super::subjects::subject_id;
 use crate::service::beside::Beside;
+use crate::service::issue::Wanted;
 use crate::service::vendor::Pending;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -12,6 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use utoipa::ToSchema;
 use validator::Validate;
 use vouchsafe_core::explain::StepAction;
@@ -24,9 +26,15 @@ use vouchsafe_core::{Decision, Second, explain};
 pub struct Question {
     /// The restricted resource.
     resource: String,
-    /// An earlier instant, RFC 3339.
+    /// The organisation acted for, `org_…` or `sub_…`.
+    #[param(value_type = Option<String>)]
+    acting_for: Option<String>,
+    /// The instant asked about, RFC 3339; now unless given.
     #[param(value_type = Option<String>)]
     at: Option<String>,
+    /// By what was known at this instant, RFC 3339; at the instant asked about unless given.
+    #[param(value_type = Option<String>)]
+    known_at: Option<String>,
 }
 
 /// The decision as anybody who may ask is told: two digits, and nothing of the evidence behind it.
@@ -87,13 +95,21 @@ pub async fn eligibility(
     caller.require("eligibility:read")?;
     let subject = subject_id(&id)?;
     let resource = resource_id(&question.resource)?;
-    let (decision, pending, beside) = match question.at {
+    let acting_for = question.acting_for.as_deref().map(|name| edge.app.organisation_subject(name)).transpose()?;
+    let acting_for = acting_for.as_ref();
+    let instant = |text: Option<&String>, pointer: &str| {
+        let parsed = text.map(|text| Second::parse(text)).transpose();
+        parsed.map_err(|error| Problem::invalid().field(pointer, error.to_string()))
+    };
+    let at = instant(question.at.as_ref(), "/at")?;
+    let known_at = instant(question.known_at.as_ref(), "/known_at")?;
+    let (decision, pending, beside) = match at.or(known_at.map(|_| edge.app.clock.now())) {
         Some(at) => {
-            let at = Second::parse(&at).map_err(|error| Problem::invalid().field("/at", error.to_string()))?;
-            (edge.app.eligibility_at(&subject, &resource, at).await?.0, Vec::new(), Beside::default())
+            let decision = edge.app.eligibility_at(&subject, acting_for, &resource, at, known_at.unwrap_or(at)).await?;
+            (Arc::new(decision), Vec::new(), Beside::default())
         }
         None => {
-            let (decision, rules) = edge.app.eligibility(&subject, &resource).await?;
+            let (decision, rules) = edge.app.eligibility_for(&subject, acting_for, &resource).await?;
             edge.app.record_decision(&caller.actor(), &decision, &rules).await?;
             let beside = edge.app.beside(&subject, &decision, &rules).await?;
             (decision, edge.app.pending(&subject).await?, beside)
@@ -123,6 +139,19 @@ pub async fn show(
     Ok(Json(body))
 }
 
+/// The decision with everything it was made of, signed; it can be verified without this service and names nobody.
+#[utoipa::path(get, path = "/v1/decisions/{id}/receipt", tag = "decisions", params(("id" = String, Path)), security(("client" = ["decisions:explain"])),
+    responses((status = 200, description = "a compact JWS of type `decision-receipt+jwt`", body = String, content_type = "application/jose"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub async fn receipt(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    caller.require("decisions:explain")?;
+    let receipt = edge.app.receipt(&id).await?;
+    Ok(([(header::CONTENT_TYPE, "application/jose"), (header::CACHE_CONTROL, "no-store")], receipt))
+}
+
 /// A token wanted.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -135,6 +164,9 @@ pub struct NewToken {
     #[validate(length(min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
     audience: String,
+    /// The organisation acted for, `org_…` or `sub_…`.
+    #[validate(length(min = 1, max = 80))]
+    acting_for: Option<String>,
 }
 
 /// Issues a signed eligibility token while the subject is eligible.
@@ -148,7 +180,11 @@ pub async fn issue(
 ) -> Result<impl IntoResponse, Problem> {
     caller.require("tokens:issue")?;
     let resource = resource_id(&new.resource)?;
-    let issued = edge.app.issue(&caller.actor(), &caller.id, &subject_id(&id)?, &resource, &new.audience).await?;
+    let subject = subject_id(&id)?;
+    let acting_for = new.acting_for.as_deref().map(|name| edge.app.organisation_subject(name)).transpose()?;
+    let wanted =
+        Wanted { subject: &subject, acting_for: acting_for.as_ref(), resource: &resource, audience: &new.audience };
+    let issued = edge.app.issue(&caller.actor(), &caller.id, wanted).await?;
     let body = json!({ "token": issued.token, "token_type": edge.app.deployment.token_type(), "jti": issued.jti, "expires_in": issued.expires_in, "decision": issued.decision });
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))
 }

@@ -69,8 +69,18 @@ pub(super) fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[ipnet::IpNet
     client_address(peer, &forwarded, trusted).filter(|address| *address != peer.to_canonical())
 }
 
+/// The organisation that an asserted caller acts for, `org_…` or `sub_…`; given twice or unreadable it is an error.
+fn acting_for(headers: &HeaderMap) -> Result<Option<&str>, ()> {
+    const NAME: &str = "x-vouchsafe-acting-for";
+    match (headers.contains_key(NAME), single(headers, NAME)) {
+        (false, _) => Ok(None),
+        (true, Some(text)) => Ok(Some(text)),
+        (true, None) => Err(()),
+    }
+}
+
 /// May this caller pass to the resource? 200 with empty body, 401, 403 (or 451), 503 when it cannot know.
-#[utoipa::path(get, path = "/gateway/check/{resource}", tag = "gateway", params(("resource" = String, Path), ("X-Gateway-Key" = String, Header), ("X-Vouchsafe-Caller" = Option<String>, Header)),
+#[utoipa::path(get, path = "/gateway/check/{resource}", tag = "gateway", params(("resource" = String, Path), ("X-Gateway-Key" = String, Header), ("X-Vouchsafe-Caller" = Option<String>, Header), ("X-Vouchsafe-Acting-For" = Option<String>, Header)),
     responses((status = 200, description = "pass"), (status = 401, description = "no valid credential"), (status = 403, description = "not eligible"), (status = 451, description = "not eligible, where configured"), (status = 503, description = "cannot know")))]
 pub async fn check(
     State(edge): State<Edge>,
@@ -87,7 +97,11 @@ pub async fn check(
     // SECURITY: the header counts only from a gateway that may assert; from any other it is as if it were not there.
     let asserted = if gateway.asserts { single(&headers, "x-vouchsafe-caller") } else { None };
     let credential = match (asserted, bearer(&headers)) {
-        (Some(caller), _) => Credential::Asserted(caller),
+        (Some(caller), _) => match acting_for(&headers) {
+            Ok(acting_for) => Credential::Asserted(caller, acting_for),
+            // SECURITY: a header that cannot be read is not one that is absent.
+            Err(()) => return challenge("invalid_request"),
+        },
         (None, Some(token)) => Credential::Token(token),
         (None, None) => Credential::None,
     };

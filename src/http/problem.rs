@@ -96,10 +96,10 @@ impl Problem {
 }
 
 impl Problem {
-    /// 422 for rules that cannot be used: every finding, with its place where they came as a text.
+    /// 422 for rules that cannot be used: every finding (of more than 200 the first), with its place where they came as a text.
     #[must_use]
     pub fn findings(findings: &[Finding]) -> Self {
-        findings.iter().fold(Self::invalid(), |problem, finding| {
+        findings.iter().take(200).fold(Self::invalid(), |problem, finding| {
             let place = finding.place.map(|at| format!("line {}, column {}: ", at.line, at.column)).unwrap_or_default();
             let level = if finding.level == Level::Warning { "warning: " } else { "" };
             problem.field(finding.pointer.clone(), format!("{place}{level}{finding}"))

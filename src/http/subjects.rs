@@ -47,6 +47,41 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(json!(subject))))
 }
 
+/// Who stands behind a workload.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Behind {
+    /// The organisation that owns it, `org_…` or `sub_…`.
+    #[validate(length(min = 1, max = 80))]
+    #[schema(min_length = 1, max_length = 80)]
+    owner: String,
+    /// The person who answers for it, `sub_…`.
+    #[validate(length(min = 1, max = 80))]
+    #[schema(min_length = 1, max_length = 80)]
+    responsible: String,
+}
+
+/// Says who stands behind a workload: its answers are never better than theirs. What was said before is superseded.
+#[utoipa::path(put, path = "/v1/subjects/{id}/behind", tag = "subjects", params(("id" = String, Path)), request_body = Behind, security(("client" = ["subjects:write"])),
+    responses((status = 200, description = "recorded, as an attestation of this service"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 410, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn behind(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+    Checked(new): Checked<Behind>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("subjects:write")?;
+    let unknown = |pointer: &str, problem: &str| Problem::invalid().field(pointer, problem);
+    let owner = edge
+        .app
+        .organisation_subject(&new.owner)
+        .map_err(|_| unknown("/owner", "names no organisation: give `org_…` or `sub_…`"))?;
+    let responsible =
+        SubjectId::parse(&new.responsible).map_err(|_| unknown("/responsible", "names no person: give `sub_…`"))?;
+    let attestation = edge.app.stand_behind(&caller.actor(), &subject_id(&id)?, &owner, &responsible).await?;
+    Ok(Json(json!({ "attestation": attestation, "owner": owner, "responsible": responsible })))
+}
+
 /// Which subjects.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -4,12 +4,12 @@ use super::world::{Audience, Client, Gateway, Organisation, Source, VendorSecret
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::crypto::{new_secret, sha256_hex};
 use crate::intake::native::Native;
-use crate::storage::Record;
+use crate::storage::{Change, FeedRow, Record, Write};
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use vouchsafe_core::facts::SourceKind;
-use vouchsafe_core::ids::{OrganisationId, ResourcePattern};
+use vouchsafe_core::facts::{SourceKind, SubjectKind};
+use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
 pub const SCOPES: [&str; 22] = [
@@ -207,16 +207,16 @@ impl App {
         Ok(id)
     }
 
-    /// Registers an organisation, under a given id (`org_…`) or a new one.
+    /// Registers an organisation, under a given id (`org_…`) or a new one, and the subject that it is, if none is named.
     ///
     /// # Errors
-    /// `Invalid` for a key we could not verify with, `Conflict` for a taken id.
+    /// `Invalid` for a key we could not verify with or a subject of another kind, `Conflict` for a taken id.
     pub async fn create_organisation(
         &self,
         actor: &Actor,
         id: Option<String>,
-        organisation: Organisation,
-    ) -> ServiceResult<String> {
+        mut organisation: Organisation,
+    ) -> ServiceResult<(String, SubjectId)> {
         if !name_ok(&organisation.name) {
             return Err(invalid("/name", "give a name of 1 to 200 characters"));
         }
@@ -230,9 +230,36 @@ impl App {
                 return Err(invalid(&format!("/keys/{index}"), "must be a public JWK with `kid` and `kty`"));
             }
         }
-        let detail = json!({ "verified": organisation.verified, "keys": organisation.keys.len() });
-        self.create_record(actor, "organisation", &id, &organisation, None, detail).await?;
-        Ok(id)
+        let mut writes = Vec::new();
+        let mut audit = Vec::new();
+        let mut feed = Vec::new();
+        let subject = match organisation.subject.clone() {
+            Some(subject) => {
+                let found = self.store.subject(subject.as_str()).await?.filter(|found| found.state == "active");
+                if !found.is_some_and(|found| found.kind == SubjectKind::Organisation.as_str()) {
+                    return Err(invalid("/subject", "is no subject of kind `organisation`"));
+                }
+                subject
+            }
+            None => {
+                let (new, _, entry) = self.new_subject(actor, SubjectKind::Organisation.as_str(), None)?;
+                let subject = SubjectId::parse(&new.id).map_err(|_| ServiceError::Unreadable(new.id.clone()))?;
+                feed.push(FeedRow { kind: "subject".to_owned(), key: new.id.clone() });
+                writes.push(Write::Subject(new));
+                audit.push(entry);
+                subject
+            }
+        };
+        organisation.subject = Some(subject.clone());
+        let detail = json!({ "verified": organisation.verified, "keys": organisation.keys.len(), "subject": subject });
+        audit.insert(0, self.audit(actor, "organisation.created", &id, &detail)?);
+        feed.push(FeedRow { kind: "record".to_owned(), key: format!("organisation/{id}") });
+        let record = self.record_row("organisation", &id, &organisation, None, 0)?;
+        writes.push(Write::Record { record, expected: 0 });
+        self.commit_whole(Change { writes, audit, feed, outbox: Vec::new() })
+            .await?
+            .map_err(|_| ServiceError::Conflict("organisation"))?;
+        Ok((id, subject))
     }
 
     /// A page of records of a kind, secrets left out.

@@ -1,5 +1,6 @@
 //! What is told beside a decision that is asked for now: other resources, scheduled changes, checks to try again.
 
+use super::parties::Gathered;
 use super::world::World;
 use super::{App, ServiceResult};
 use vouchsafe_core::explain::{self, Alternative, MOST_ALTERNATIVES, NextStep, Upcoming};
@@ -29,8 +30,9 @@ impl App {
         if !refused && rules.body.next_change.is_none() {
             return Ok(Beside::default());
         }
-        let facts = self.index.facts(subject, || self.load_versioned(subject.as_str())).await?;
-        let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
+        let acting_for = decision.acting_for.as_deref().and_then(|party| SubjectId::parse(party).ok());
+        let gathered = self.gather(subject, acting_for.as_ref(), rules).await?;
+        let Some(Gathered { facts, .. }) = gathered else { return Err(self.missing(subject.as_str()).await) };
         let world = self.world.load_full();
         let now = self.clock.now();
         let known = facts.known_at(now);

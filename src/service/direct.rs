@@ -93,6 +93,7 @@ impl App {
                 writes.push(Write::Timeline {
                     directive: id.clone(),
                     from_ms: from.millis(),
+                    approved_ms: now.millis(),
                     action: serde_json::to_string(step).map_err(|_| ServiceError::Unreadable("action".to_owned()))?,
                 });
             }

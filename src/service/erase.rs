@@ -73,7 +73,7 @@ impl App {
             subject: subject.to_string(),
             erased_at_ms: now_ms,
             keep_until_ms: now_ms + self.retention_ms(),
-            adverse: self.stands_accused(&facts)?,
+            adverse: self.stands_accused(&facts).await?,
         };
         let links = self.store.links(subject.as_str()).await?;
         let sessions: Vec<(StoredSession, String)> = self
@@ -106,7 +106,7 @@ impl App {
 
     /// Whether evidence against the subject stands: a check that failed for a reason of substance, or anything that counts
     /// against it under a policy in force. Marks that take an item back clear it.
-    fn stands_accused(&self, facts: &SubjectFacts) -> ServiceResult<bool> {
+    async fn stands_accused(&self, facts: &SubjectFacts) -> ServiceResult<bool> {
         let declined = facts
             .attestations
             .iter()
@@ -114,7 +114,7 @@ impl App {
         if declined {
             return Ok(true);
         }
-        let standing = self.standing(facts)?;
+        let standing = self.standing(facts).await?;
         let mut evidence =
             standing.iter().flat_map(|decision| &decision.criteria).flat_map(|criterion| &criterion.evidence);
         Ok(evidence.any(|item| item.counted && item.side == Some(Side::Adverse)))

@@ -1,13 +1,17 @@
 //! The question itself: may this subject use this resource?
 
+use super::index::Asked;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Basis, StoredDecision, Write};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use vouchsafe_core::decision::LookedAt;
 use vouchsafe_core::explain::{Explanation, explanation};
 use vouchsafe_core::facts::SubjectFacts;
-use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::hindsight::as_of;
+use vouchsafe_core::ids::{AttestationId, ResourceId, SubjectId};
+use vouchsafe_core::receipt::looked_at;
 use vouchsafe_core::rules::{Body, Rules};
 use vouchsafe_core::{Decision, Second, decide};
 
@@ -21,7 +25,20 @@ impl App {
         subject: &SubjectId,
         resource: &ResourceId,
     ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
-        let (decision, rules, _) = self.eligibility_on(subject, resource).await?;
+        self.eligibility_for(subject, None, resource).await
+    }
+
+    /// The decision now about a subject that acts for an organisation, or for nobody.
+    ///
+    /// # Errors
+    /// As [`App::eligibility`]; `NotFound` too for what is no organisation.
+    pub async fn eligibility_for(
+        &self,
+        subject: &SubjectId,
+        acting_for: Option<&SubjectId>,
+        resource: &ResourceId,
+    ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
+        let (decision, rules, _) = self.eligibility_on(subject, acting_for, resource).await?;
         Ok((decision, rules))
     }
 
@@ -29,47 +46,76 @@ impl App {
     pub(crate) async fn eligibility_on(
         &self,
         subject: &SubjectId,
+        acting_for: Option<&SubjectId>,
         resource: &ResourceId,
     ) -> ServiceResult<(Arc<Decision>, Arc<Rules>, Basis)> {
         self.check_feed_age()?;
         let now = self.clock.now();
         let world = self.world.load_full();
         let rules = world.rules(resource, now)?;
-        let found = self.index.decision(subject, &rules, now, || self.load_versioned(subject.as_str())).await?;
-        let Some((decision, read_at)) = found else { return Err(self.missing(subject.as_str()).await) };
-        let basis = Basis { version: read_at.version, timeline: world.last_order(), suspensions: read_at.suspensions };
+        let asked = Asked { subject, acting_for, organisations: world.organisations.len() };
+        let found = self.index.decision(&asked, &rules, now, || self.gather(subject, acting_for, &rules)).await?;
+        let Some((decision, read_at, parties)) = found else { return Err(self.missing(subject.as_str()).await) };
+        let basis =
+            Basis { version: read_at.version, timeline: world.last_order(), suspensions: read_at.suspensions, parties };
         Ok((decision, rules, basis))
     }
 
-    /// The decision at an earlier instant, by what was known then.
+    /// The decision at an instant, by what was known at another: see `vouchsafe_core::hindsight`.
     ///
     /// # Errors
     /// As [`App::eligibility`]; `Invalid` for an instant ahead.
     pub async fn eligibility_at(
         &self,
         subject: &SubjectId,
+        acting_for: Option<&SubjectId>,
         resource: &ResourceId,
         at: Second,
-    ) -> ServiceResult<(Arc<Decision>, Arc<Rules>)> {
+        known_at: Second,
+    ) -> ServiceResult<Decision> {
         self.check_feed_age()?;
         let now = self.clock.now();
-        if at > now {
-            return Err(super::invalid("/at", "lies ahead"));
+        for (pointer, instant) in [("/at", at), ("/known_at", known_at)] {
+            if instant > now {
+                return Err(super::invalid(pointer, "lies ahead"));
+            }
         }
-        let world = self.world.load();
-        let rules = Rules::compile(&world.library, &world.timeline, resource, at)
-            .map_err(|error| ServiceError::Unreadable(error.to_string()))?;
-        let facts = self.index.facts(subject, || self.load_versioned(subject.as_str())).await?;
-        let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
-        Ok((Arc::new(decide(&rules, &facts, at)), Arc::new(rules)))
+        let rules = self.world.load().rules_known_at(resource, at, known_at)?;
+        let gather = async || -> ServiceResult<SubjectFacts> {
+            let facts = self.load_facts(subject.as_str()).await?;
+            let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
+            Ok(self.with_parties(facts, acting_for, &rules).await?.0)
+        };
+        // Before the facts, so that whoever was replaced in them has a successor here, or has none in either.
+        let successors = self.successors(&gather().await?).await?;
+        let facts = gather().await?;
+        Ok(decide(&rules, &as_of(&facts, at, known_at, &successors), at))
+    }
+
+    /// Which newer result of the same check replaced an attestation.
+    async fn successors(&self, facts: &SubjectFacts) -> ServiceResult<BTreeMap<AttestationId, AttestationId>> {
+        let mut successors = BTreeMap::new();
+        for subject in facts.related.parties.keys().chain([&facts.subject]) {
+            let Some((_, rows)) = self.store.load_subject(subject.as_str()).await? else { continue };
+            let replaced = rows.iter().flat_map(|row| row.marks.iter()).filter(|mark| mark.kind == "superseded");
+            // A mark that no attestation made, by an operator, has no successor.
+            successors.extend(replaced.filter_map(|mark| {
+                Some((AttestationId::parse(&mark.attestation).ok()?, AttestationId::parse(&mark.by).ok()?))
+            }));
+        }
+        Ok(successors)
     }
 
     /// What facts come to now under every policy: one decision for each resource named, one for each family.
-    pub(crate) fn standing(&self, facts: &SubjectFacts) -> ServiceResult<Vec<Decision>> {
+    pub(crate) async fn standing(&self, facts: &SubjectFacts) -> ServiceResult<Vec<Decision>> {
         let now = self.clock.now();
         let world = self.world.load_full();
-        let resources = world.sample_resources();
-        resources.iter().map(|resource| Ok(decide(&*world.rules(resource, now)?, facts, now))).collect()
+        let mut decisions = Vec::new();
+        for resource in world.sample_resources() {
+            let rules = world.rules(&resource, now)?;
+            decisions.push(decide(&rules, &self.with_parties(facts.clone(), None, &rules).await?.0, now));
+        }
+        Ok(decisions)
     }
 
     /// No decision rests on a picture that may be older than ten seconds, or on another history than the one we knew.
@@ -138,26 +184,22 @@ impl App {
     }
 
     /// A recorded decision with the rules and the facts that give it.
-    async fn replayed(
+    pub(crate) async fn replayed(
         &self,
         stored: &StoredDecision,
-        mut facts: SubjectFacts,
+        facts: SubjectFacts,
     ) -> ServiceResult<(Decision, Rules, SubjectFacts)> {
         let rules = self.store.rules(&stored.rules_digest).await?.ok_or(ServiceError::NotFound("decision"))?;
         let body: Body =
             serde_json::from_str(&rules).map_err(|_| ServiceError::Unreadable(stored.rules_digest.clone()))?;
         let at = Second::from_millis(stored.at_ms);
         let rules = Rules::from_body(body, at);
-        // Instants are whole seconds: what arrived, or was said of it, later in the same second was not looked at.
         let used: Vec<LookedAt> =
             serde_json::from_str(&stored.attestations).map_err(|_| ServiceError::Unreadable(stored.id.clone()))?;
-        facts.attestations.retain_mut(|attestation| match used.iter().find(|used| used.id == attestation.id) {
-            Some(used) => {
-                attestation.marks.clone_from(&used.marks);
-                true
-            }
-            None => false,
-        });
+        let unreadable = |_| ServiceError::Unreadable(stored.id.clone());
+        let acting_for = stored.acting_for.as_deref().map(SubjectId::parse).transpose().map_err(unreadable)?;
+        let facts = self.with_stored_parties(facts, acting_for.as_ref(), &rules).await?;
+        let facts = looked_at(facts, &used);
         let decision = decide(&rules, &facts, at);
         if decision.id != stored.id {
             return Err(ServiceError::Unreadable(stored.id.clone()));

@@ -1,5 +1,6 @@
 //! The gateway's question: may this caller pass, now, to this resource?
 
+use super::issue::Bearer;
 use super::world::Gateway;
 use super::{App, NETWORK_SOURCE, ServiceError, ServiceResult};
 use crate::token::keys::Purpose;
@@ -13,8 +14,8 @@ use vouchsafe_core::{Status, check_live};
 pub enum Credential<'a> {
     /// The caller's own eligibility token.
     Token(&'a str),
-    /// A caller the gateway authenticated itself, `namespace:id`.
-    Asserted(&'a str),
+    /// A caller the gateway authenticated itself, `namespace:id`, and the organisation it acts for, if the gateway says so.
+    Asserted(&'a str, Option<&'a str>),
     /// Nothing.
     None,
 }
@@ -64,7 +65,7 @@ impl App {
             return Err(ServiceError::NotFound("resource"));
         }
         self.check_feed_age()?;
-        let subject = match credential {
+        let (subject, acting_for) = match credential {
             Credential::None => return Ok(Verdict::Challenge("")),
             Credential::Token(token) => {
                 let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await
@@ -80,27 +81,31 @@ impl App {
                         decision: verified.decision.clone(),
                     });
                 }
-                match self.token_subject(&verified)? {
-                    Some((subject, _)) => subject,
+                match self.bearer(&verified)? {
+                    Some(Bearer { subject, acting_for, .. }) => (subject, acting_for),
                     None => return Ok(Verdict::Challenge("invalid_token")),
                 }
             }
-            Credential::Asserted(caller) => {
+            Credential::Asserted(caller, acting_for) => {
                 let unlinked = || Verdict::Refuse { reason: "caller.unlinked".to_owned(), decision: None };
                 let Some((namespace, id)) = caller.split_once(':').filter(|(n, i)| !n.is_empty() && !i.is_empty())
                 else {
                     return Ok(Verdict::Challenge("invalid_request"));
                 };
                 let Some(subject) = self.resolve_link(namespace, id).await? else { return Ok(unlinked()) };
+                let acting_for = match acting_for.map(|name| self.organisation_subject(name)).transpose() {
+                    Ok(acting_for) => acting_for,
+                    Err(_) => return Ok(unlinked()),
+                };
                 match SubjectId::parse(&subject) {
-                    Ok(subject) => subject,
+                    Ok(subject) => (subject, acting_for),
                     Err(_) => return Ok(unlinked()),
                 }
             }
         };
-        let (decision, rules) = match self.eligibility(&subject, resource).await {
+        let (decision, rules) = match self.eligibility_for(&subject, acting_for.as_ref(), resource).await {
             Ok(found) => found,
-            // An erased subject is nobody.
+            // An erased subject is nobody, and so is an organisation that is none.
             Err(ServiceError::NotFound(_) | ServiceError::Erased) => {
                 return Ok(Verdict::Refuse { reason: "caller.unlinked".to_owned(), decision: None });
             }

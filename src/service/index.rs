@@ -6,6 +6,7 @@
 //! digest of the rules, and the span of instants in which nothing changes by itself.
 
 use super::packed::{Packed, Shapes};
+use super::parties::{Gathered, Seen};
 use super::{ServiceError, ServiceResult};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -45,9 +46,25 @@ struct Entry {
     held: Held,
 }
 
+/// Of whom a decision is asked, and in which world.
+pub(crate) struct Asked<'a> {
+    pub(crate) subject: &'a SubjectId,
+    pub(crate) acting_for: Option<&'a SubjectId>,
+    /// How many organisations are registered.
+    pub(crate) organisations: usize,
+}
+
+/// The versions that parties were read at; those that do not exist have none.
+fn versions(parties: &[Seen]) -> Vec<(String, i64)> {
+    parties.iter().filter_map(|seen| Some((seen.id.clone(), seen.version?))).collect()
+}
+
 struct HeldDecision {
     generation: u64,
     read_at: ReadAt,
+    parties: Vec<Seen>,
+    /// How many organisations were registered: a new one may be somebody's employer or owner.
+    organisations: usize,
     rules: String,
     /// First instant at which it has to be computed again.
     until: Option<Second>,
@@ -57,7 +74,7 @@ struct HeldDecision {
 /// The bounded index.
 pub struct Index {
     entries: moka::future::Cache<String, Arc<Entry>>,
-    decisions: moka::sync::Cache<(String, String), Arc<HeldDecision>>,
+    decisions: moka::sync::Cache<(String, String, String), Arc<HeldDecision>>,
     shapes: Shapes,
     generations: Vec<AtomicU64>,
     hasher: RandomState,
@@ -129,40 +146,51 @@ impl Index {
     }
 
     /// The decision at `now`, computed once until one of its instants passes or an input changes; `None` for a subject
-    /// that does not exist. With it comes what its facts were read at.
+    /// that does not exist. With it comes what it was read at.
     ///
     /// # Errors
     /// As [`Index::facts`].
-    pub async fn decision<F, Fut>(
+    pub(crate) async fn decision<F, Fut>(
         &self,
-        subject: &SubjectId,
+        asked: &Asked<'_>,
         rules: &Rules,
         now: Second,
-        load: F,
-    ) -> ServiceResult<Option<(Arc<Decision>, ReadAt)>>
+        gather: F,
+    ) -> ServiceResult<Option<(Arc<Decision>, ReadAt, Vec<(String, i64)>)>>
     where
-        F: Fn() -> Fut,
-        Fut: Future<Output = ServiceResult<Option<(SubjectFacts, ReadAt)>>>,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = ServiceResult<Option<Gathered>>>,
     {
-        let key = (subject.as_str().to_owned(), rules.body.resource.as_str().to_owned());
+        let acting_for = asked.acting_for.map_or("", SubjectId::as_str).to_owned();
+        let key = (asked.subject.as_str().to_owned(), acting_for, rules.body.resource.as_str().to_owned());
         if let Some(held) = self.decisions.get(&key)
-            && held.generation == self.current(subject.as_str())
+            && held.generation == self.current(asked.subject.as_str())
+            && held.parties.iter().all(|seen| seen.generation == self.current(&seen.id))
+            && held.organisations == asked.organisations
             && held.rules == rules.digest
             && held.decision.at <= now
             && held.until.is_none_or(|until| now < until)
         {
-            return Ok(Some((Arc::clone(&held.decision), held.read_at)));
+            return Ok(Some((Arc::clone(&held.decision), held.read_at, versions(&held.parties))));
         }
-        let (Some((facts, read_at)), generation) = self.versioned(subject, load).await? else { return Ok(None) };
+        let Some(Gathered { facts, read_at, generation, parties }) = gather().await? else { return Ok(None) };
         let decision = Arc::new(decide(rules, &facts, now));
         // SECURITY: what another replica's clock wrote a moment ahead of ours is in the facts already and not yet in the
         // decision; no commit will say again that it counts.
-        let ahead = facts.attestations.iter().flat_map(|a| a.marks.iter().map(|mark| mark.at).chain([a.recorded_at]));
+        let ahead = facts.all().flat_map(|a| a.marks.iter().map(|mark| mark.at).chain([a.recorded_at]));
         let until = ahead.filter(|at| *at > now).chain(decision.valid_until()).min();
-        let held =
-            HeldDecision { generation, read_at, rules: rules.digest.clone(), until, decision: Arc::clone(&decision) };
+        let read = versions(&parties);
+        let held = HeldDecision {
+            generation,
+            read_at,
+            parties,
+            organisations: asked.organisations,
+            rules: rules.digest.clone(),
+            until,
+            decision: Arc::clone(&decision),
+        };
         self.decisions.insert(key, Arc::new(held));
-        Ok(Some((decision, read_at)))
+        Ok(Some((decision, read_at, read)))
     }
 
     /// The subject behind a link.
@@ -181,7 +209,11 @@ impl Index {
         }
     }
 
-    async fn versioned<F, Fut>(
+    /// The facts of a subject, what they were read at, and the generation of what is held of it.
+    ///
+    /// # Errors
+    /// As [`Index::facts`].
+    pub(crate) async fn versioned<F, Fut>(
         &self,
         subject: &SubjectId,
         load: F,

@@ -127,7 +127,7 @@ fn may_state(source: SourceKind, kind: Kind) -> bool {
         SourceKind::Employer | SourceKind::UnverifiedOrganisation => matches!(kind, Kind::Vouch | Kind::Directory),
         SourceKind::Network => kind == Kind::Observation,
         SourceKind::Subject => kind == Kind::Declaration,
-        SourceKind::Service => kind == Kind::CrossCheck,
+        SourceKind::Service => matches!(kind, Kind::CrossCheck | Kind::Directory),
     }
 }
 

@@ -25,36 +25,50 @@ pub struct Issued {
     pub decision: String,
 }
 
+/// Whom and what a token is about.
+pub(crate) struct Bearer {
+    pub(crate) subject: SubjectId,
+    pub(crate) acting_for: Option<SubjectId>,
+    pub(crate) resource: ResourceId,
+}
+
+/// What a token is wanted for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// For whom.
+    pub subject: &'a SubjectId,
+    /// The organisation it acts for.
+    pub acting_for: Option<&'a SubjectId>,
+    /// For what.
+    pub resource: &'a ResourceId,
+    /// Audience id.
+    pub audience: &'a str,
+}
+
 impl App {
     /// Issues an eligibility token: only while eligible, never longer than the decision, durable before it is given away.
     ///
     /// # Errors
     /// `NotEligible` with the decision; `Invalid` for an unknown audience or a resource that is not the audience's.
-    pub async fn issue(
-        &self,
-        actor: &Actor,
-        client: &str,
-        subject: &SubjectId,
-        resource: &ResourceId,
-        audience_id: &str,
-    ) -> ServiceResult<Issued> {
+    pub async fn issue(&self, actor: &Actor, client: &str, wanted: Wanted<'_>) -> ServiceResult<Issued> {
         let audience = self
             .world
             .load()
             .audiences
-            .get(audience_id)
+            .get(wanted.audience)
             .cloned()
             .ok_or_else(|| invalid("/audience", "no such audience"))?;
-        if !audience.resources.iter().any(|pattern| pattern.covers(resource)) {
+        if !audience.resources.iter().any(|pattern| pattern.covers(wanted.resource)) {
             return Err(invalid("/resource", "is not one of the audience's resources"));
         }
         for _ in 0..TRIES {
-            match self.issue_once(actor, client, subject, resource, audience_id, &audience).await? {
+            match self.issue_once(actor, client, wanted, &audience).await? {
                 Some(issued) => return Ok(issued),
                 // Something was said or ordered meanwhile: look again.
                 None => {
                     self.poll_feed().await?;
-                    self.index.invalidate(subject.as_str());
+                    self.index.invalidate(wanted.subject.as_str());
+                    wanted.acting_for.iter().for_each(|party| self.index.invalidate(party.as_str()));
                 }
             }
         }
@@ -66,13 +80,12 @@ impl App {
         &self,
         actor: &Actor,
         client: &str,
-        subject: &SubjectId,
-        resource: &ResourceId,
-        audience_id: &str,
+        wanted: Wanted<'_>,
         audience: &Audience,
     ) -> ServiceResult<Option<Issued>> {
+        let Wanted { subject, acting_for, resource, audience: audience_id } = wanted;
         self.check_issuing()?;
-        let (decision, rules, basis) = self.eligibility_on(subject, resource).await?;
+        let (decision, rules, basis) = self.eligibility_on(subject, acting_for, resource).await?;
         let (Status::Eligible, Some(valid_until)) = (decision.status, decision.expires_at) else {
             self.record_decision(actor, &decision, &rules).await?;
             return Err(ServiceError::NotEligible(Box::new((*decision).clone())));
@@ -84,11 +97,16 @@ impl App {
             return Err(ServiceError::Unavailable("decision"));
         }
         let jti = self.id("jti")?;
-        let sub =
-            if audience.pairwise { self.crypto.pairwise(subject.as_str(), audience_id)? } else { subject.to_string() };
+        let named = |party: &SubjectId| -> ServiceResult<String> {
+            Ok(if audience.pairwise { self.crypto.pairwise(party.as_str(), audience_id)? } else { party.to_string() })
+        };
+        let sub = named(subject)?;
         let mut eligibility = json!({
             "resource": resource, "decision": decision.id, "valid_until": valid_until.epoch(), "live": decision.live,
         });
+        if let (Some(party), Some(members)) = (acting_for, eligibility.as_object_mut()) {
+            members.insert("acting_for".to_owned(), json!(named(party)?));
+        }
         if audience.details
             && let Some(members) = eligibility.as_object_mut()
         {
@@ -140,8 +158,8 @@ impl App {
         if self.is_revoked(&verified.jti) {
             return Ok(inactive);
         }
-        let Some((subject, resource)) = self.token_subject(&verified)? else { return Ok(inactive) };
-        let (decision, _) = match self.eligibility(&subject, &resource).await {
+        let Some(Bearer { subject, acting_for, resource }) = self.bearer(&verified)? else { return Ok(inactive) };
+        let (decision, _) = match self.eligibility_for(&subject, acting_for.as_ref(), &resource).await {
             Ok(found) => found,
             Err(ServiceError::NotFound(_) | ServiceError::Erased) => return Ok(inactive),
             Err(error) => return Err(error),
@@ -149,29 +167,36 @@ impl App {
         if decision.status != Status::Eligible {
             return Ok(inactive);
         }
+        let mut eligibility = json!({ "resource": resource, "decision": decision.id, "live": decision.live });
+        if let (Some(party), Some(members)) = (&verified.acting_for, eligibility.as_object_mut()) {
+            members.insert("acting_for".to_owned(), json!(party));
+        }
         Ok(json!({
             "active": true, "iss": verified.iss, "aud": verified.aud, "sub": verified.sub, "client_id": verified.client_id,
             "iat": verified.iat, "exp": verified.exp, "jti": verified.jti, "token_type": self.deployment.token_type(),
-            "eligibility": { "resource": resource, "decision": decision.id, "live": decision.live },
+            "eligibility": eligibility,
         }))
     }
 
-    /// Our subject id and resource behind a verified eligibility token.
-    pub(crate) fn token_subject(
-        &self,
-        verified: &crate::token::Verified,
-    ) -> ServiceResult<Option<(SubjectId, ResourceId)>> {
-        let pairwise = self.world.load().audiences.get(&verified.aud).map(|audience| audience.pairwise);
-        let subject = match pairwise {
-            Some(true) => match self.crypto.open_pairwise(&verified.sub, &verified.aud) {
-                Ok(subject) => subject,
-                Err(_) => return Ok(None),
+    /// Whom and what a verified eligibility token of ours is about.
+    pub(crate) fn bearer(&self, verified: &crate::token::Verified) -> ServiceResult<Option<Bearer>> {
+        let Some(pairwise) = self.world.load().audiences.get(&verified.aud).map(|audience| audience.pairwise) else {
+            return Ok(None);
+        };
+        let party = |name: &str| {
+            let id = if pairwise { self.crypto.open_pairwise(name, &verified.aud).ok()? } else { name.to_owned() };
+            SubjectId::parse(&id).ok()
+        };
+        let acting_for = match &verified.acting_for {
+            None => None,
+            Some(name) => match party(name) {
+                Some(party) => Some(party),
+                // SECURITY: whoever cannot be read is not nobody.
+                None => return Ok(None),
             },
-            Some(false) => verified.sub.clone(),
-            None => return Ok(None),
         };
         let resource = verified.resource.as_deref().and_then(|resource| ResourceId::parse(resource).ok());
-        Ok(SubjectId::parse(&subject).ok().zip(resource))
+        Ok(party(&verified.sub).zip(resource).map(|(subject, resource)| Bearer { subject, acting_for, resource }))
     }
 
     /// Revokes a token by its text (RFC 7009). Unknown tokens are no error.

@@ -150,7 +150,7 @@ impl App {
             if before.is_none() && rules.body.policy.is_none() {
                 continue;
             }
-            let decision = decide(&rules, &facts, now);
+            let decision = decide(&rules, &self.with_parties(facts.clone(), None, &rules).await?.0, now);
             let standing = StoredStanding {
                 subject: id.to_owned(),
                 acting_for: String::new(),
@@ -169,7 +169,7 @@ impl App {
         findings.retain(|finding| finding.before.as_ref() != Some(&finding.standing));
         let dead = self.dead_tokens(&facts, now).await?;
         if !dead.is_empty() || !cases.is_empty() || findings.iter().any(Finding::is_news) {
-            self.tell(id, &findings, dead, cases, timeline).await?;
+            self.tell(&facts, &findings, dead, cases, timeline).await?;
             // What left review needs nobody's look any more.
             let review = |finding: &Finding| {
                 finding.before.as_ref().is_some_and(|before| before.status == Status::Review.as_str())
@@ -191,19 +191,28 @@ impl App {
     /// Living tokens of a subject that is no longer eligible for their resource.
     async fn dead_tokens(&self, facts: &SubjectFacts, now: Second) -> ServiceResult<Vec<String>> {
         let mut dead = Vec::new();
-        let mut eligible: BTreeMap<String, bool> = BTreeMap::new();
+        let mut eligible: BTreeMap<(String, Option<String>), bool> = BTreeMap::new();
         let world = self.world.load_full();
         for token in self.store.living_tokens(facts.subject.as_str(), self.clock.now_ms()).await? {
-            let stands = match eligible.get(&token.resource) {
+            let acting_for = self.store.decision(&token.decision).await?.and_then(|decision| decision.acting_for);
+            let question = (token.resource, acting_for);
+            let stands = match eligible.get(&question) {
                 Some(stands) => *stands,
                 None => {
-                    let unreadable = |_| ServiceError::Unreadable(format!("token {}", token.jti));
-                    let resource = ResourceId::parse(&token.resource).map_err(unreadable)?;
-                    let decision = decide(&*world.rules(&resource, now)?, facts, now);
-                    decision.status == Status::Eligible
+                    let unreadable = || ServiceError::Unreadable(format!("token {}", token.jti));
+                    let resource = ResourceId::parse(&question.0).map_err(|_| unreadable())?;
+                    let acting_for = question.1.as_deref().map(SubjectId::parse).transpose();
+                    let acting_for = acting_for.map_err(|_| unreadable())?;
+                    let rules = world.rules(&resource, now)?;
+                    match self.with_parties(facts.clone(), acting_for.as_ref(), &rules).await {
+                        Ok((facts, _)) => decide(&rules, &facts, now).status == Status::Eligible,
+                        // The organisation is none any more.
+                        Err(ServiceError::NotFound(_)) => false,
+                        Err(error) => return Err(error),
+                    }
                 }
             };
-            eligible.insert(token.resource, stands);
+            eligible.insert(question, stands);
             if !stands {
                 dead.push(token.jti);
             }
@@ -215,20 +224,25 @@ impl App {
     /// what else follows from it. Where another was faster, or something changed meanwhile, the subject waits again.
     async fn tell(
         &self,
-        id: &str,
+        facts: &SubjectFacts,
         findings: &[Finding],
         dead: Vec<String>,
         cases: Vec<Write>,
         timeline: i64,
     ) -> ServiceResult<()> {
-        let subject = SubjectId::parse(id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
+        let subject = &facts.subject;
+        let id = subject.as_str();
         let mut change = Change { writes: cases, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
         for finding in findings {
             change.writes.push(finding.write(timeline));
             if finding.is_news() {
-                self.status_changed(&mut change, &subject, finding)?;
+                self.status_changed(&mut change, subject, finding)?;
             }
         }
+        let news = findings.iter().filter(|finding| finding.is_news());
+        let news: Vec<&Decision> = news.map(|finding| &finding.decision).collect();
+        // What people have to look at now is asked in the commit of the status that asks for it.
+        change.writes.extend(self.case_writes(facts, &news).await?);
         if !dead.is_empty() {
             let detail = json!({ "cause": "not_eligible", "tokens": dead });
             change.audit.push(self.audit(&Actor::system(), "tokens.revoked", id, &detail)?);

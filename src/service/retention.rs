@@ -124,7 +124,7 @@ impl App {
     async fn erase_if_idle(&self, id: &str) -> ServiceResult<()> {
         let subject = SubjectId::parse(id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
         let Some(facts) = self.load_facts(id).await? else { return Ok(()) };
-        if self.standing(&facts)?.iter().any(|decision| decision.status == Status::Eligible) {
+        if self.standing(&facts).await?.iter().any(|decision| decision.status == Status::Eligible) {
             return Ok(());
         }
         self.erase_subject(&Actor::system(), &subject, "inactive").await.map(drop)

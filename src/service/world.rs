@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use vouchsafe_core::Second;
 use vouchsafe_core::definitions::Pack;
 use vouchsafe_core::facts::{Grade, SourceKind};
-use vouchsafe_core::ids::{ResourceId, ResourcePattern};
+use vouchsafe_core::ids::{ResourceId, ResourcePattern, SubjectId};
 use vouchsafe_core::policy::{NamedSet, Policy};
 use vouchsafe_core::rules::{Library, Rules};
 use vouchsafe_core::timeline::{Action, Directive, Entry};
@@ -174,6 +174,9 @@ pub struct Organisation {
     /// Public JWKs its vouches are signed with.
     #[serde(default)]
     pub keys: Vec<Value>,
+    /// The subject that it is: what is known about the organisation is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<SubjectId>,
     /// Times in which its vouches do not count, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspensions: Vec<Suspension>,
@@ -234,6 +237,8 @@ pub struct World {
     pub library: Library,
     /// Approved actions.
     pub timeline: Vec<Entry>,
+    /// When each action was approved, by its place in the timeline.
+    pub approved: BTreeMap<i64, Second>,
     /// How many suspensions there have been.
     pub suspensions: i64,
     compiled: RwLock<HashMap<ResourceId, Arc<Rules>>>,
@@ -263,6 +268,17 @@ impl World {
         }
         held.insert(resource.clone(), Arc::clone(&rules));
         Ok(rules)
+    }
+
+    /// Rules in force for `resource` at `t`, by what was approved at `known_at`.
+    ///
+    /// # Errors
+    /// As [`World::rules`].
+    pub fn rules_known_at(&self, resource: &ResourceId, t: Second, known_at: Second) -> ServiceResult<Rules> {
+        let known = |entry: &&Entry| self.approved.get(&entry.seq).is_some_and(|approved| *approved <= known_at);
+        let timeline: Vec<Entry> = self.timeline.iter().filter(known).cloned().collect();
+        Rules::compile(&self.library, &timeline, resource, t)
+            .map_err(|error| ServiceError::Unreadable(error.to_string()))
     }
 
     /// Every resource and family that a policy governs or a freeze names.
@@ -348,9 +364,9 @@ impl World {
         for record in all_records(store, "source").await? {
             sources.insert(record.id.clone(), (parse(&record)?, record.sealed.clone()));
         }
-        let timeline = store
-            .timeline()
-            .await?
+        let timeline = store.timeline().await?;
+        let approved = timeline.iter().map(|row| (row.seq, Second::from_millis(row.approved_ms))).collect();
+        let timeline = timeline
             .into_iter()
             .map(|row| {
                 let action = serde_json::from_str(&row.action)
@@ -367,6 +383,7 @@ impl World {
             organisations: all(store, "organisation").await?.into_iter().collect(),
             library,
             timeline,
+            approved,
             suspensions: store.suspensions().await?,
             compiled: RwLock::default(),
         })
@@ -414,20 +431,31 @@ impl App {
         verb: &str,
         detail: Value,
     ) -> ServiceResult<()> {
-        let body = serde_json::to_string(body).map_err(|_| ServiceError::Unreadable(kind.to_owned()))?;
-        let record = Record {
-            kind: kind.to_owned(),
-            id: id.to_owned(),
-            version: expected + 1,
-            body,
-            sealed,
-            updated_at_ms: self.clock.now_ms(),
-        };
+        let record = self.record_row(kind, id, body, sealed, expected)?;
         let audit = self.audit(actor, &format!("{kind}.{verb}"), id, &detail)?;
         let feed = vec![FeedRow { kind: "record".to_owned(), key: format!("{kind}/{id}") }];
         self.commit(vec![Write::Record { record, expected }], audit, feed)
             .await?
             .map_err(|_| ServiceError::Conflict(kind))
+    }
+
+    /// The row of a record as it is to be, after version `expected`.
+    pub(crate) fn record_row<T: Serialize>(
+        &self,
+        kind: &str,
+        id: &str,
+        body: &T,
+        sealed: Option<Vec<u8>>,
+        expected: i64,
+    ) -> ServiceResult<Record> {
+        Ok(Record {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            version: expected + 1,
+            body: serde_json::to_string(body).map_err(|_| ServiceError::Unreadable(kind.to_owned()))?,
+            sealed,
+            updated_at_ms: self.clock.now_ms(),
+        })
     }
 
     /// Installs the packs that ship with the service, once.

@@ -131,7 +131,7 @@ impl<T: Send + 'static> Queue<T> {
         audit: &AuditEntry,
     ) -> Intent<()> {
         let taken = key(("jti", &token.jti, ""));
-        let element = rows::token(token, decision, basis, audit)?;
+        let element = rows::token(token, decision, &basis, audit)?;
         let rules = Some((decision.rules_digest.clone(), rules));
         let answer = self.row(Kind::Token, [taken; 3], element, rules).await?;
         Ok(answer.map(|_| ()))

@@ -42,7 +42,7 @@ pub struct OutboxRow {
 }
 
 /// What a decision was made of: a token is recorded only while all are still so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Basis {
     /// The subject's version.
     pub version: i64,
@@ -50,6 +50,8 @@ pub struct Basis {
     pub timeline: i64,
     /// How many suspensions there have been; see [`super::Store::suspensions`].
     pub suspensions: i64,
+    /// The other parties of the question, by id, with their versions.
+    pub parties: Vec<(String, i64)>,
 }
 
 /// The hot intent: one authenticated statement about one subject.
@@ -196,6 +198,8 @@ pub struct TimelineRow {
     pub directive: String,
     /// From when it acts, epoch milliseconds.
     pub from_ms: i64,
+    /// When it was approved, epoch milliseconds.
+    pub approved_ms: i64,
     /// The action as JSON.
     pub action: String,
 }
@@ -295,7 +299,7 @@ pub struct StoredKey {
     pub kid: String,
     /// `ES256`, `EdDSA` or `RS256`.
     pub alg: String,
-    /// `eligibility`, `access`.
+    /// `eligibility`, `access`, `receipt`.
     pub purpose: String,
     /// Private key, PKCS#8, sealed.
     pub sealed: Sealed,

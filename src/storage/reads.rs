@@ -208,6 +208,7 @@ macro_rules! implement_store {
                 let rows = sqlx::query_scalar::<$database, String>(
                     "SELECT id FROM subjects AS s
                      WHERE id > $1 AND id < 'sub_' || $2 AND state = 'active' AND created_at_ms < $3
+                         AND kind <> 'organisation'
                          AND NOT EXISTS (SELECT 1 FROM holds WHERE subject = s.id)
                          AND NOT EXISTS (SELECT 1 FROM attestations WHERE subject = s.id AND recorded_at_ms >= $3)
                          AND NOT EXISTS (SELECT 1 FROM decisions WHERE subject = s.id AND at_ms >= $3)
@@ -378,7 +379,7 @@ macro_rules! implement_store {
 
             async fn timeline(&self) -> Result<Vec<TimelineRow>, StoreError> {
                 let rows = sqlx::query_as::<$database, TimelineRow>(
-                    "SELECT seq, directive, from_ms, action FROM timeline ORDER BY seq",
+                    "SELECT seq, directive, from_ms, approved_ms, action FROM timeline ORDER BY seq",
                 )
                 .fetch_all(&self.readers)
                 .await?;

@@ -51,6 +51,8 @@ struct TokenRow<'a> {
     version: i64,
     timeline: i64,
     suspensions: i64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    parties: &'a [(String, i64)],
     d: DecisionRow<'a>,
     audit: AuditRow<'a>,
 }
@@ -125,7 +127,7 @@ pub(super) fn attestation(new: &NewAttestation) -> Result<String, StoreError> {
 pub(super) fn token(
     token: &StoredToken,
     decision: &StoredDecision,
-    basis: Basis,
+    basis: &Basis,
     audit: &AuditEntry,
 ) -> Result<String, StoreError> {
     element(&TokenRow {
@@ -141,6 +143,7 @@ pub(super) fn token(
         version: basis.version,
         timeline: basis.timeline,
         suspensions: basis.suspensions,
+        parties: &basis.parties,
         d: decision.into(),
         audit: audit.into(),
     })

@@ -117,10 +117,11 @@ macro_rules! implement_writes {
                     Ok(())
                 }
                 Write::Record { record, expected } => put_record(conn, record, *expected).await,
-                Write::Timeline { directive, from_ms, action } => {
-                    sqlx::query("INSERT INTO timeline (directive, from_ms, action) VALUES ($1, $2, $3)")
+                Write::Timeline { directive, from_ms, approved_ms, action } => {
+                    sqlx::query("INSERT INTO timeline (directive, from_ms, approved_ms, action) VALUES ($1, $2, $3, $4)")
                         .bind(directive)
                         .bind(from_ms)
+                        .bind(approved_ms)
                         .bind(action)
                         .execute(&mut *conn)
                         .await?;

@@ -54,6 +54,8 @@ pub enum Write {
         directive: String,
         /// From when, epoch milliseconds.
         from_ms: i64,
+        /// When it was approved, epoch milliseconds.
+        approved_ms: i64,
         /// Action JSON.
         action: String,
     },

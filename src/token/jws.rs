@@ -212,7 +212,15 @@ impl<'a> UnverifiedToken<'a> {
     /// # Errors
     /// [`JwsError::TooLong`] and [`JwsError::NotAToken`].
     pub fn parse(token: &'a str) -> Result<Self, JwsError> {
-        if token.len() > MAX_LENGTH {
+        Self::parse_within(token, MAX_LENGTH)
+    }
+
+    /// As [`UnverifiedToken::parse`], up to another length in bytes.
+    ///
+    /// # Errors
+    /// As [`UnverifiedToken::parse`].
+    pub fn parse_within(token: &'a str, most: usize) -> Result<Self, JwsError> {
+        if token.len() > most {
             return Err(JwsError::TooLong);
         }
         if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
@@ -234,6 +242,55 @@ impl<'a> UnverifiedToken<'a> {
     pub fn unverified_claim(&self, name: &str) -> Option<&str> {
         self.claims.get(name).and_then(Value::as_str)
     }
+
+    /// A member of the header nobody has vouched for yet.
+    #[must_use]
+    pub fn unverified_header(&self, name: &str) -> Option<&str> {
+        self.header.get(name).and_then(Value::as_str)
+    }
+
+    /// All claims, though nobody has vouched for them.
+    #[must_use]
+    pub fn unverified_claims(self) -> Map<String, Value> {
+        self.claims
+    }
+
+    /// Verifies it; see [`verify_jws`].
+    ///
+    /// # Errors
+    /// As [`verify_jws`], without those of taking it apart.
+    pub fn verify(
+        self,
+        keys: &[VerificationKey],
+        allowed_type: &str,
+    ) -> Result<(Header, Map<String, Value>), JwsError> {
+        let Self { signed, header, claims, signature } = self;
+        // `b64` changes what is signed; it would need `crit`, which nothing here understands.
+        if header.contains_key("crit") || header.contains_key("b64") {
+            return Err(JwsError::Header("crit"));
+        }
+        let text = |name: &'static str| header.get(name).and_then(Value::as_str).ok_or(JwsError::Header(name));
+        let algorithm = Algorithm::parse(text("alg")?).ok_or(JwsError::Algorithm)?;
+        let kid = text("kid")?;
+        if !kid_is_valid(kid) {
+            return Err(JwsError::Header("kid"));
+        }
+        let mut named = keys.iter().filter(|key| key.kid == kid);
+        let (Some(key), None) = (named.next(), named.next()) else {
+            return Err(JwsError::UnknownKey);
+        };
+        // SECURITY: the key says what it is for, never the token.
+        if key.algorithm() != algorithm {
+            return Err(JwsError::Algorithm);
+        }
+        key.verify(signed, &signature)?;
+        let named_type = text("typ").map_err(|_| JwsError::Type)?.to_ascii_lowercase();
+        let named_type = named_type.strip_prefix("application/").unwrap_or(&named_type);
+        if named_type != allowed_type.to_ascii_lowercase() {
+            return Err(JwsError::Type);
+        }
+        Ok((Header { algorithm, kid: kid.to_owned() }, claims))
+    }
 }
 
 /// Verifies a token against the keys of one issuer and returns its header and claims.
@@ -247,32 +304,7 @@ pub fn verify_jws(
     keys: &[VerificationKey],
     allowed_type: &str,
 ) -> Result<(Header, Map<String, Value>), JwsError> {
-    let UnverifiedToken { signed, header, claims, signature } = UnverifiedToken::parse(token)?;
-    // `b64` changes what is signed; it would need `crit`, which nothing here understands.
-    if header.contains_key("crit") || header.contains_key("b64") {
-        return Err(JwsError::Header("crit"));
-    }
-    let text = |name: &'static str| header.get(name).and_then(Value::as_str).ok_or(JwsError::Header(name));
-    let algorithm = Algorithm::parse(text("alg")?).ok_or(JwsError::Algorithm)?;
-    let kid = text("kid")?;
-    if !kid_is_valid(kid) {
-        return Err(JwsError::Header("kid"));
-    }
-    let mut named = keys.iter().filter(|key| key.kid == kid);
-    let (Some(key), None) = (named.next(), named.next()) else {
-        return Err(JwsError::UnknownKey);
-    };
-    // SECURITY: the key says what it is for, never the token.
-    if key.algorithm() != algorithm {
-        return Err(JwsError::Algorithm);
-    }
-    key.verify(signed, &signature)?;
-    let named_type = text("typ").map_err(|_| JwsError::Type)?.to_ascii_lowercase();
-    let named_type = named_type.strip_prefix("application/").unwrap_or(&named_type);
-    if named_type != allowed_type.to_ascii_lowercase() {
-        return Err(JwsError::Type);
-    }
-    Ok((Header { algorithm, kid: kid.to_owned() }, claims))
+    UnverifiedToken::parse(token)?.verify(keys, allowed_type)
 }
 
 /// Strict base64url: no padding, no stray bits, never empty.

@@ -18,6 +18,8 @@ pub enum Purpose {
     Access,
     /// `eligibility+jwt` for gateways.
     Eligibility,
+    /// `decision-receipt+jwt` for auditors.
+    Receipt,
 }
 
 impl Purpose {
@@ -27,6 +29,7 @@ impl Purpose {
         match self {
             Purpose::Access => "access",
             Purpose::Eligibility => "eligibility",
+            Purpose::Receipt => "receipt",
         }
     }
 }
@@ -163,6 +166,7 @@ impl SigningKey {
         let purpose = match stored.purpose.as_str() {
             "access" => Purpose::Access,
             "eligibility" => Purpose::Eligibility,
+            "receipt" => Purpose::Receipt,
             _ => return Err(CryptoError::Opening),
         };
         let pkcs8 = crypto.open_secret(&format!("key/{}", stored.kid), &stored.sealed)?;
@@ -190,8 +194,16 @@ impl SigningKey {
     /// # Errors
     /// When the primitive fails.
     pub fn sign(&self, typ: &str, claims: &Value) -> Result<String, CryptoError> {
+        self.sign_text(typ, &claims.to_string())
+    }
+
+    /// As [`SigningKey::sign`], of claims as they stand.
+    ///
+    /// # Errors
+    /// As [`SigningKey::sign`].
+    pub fn sign_text(&self, typ: &str, claims: &str) -> Result<String, CryptoError> {
         let header = format!(r#"{{"alg":"{}","kid":"{}","typ":"{typ}"}}"#, self.alg.as_str(), self.kid);
-        let mut token = format!("{}.{}", B64.encode(header), B64.encode(claims.to_string()));
+        let mut token = format!("{}.{}", B64.encode(header), B64.encode(claims));
         let rng = SystemRandom::new();
         let signature = match &self.pair {
             Pair::Es256(pair) => {
@@ -217,6 +229,7 @@ pub struct KeyRing {
     keys: Vec<SigningKey>,
     access: Vec<VerificationKey>,
     eligibility: Vec<VerificationKey>,
+    receipt: Vec<VerificationKey>,
 }
 
 impl KeyRing {
@@ -227,7 +240,12 @@ impl KeyRing {
             let own = keys.iter().filter(|key| key.purpose == purpose);
             own.filter_map(|key| VerificationKey::from_jwk(&key.kid, &key.jwk).ok()).collect()
         };
-        Self { access: verifiers(Purpose::Access), eligibility: verifiers(Purpose::Eligibility), keys }
+        Self {
+            access: verifiers(Purpose::Access),
+            eligibility: verifiers(Purpose::Eligibility),
+            receipt: verifiers(Purpose::Receipt),
+            keys,
+        }
     }
 
     /// The key to sign with.
@@ -242,6 +260,7 @@ impl KeyRing {
         match purpose {
             Purpose::Access => &self.access,
             Purpose::Eligibility => &self.eligibility,
+            Purpose::Receipt => &self.receipt,
         }
     }
 

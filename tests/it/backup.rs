@@ -11,6 +11,7 @@ use vouchsafe::clock::Clock as _;
 use vouchsafe::crypto::{Authenticator, Crypto};
 use vouchsafe::service::anchor::{AnchorError, AnchorFile, Before, Mark, Regress};
 use vouchsafe::service::backup::{Manifest, back_up, manifest_path, restore};
+use vouchsafe::service::issue::Wanted;
 use vouchsafe::service::{Actor, App};
 use vouchsafe::storage::{self, Store};
 use vouchsafe_core::Second;
@@ -188,7 +189,16 @@ async fn an_older_backup_is_refused_until_its_loss_is_accepted_by_name() {
         assert_eq!(held.t.get("/v1/subjects").await.status, StatusCode::UNAUTHORIZED, "so was a client's, perhaps");
         let resource = vouchsafe_core::ids::ResourceId::parse("restricted.api").unwrap();
         let who = vouchsafe_core::ids::SubjectId::parse(&subject).unwrap();
-        let issue = async || held.t.app.issue(&Actor::system(), "cli_test", &who, &resource, "edge").await;
+        let issue = async || {
+            held.t
+                .app
+                .issue(
+                    &Actor::system(),
+                    "cli_test",
+                    Wanted { subject: &who, acting_for: None, resource: &resource, audience: "edge" },
+                )
+                .await
+        };
         assert!(issue().await.is_err(), "a token of this very second would be refused at once");
         held.t.clock.advance(1);
         let fresh = format!("Bearer {}", issue().await.unwrap().token);

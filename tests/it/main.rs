@@ -32,6 +32,7 @@ mod persons;
 mod policy_guide;
 mod population;
 mod reassess;
+mod replay;
 mod retention;
 mod rosters;
 mod rules;

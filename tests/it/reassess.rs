@@ -127,6 +127,24 @@ async fn tokens_die_with_the_status_they_state() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_review_is_asked_for_in_the_commit_of_the_status() {
+    on_both(async |t: TestApp| {
+        let sources = ready(&t).await;
+        let subject = t.eligible_subject(&sources, "ada").await;
+        work_off(&t, &t.app).await;
+        assert_eq!(t.audited("case.opened").await.len(), 0);
+        let contrary = json!({ "source": sources.registry, "kind": "registry", "grade": "STRONG",
+            "statement": { "type": "states", "frame": "us_status", "states": ["other"] } });
+        assert_eq!(t.attest(&sources, &subject, contrary).await.status, StatusCode::CREATED);
+        work_off(&t, &t.app).await;
+        assert_eq!(changes(&told(&t).await)[1..], [change("eligible", "review")]);
+        let opened = t.audited("case.opened").await;
+        assert_eq!((opened.len(), &opened[0]["detail"]["subject"]), (1, &json!(subject)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_reaches_everybody_also_when_it_names_one_member_of_a_family() {
     on_both(async |t: TestApp| {
         let sources = ready(&t).await;

@@ -469,7 +469,7 @@ async fn conflict_undoes_the_whole_change(database: &Database) {
     let doomed = Change {
         writes: vec![
             Write::Record { record, expected: 0 },
-            Write::Timeline { directive: "d".to_owned(), from_ms: 1, action: "{}".to_owned() },
+            Write::Timeline { directive: "d".to_owned(), from_ms: 1, approved_ms: 1, action: "{}".to_owned() },
             spend.clone(),
             Write::Attestation(attestation("1", "sub_1", "lin", 100)),
             Write::Mark(mark("att_1", "revoked", 5)),
@@ -787,8 +787,9 @@ async fn a_change_waits_on_the_expected_version(database: &Database) {
 
 async fn timeline_is_in_order_of_approval(database: &Database) {
     let store = database.store().await;
-    let append =
-        |directive: String| change("t", vec![Write::Timeline { directive, from_ms: 1, action: "{}".to_owned() }]);
+    let append = |directive: String| {
+        change("t", vec![Write::Timeline { directive, from_ms: 1, approved_ms: 1, action: "{}".to_owned() }])
+    };
     for n in 0..5 {
         assert_eq!(store.commit(append(n.to_string())).await.unwrap(), Ok(()));
     }
@@ -966,7 +967,7 @@ async fn token_of_a_subject_or_rules_that_changed_is_refused(database: &Database
     assert_eq!(issue("b", BASIS).await.unwrap(), stale);
     let after = Basis { version: 2, ..BASIS };
     assert_eq!(issue("b", after).await.unwrap(), Ok(()));
-    let order = Write::Timeline { directive: "d".to_owned(), from_ms: 0, action: "{}".to_owned() };
+    let order = Write::Timeline { directive: "d".to_owned(), from_ms: 0, approved_ms: 0, action: "{}".to_owned() };
     store.commit(change("o", vec![order])).await.unwrap().unwrap();
     assert_eq!(issue("c", after).await.unwrap(), stale);
     let timeline = store.timeline().await.unwrap().last().unwrap().seq;
@@ -1068,8 +1069,15 @@ async fn feed_loses_nothing_under_concurrent_writers(database: &Database) {
         writers.spawn(async move {
             for n in 0..25 {
                 let key = format!("{writer}/{n}");
-                let mut change =
-                    change(&key, vec![Write::Timeline { directive: key.clone(), from_ms: 0, action: "{}".to_owned() }]);
+                let mut change = change(
+                    &key,
+                    vec![Write::Timeline {
+                        directive: key.clone(),
+                        from_ms: 0,
+                        approved_ms: 0,
+                        action: "{}".to_owned(),
+                    }],
+                );
                 change.feed = vec![FeedRow { kind: "timeline".to_owned(), key }];
                 if n % 5 == 0 {
                     change.writes.push(Write::Release("absent".to_owned()));

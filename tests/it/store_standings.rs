@@ -55,7 +55,7 @@ async fn a_standing_is_replaced_only_where_it_was_read_and_while_it_is_true(data
     let replaces = Some(("d2", 1));
     store.record_attestation(attestation("1", "sub_1", "lin", 100)).await.unwrap().unwrap();
     assert_eq!(commit(&store, write(standing("sub_1", "d3", 1), replaces, 0)).await, stale, "something was said");
-    let order = Write::Timeline { directive: "d".to_owned(), from_ms: 0, action: "{}".to_owned() };
+    let order = Write::Timeline { directive: "d".to_owned(), from_ms: 0, approved_ms: 0, action: "{}".to_owned() };
     store.commit(change("o", vec![order])).await.unwrap().unwrap();
     assert_eq!(commit(&store, write(standing("sub_1", "d3", 2), replaces, 0)).await, stale, "something was ordered");
     let timeline = store.timeline().await.unwrap().last().unwrap().seq;

@@ -335,3 +335,47 @@ async fn a_decision_is_still_explained_after_a_revocation_in_its_own_second() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_what_is_open_what_is_scheduled_and_what_to_try_again() {
+    on_both(async |t: TestApp| {
+        t.activate("restricted-us-persons").await;
+        let body =
+            json!({ "id": "edge", "name": "edge", "resources": ["restricted.api", "restricted.chat", "regional.x"] });
+        t.created("/v1/audiences", body).await;
+        let sources = t.sources().await;
+        let subject = t.eligible_subject(&sources, "ada").await;
+        let eligible = t.eligibility(&subject, "restricted.api").await;
+        assert_eq!((&eligible["alternatives"], &eligible["upcoming"]), (&json!([]), &json!([])));
+
+        // The clock of the tests stands at 2026-11-21.
+        let freeze = json!({ "id": "later", "authority": "a", "citation": "c", "effective_at": "2026-11-23T00:00:00Z",
+            "actions": [{ "freeze": "restricted.chat" }] });
+        t.created("/v1/directives", freeze).await;
+        let freeze =
+            json!({ "id": "now", "authority": "a", "citation": "c", "actions": [{ "freeze": "restricted.api" }] });
+        t.created("/v1/directives", freeze).await;
+        let chat = t.eligibility(&subject, "restricted.chat").await;
+        let told = json!([{ "at": "2026-11-23T00:00:00Z", "status": "ineligible", "directives": ["later"] }]);
+        assert_eq!(
+            (&chat["status"], &chat["upcoming"], &chat["alternatives"]),
+            (&json!("eligible"), &told, &json!([]))
+        );
+        let frozen = t.eligibility(&subject, "restricted.api").await;
+        assert_eq!(frozen["next_steps"][0]["action"], "FINAL");
+        assert_eq!(frozen["alternatives"][0]["resource"], "restricted.chat");
+        assert_eq!(frozen["alternatives"].as_array().unwrap().len(), 1);
+
+        let other = t.subject("bea").await;
+        let mut blurred = face_check(&sources);
+        blurred["outcome"] = json!("resubmit");
+        assert_eq!(t.attest(&sources, &other, blurred).await.status, StatusCode::CREATED);
+        let refused = t.eligibility(&other, "restricted.chat").await;
+        assert_eq!(
+            (&refused["next_steps"][0]["action"], &refused["next_steps"][1]["action"]),
+            (&json!("RETRY"), &json!("PROVIDE"))
+        );
+        assert!(refused["next_steps"][1]["needs"][0].get("missing_units").is_none(), "units are for operators");
+    })
+    .await;
+}

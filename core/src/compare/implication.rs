@@ -10,9 +10,17 @@ use crate::definitions::{Pack, Shape, Weights};
 use crate::policy::{Criterion, Gate, Test, WhenUnknown};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Most pairs of criteria, branch by branch, that are looked at: far more than a policy for people has.
+const MOST: usize = 100_000;
+
 /// Whether everybody whom `inner` lets in is let in by `outer` too. What keeps it from being proved is added to `open`.
 pub(super) fn includes(inner: &Side, outer: &Side, open: &mut BTreeSet<String>) -> bool {
     let (ours, theirs) = (inner.branches(), outer.branches());
+    let size = |branches: &[Branch<'_>]| branches.iter().map(|b| 1 + b.stored.len() + b.live.len()).sum::<usize>();
+    if size(&ours).saturating_mul(size(&theirs)) > MOST {
+        open.insert("more criteria and exemptions than are compared".to_owned());
+        return false;
+    }
     let mut implied = |c: &Criterion, d: &Criterion| implies(inner, c, outer, d, open);
     let mut covered = |branch: &Branch<'_>| {
         theirs.iter().any(|other| other.stored.iter().all(|d| branch.stored.iter().any(|c| implied(c, d))))

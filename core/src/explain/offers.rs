@@ -3,31 +3,21 @@
 //! Everything is worked out on the safe side: an item that may come from any source is taken to come from the one that
 //! helps least, so that whatever fits the description suffices.
 
+use super::sets::{many, pairs, singles};
+use super::shapes::{Candidate, Group, KINDS, admits, groups, is_state, supports, weight};
+use super::target::Target;
 use crate::criterion::Keyed;
-use crate::definitions::{Pack, Proves, Row, Shape as Frame, Weights, When};
-use crate::facts::{Grade, Kind, Outcome, SourceKind};
-use crate::fusion::{GATE_UNITS, Opinion, Question, Side, combine_side, discounted, units};
-use crate::policy::{Gate, Test, source_of};
+use crate::definitions::{Pack, Proves, Row, Weights, When};
+use crate::facts::{Grade, Kind, Outcome};
+use crate::policy::{Gate, Test};
 use crate::second::Second;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Kinds a subject or an operator can bring about, least intrusive first: what the subject says, where it connects from, records that
-/// exist already, people who know, the subject's papers, a person who looks.
-const KINDS: [Kind; 7] = [
-    Kind::Declaration,
-    Kind::Observation,
-    Kind::Registry,
-    Kind::Directory,
-    Kind::Vouch,
-    Kind::DocumentCheck,
-    Kind::Review,
-];
+use std::collections::BTreeSet;
 
 /// How many routes of one need are told.
 const MOST_ROUTES: usize = 8;
 /// How many items one route asks for at most.
-const MOST_ITEMS: usize = 8;
+pub(super) const MOST_ITEMS: usize = 8;
 
 /// How new an item has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,221 +126,6 @@ impl Route {
     }
 }
 
-/// Rows of one kind that weigh alike at every grade.
-struct Group<'p> {
-    kind: Kind,
-    rows: Vec<&'p Row>,
-    /// Units of a fresh item, by grade.
-    units: Vec<(Grade, f64)>,
-}
-
-/// A fresh item of a group, at a grade, as new as it has to be.
-#[derive(Clone, Copy)]
-struct Candidate<'g, 'p> {
-    group: &'g Group<'p>,
-    grade: Grade,
-    units: f64,
-    from: Newness,
-}
-
-/// Grades at which a kind of statement comes.
-fn grades(kind: Kind, of_state: bool) -> &'static [Grade] {
-    match kind {
-        Kind::Declaration => &[Grade::SelfDeclared],
-        Kind::Observation => &[Grade::Strong],
-        Kind::Directory => &[Grade::Fair],
-        Kind::Vouch if of_state => &[Grade::Fair],
-        Kind::DocumentCheck => &[Grade::Weak, Grade::Fair, Grade::Strong, Grade::Superior],
-        _ => &[Grade::Fair, Grade::Strong],
-    }
-}
-
-/// How new an item of a kind can be. One register, vendor or organisation among several can be another; reviewers and the subject cannot.
-fn freshness(kind: Kind, of_state: bool) -> &'static [Newness] {
-    match kind {
-        Kind::DocumentCheck | Kind::Registry => &[Newness::Any, Newness::AnotherDocument, Newness::AnotherSource],
-        Kind::Vouch if of_state => &[Newness::Any, Newness::AnotherSource],
-        _ => &[Newness::Any],
-    }
-}
-
-fn is_state(pack: &Pack) -> bool {
-    matches!(pack.shape, Frame::State { .. } | Frame::OpenState)
-}
-
-/// Whether a fact of this kind can match and support: a row that asks for a failed check supports nothing.
-fn admits(when: &When, kind: Kind) -> bool {
-    (when.kind.is_empty() || when.kind.contains(&kind))
-        && (when.outcome.is_empty() || when.outcome.contains(&Outcome::Approved))
-}
-
-/// Kind of each part of a row when the proving part is of `kind`; `None` if it cannot be.
-fn part_kinds(row: &Row, kind: Kind) -> Option<Vec<Kind>> {
-    if let Some(when) = &row.when {
-        return admits(when, kind).then(|| vec![kind]);
-    }
-    let of_part = |part: &crate::definitions::Part| {
-        if part.proves {
-            return admits(&part.when, kind).then_some(kind);
-        }
-        [kind].into_iter().chain(KINDS).find(|other| admits(&part.when, *other))
-    };
-    let kinds: Vec<Kind> = row.all_of.iter().map(of_part).collect::<Option<_>>()?;
-    // Told once, as the most intrusive of its parts, where the proving part can be of that kind.
-    let place = |kind: Kind| KINDS.iter().position(|other| *other == kind);
-    let most = kinds.iter().copied().max_by_key(|kind| place(*kind))?;
-    let proving = row.all_of.iter().find(|part| part.proves)?;
-    (most == kind || !admits(&proving.when, most)).then_some(kinds)
-}
-
-/// What a fresh item of this row weighs at a grade: as much as its weakest part.
-fn weight(pack: &Pack, weights: &Weights, parts: &[Kind], grade: Grade) -> f64 {
-    let strength = |kind: &Kind| {
-        let own = grades(*kind, is_state(pack)).last().map_or(grade, |most| grade.min(*most));
-        let trust = source_of(*kind).and_then(|source| weights.trust(source, &pack.id)).unwrap_or(0.0);
-        discounted(weights.sigma(own), trust, weights.cap)
-    };
-    units(parts.iter().map(strength).fold(1.0, f64::min).min(0.999_999))
-}
-
-/// Whether the row can support the test. `yes` tells which answer about a key supports.
-fn supports(pack: &Pack, row: &Row, test: &Test<'_>) -> bool {
-    match (&row.proves, test) {
-        (Proves::States { states }, Test::Allow(list)) => {
-            states.is_subset(list) && !matches!(&pack.shape, Frame::State { states: all } if all == states)
-        }
-        (Proves::States { states }, Test::Deny(list)) => states.is_disjoint(list),
-        (Proves::Statement | Proves::ExitCountry, Test::Allow(_) | Test::Deny(_))
-        | (Proves::Organisation, Test::AnyOf(_) | Test::NoneOf(_))
-        | (Proves::Nationalities, Test::AnyOf(_))
-        | (Proves::Owners, Test::NoneOf(_)) => true,
-        _ => false,
-    }
-}
-
-/// Rows that can support the test, by kind and weight.
-fn groups<'p>(pack: &'p Pack, weights: &Weights, test: &Test<'_>) -> Vec<Group<'p>> {
-    let mut found: Vec<Group<'p>> = Vec::new();
-    for kind in KINDS {
-        for row in pack.rows.iter().filter(|row| supports(pack, row, test) && weights.classes.contains_key(&row.class))
-        {
-            let Some(parts) = part_kinds(row, kind) else { continue };
-            let scale: Vec<(Grade, f64)> = grades(kind, is_state(pack))
-                .iter()
-                .map(|grade| (*grade, weight(pack, weights, &parts, *grade)))
-                .filter(|(_, units)| *units > 0.0)
-                .collect();
-            if scale.is_empty() {
-                continue;
-            }
-            match found.iter_mut().find(|group| group.kind == kind && group.units == scale) {
-                Some(group) => group.rows.push(row),
-                None => found.push(Group { kind, rows: vec![row], units: scale }),
-            }
-        }
-    }
-    found
-}
-
-/// A question that lacks support, with what it holds.
-struct Target<'q> {
-    question: &'q Question,
-    gate: Option<&'q Gate>,
-    gate_met: bool,
-    adverse: f64,
-    of_state: bool,
-    /// Document, assessor and units of what supports it, with the kind of source.
-    held: Vec<(&'q str, &'q str, f64, Option<SourceKind>)>,
-}
-
-impl<'q> Target<'q> {
-    fn new(keyed: &'q Keyed<'_>, gate: Option<&'q Gate>, of_state: bool, at: Second) -> Self {
-        let question = &keyed.question;
-        let items = question.items.iter().zip(&keyed.evidence).filter(|(item, _)| item.side == Side::Supports);
-        let held = items
-            .map(|(item, e)| (item.document.as_str(), item.assessor.as_str(), item.units_at(at), source_of(e.kind)))
-            .filter(|(_, _, units, _)| *units > 0.0)
-            .collect();
-        Self { question, gate, gate_met: question.gate_met(at), adverse: question.opinion(at).s, of_state, held }
-    }
-
-    /// Whether so many supporting units suffice, the gate being met or not.
-    fn enough(&self, r: f64, gate_met: bool) -> bool {
-        gate_met && Opinion::new(r, self.adverse).b >= self.question.thresholds.eligible_at
-    }
-
-    fn opens_gate(&self, items: &[Candidate<'_, '_>]) -> bool {
-        self.gate_met
-            || self.gate.is_none_or(|gate| {
-                items.iter().any(|item| {
-                    gate.from.contains(&item.group.kind) && item.grade >= gate.grade && item.units >= GATE_UNITS
-                })
-            })
-    }
-
-    /// Supporting units together with these items: (document, assessor, units, whether it replaces what its assessor said).
-    fn units_with(&self, items: &[(&str, &str, f64, bool)]) -> f64 {
-        let replaced = |assessor: &str| items.iter().any(|(_, own, _, replaces)| *replaces && *own == assessor);
-        let held = self.held.iter().filter(|(_, assessor, ..)| !replaced(assessor)).map(|(d, a, e, _)| (*d, *a, *e));
-        combine_side(held.chain(items.iter().map(|(d, a, e, _)| (*d, *a, *e))), self.question.rho)
-    }
-
-    /// The most that these items can bring: all of them independent.
-    fn most(&self, items: &[Candidate<'_, '_>]) -> f64 {
-        let names = NEW;
-        let placed: Vec<_> = items.iter().zip(names).map(|(item, name)| (name, name, item.units, false)).collect();
-        self.units_with(&placed)
-    }
-
-    /// The least that these items can bring, whichever documents and sources they are of.
-    fn least<'a>(&'a self, items: &'a [Candidate<'_, '_>], placed: &mut Vec<(&'a str, &'a str, f64, bool)>) -> f64 {
-        let (Some(item), Some(name)) = (items.get(placed.len()), NEW.get(placed.len())) else {
-            return self.units_with(placed);
-        };
-        let source = source_of(item.group.kind);
-        let organisation = source == Some(SourceKind::Employer);
-        let mut documents: Vec<&str> = vec![name];
-        if item.from == Newness::Any {
-            documents.extend(self.held.iter().map(|(document, ..)| *document));
-        }
-        // Two items of one kind of source that need not be independent come from one that is new, or from one that has spoken.
-        let shared = NEW_SOURCES.get(source.map_or(0, |source| source as usize)).copied().unwrap_or(name);
-        let mut assessors: Vec<&str> = vec![if item.from == Newness::AnotherSource { name } else { shared }];
-        if item.from != Newness::AnotherSource {
-            assessors.extend(self.held.iter().filter(|(.., kind)| *kind == source).map(|(_, assessor, ..)| *assessor));
-        }
-        documents.sort_unstable();
-        documents.dedup();
-        assessors.sort_unstable();
-        assessors.dedup();
-        let mut least = f64::INFINITY;
-        for document in &documents {
-            for assessor in &assessors {
-                // What an organisation said before may end with its new word.
-                placed.push((document, assessor, item.units, organisation && item.from == Newness::Any));
-                least = least.min(self.least(items, placed));
-                placed.pop();
-            }
-        }
-        least
-    }
-
-    /// Whether the items suffice whatever they are, and each of them is needed.
-    fn minimal(&self, items: &[Candidate<'_, '_>]) -> bool {
-        self.enough(self.least(items, &mut Vec::new()), self.opens_gate(items))
-            && (0..items.len()).all(|left_out| {
-                let rest: Vec<_> =
-                    items.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, item)| *item).collect();
-                !self.enough(self.most(&rest), self.opens_gate(&rest))
-            })
-    }
-}
-
-/// Names that no document and no assessor can have: theirs hold no blank.
-const NEW: [&str; MOST_ITEMS] = ["new 1", "new 2", "new 3", "new 4", "new 5", "new 6", "new 7", "new 8"];
-/// A source of each kind that has not spoken yet.
-const NEW_SOURCES: [&str; 8] = ["new a", "new b", "new c", "new d", "new e", "new f", "new g", "new h"];
-
 /// Every way to bring one question over its threshold, least intrusive first, then least effort.
 pub(super) fn routes(
     pack: &Pack,
@@ -426,128 +201,6 @@ fn rows<'p>(item: &Candidate<'_, 'p>, of: usize) -> Vec<&'p Row> {
     if of == 1 || plain.is_empty() { item.group.rows.clone() } else { plain }
 }
 
-/// Single items that suffice: for each group the least grade, and a lower one that has to be newer.
-fn singles<'g, 'p>(target: &Target<'_>, groups: &'g [Group<'p>]) -> Vec<Vec<Candidate<'g, 'p>>> {
-    let mut found = Vec::new();
-    for group in groups {
-        let mut lowest: Option<Grade> = None;
-        for from in freshness(group.kind, target.of_state) {
-            let candidate =
-                |(grade, units): &(Grade, f64)| vec![Candidate { group, grade: *grade, units: *units, from: *from }];
-            let below = group.units.iter().filter(|(grade, _)| lowest.is_none_or(|lowest| *grade < lowest));
-            if let Some(set) = below.map(candidate).find(|set| target.minimal(set)) {
-                lowest = set.first().map(|item| item.grade);
-                found.push(set);
-            }
-        }
-    }
-    found
-}
-
-/// Two items that suffice together where neither does alone.
-fn pairs<'g, 'p>(target: &Target<'_>, groups: &'g [Group<'p>]) -> Vec<Vec<Candidate<'g, 'p>>> {
-    // Items of each group at each grade, as new as they may have to be.
-    let all: Vec<Candidate<'g, 'p>> = groups
-        .iter()
-        .flat_map(|group| {
-            let newness = freshness(group.kind, target.of_state)
-                .iter()
-                .filter(move |from| **from != Newness::Any || !several(group.kind, target.of_state));
-            newness.flat_map(move |from| {
-                group.units.iter().map(move |(grade, units)| Candidate {
-                    group,
-                    grade: *grade,
-                    units: *units,
-                    from: *from,
-                })
-            })
-        })
-        .collect();
-    let mut found: Vec<Vec<Candidate<'g, 'p>>> = Vec::new();
-    for (index, x) in all.iter().enumerate() {
-        for y in all.iter().skip(index) {
-            let twice = source_of(x.group.kind) == source_of(y.group.kind);
-            if twice && !(several(x.group.kind, target.of_state) && several(y.group.kind, target.of_state)) {
-                continue;
-            }
-            let set = vec![*x, *y];
-            // Cheap first: they cannot bring more than all they weigh.
-            if target.enough(target.most(&set), target.opens_gate(&set)) && target.minimal(&set) {
-                found.push(set);
-            }
-        }
-    }
-    undominated(found)
-}
-
-/// Whether several items of a kind can come from different sources.
-fn several(kind: Kind, of_state: bool) -> bool {
-    freshness(kind, of_state).contains(&Newness::AnotherSource)
-}
-
-/// Leaves out what asks for more than another set of the same groups.
-fn undominated<'g, 'p>(sets: Vec<Vec<Candidate<'g, 'p>>>) -> Vec<Vec<Candidate<'g, 'p>>> {
-    let asks_no_more = |a: &Candidate<'_, '_>, b: &Candidate<'_, '_>| {
-        std::ptr::eq(a.group, b.group) && a.grade <= b.grade && a.from <= b.from
-    };
-    let same = |a: &Candidate<'_, '_>, b: &Candidate<'_, '_>| asks_no_more(a, b) && asks_no_more(b, a);
-    let covers = |small: &[Candidate<'_, '_>],
-                  large: &[Candidate<'_, '_>],
-                  by: &dyn Fn(&Candidate<'_, '_>, &Candidate<'_, '_>) -> bool| {
-        match (small, large) {
-            ([a, b], [c, d]) => (by(a, c) && by(b, d)) || (by(a, d) && by(b, c)),
-            _ => false,
-        }
-    };
-    let kept: Vec<usize> = (0..sets.len())
-        .filter(|index| {
-            let Some(own) = sets.get(*index) else { return false };
-            !sets.iter().enumerate().any(|(other, set)| {
-                other != *index && covers(set, own, &asks_no_more) && (!covers(set, own, &same) || other < *index)
-            })
-        })
-        .collect();
-    sets.into_iter().enumerate().filter(|(index, _)| kept.contains(index)).map(|(_, set)| set).collect()
-}
-
-/// More than two items, where fewer never suffice: the strongest of each kind from sources of their own, then more of them.
-fn many<'g, 'p>(target: &Target<'_>, groups: &'g [Group<'p>]) -> Option<Vec<Candidate<'g, 'p>>> {
-    let mut strongest: BTreeMap<Option<SourceKind>, Candidate<'g, 'p>> = BTreeMap::new();
-    for group in groups {
-        let Some((grade, units)) = group.units.last() else { continue };
-        let from = *freshness(group.kind, target.of_state).last()?;
-        let candidate = Candidate { group, grade: *grade, units: *units, from };
-        let held = strongest.entry(source_of(group.kind)).or_insert(candidate);
-        if candidate.units > held.units {
-            *held = candidate;
-        }
-    }
-    let mut pool: Vec<Candidate<'g, 'p>> = strongest.into_values().collect();
-    pool.sort_by(|a, b| b.units.total_cmp(&a.units));
-    let again: Vec<_> = pool.iter().copied().filter(|item| several(item.group.kind, target.of_state)).collect();
-    let mut set: Vec<Candidate<'g, 'p>> = Vec::new();
-    for item in pool.into_iter().chain(again.into_iter().cycle().take(MOST_ITEMS)) {
-        if set.len() == MOST_ITEMS {
-            return None;
-        }
-        set.push(item);
-        if target.enough(target.least(&set, &mut Vec::new()), target.opens_gate(&set)) {
-            // What came in early may not be needed beside what came late.
-            let mut index = 0;
-            while index < set.len() {
-                let mut fewer = set.clone();
-                fewer.remove(index);
-                match target.enough(target.least(&fewer, &mut Vec::new()), target.opens_gate(&fewer)) {
-                    true => set = fewer,
-                    false => index += 1,
-                }
-            }
-            return target.minimal(&set).then_some(set);
-        }
-    }
-    None
-}
-
 /// Whether every fact that fits `narrow` fits `wide` too.
 fn implies(narrow: &When, wide: &When) -> bool {
     fn within<T: Ord>(narrow: &BTreeSet<T>, wide: &BTreeSet<T>) -> bool {
@@ -606,7 +259,7 @@ pub(super) fn meets(
         let units = weight(pack, weights, &[kind], grade);
         let group = Group { kind, rows: Vec::new(), units: vec![(grade, units)] };
         let item = [Candidate { group: &group, grade, units, from: Newness::Any }];
-        if target.enough(target.least(&item, &mut Vec::new()), target.opens_gate(&item)) {
+        if target.enough(target.least(&item), target.opens_gate(&item)) {
             return Meets::Yes;
         }
         met = Meets::InPart;

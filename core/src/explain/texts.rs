@@ -82,7 +82,7 @@ pub const CODES: &[Code] = &[
     row("PROVIDE", "step", "All of these together would be enough.", "fresh evidence of each of these kinds makes the answer yes"),
     row("RETRY", "step", "The last attempt could not be used. Please try again.", "a check ended without a finding: resubmit, error or pending"),
     row("REVIEW", "step", "A person has to look at it.", "evidence against is material: only an adjudication or a withdrawal clears it"),
-    row("WAIT", "step", "The answer changes at this time.", "the answer changes by itself at `at`"),
+    row("WAIT", "step", "The answer is looked at again at this time.", "the answer gets better by itself at `at`, or other rules come then"),
     row("FINAL", "step", "Nothing you can provide changes the answer. You may contest it.", "no evidence, reviewer or passing of time changes it under these rules"),
     row("caller.unlinked", "gateway", "We do not know this account yet.", "the asserted caller has no link to a subject"),
     row("token.revoked", "gateway", "This credential was withdrawn.", "the token was revoked"),

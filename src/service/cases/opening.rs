@@ -221,7 +221,7 @@ impl App {
     /// Opens and closes the cases about a subject.
     pub(crate) async fn tend_subject(&self, subject: &str) -> ServiceResult<()> {
         let Some((facts, read_at)) = self.load_versioned(subject).await? else { return Ok(()) };
-        let decisions = self.standing(&facts)?;
+        let decisions = self.standing(&facts).await?;
         let decisions: Vec<&Decision> = decisions.iter().collect();
         let writes = self.case_writes(&facts, &decisions).await?;
         if !writes.is_empty() {

@@ -116,8 +116,12 @@ impl App {
         };
         let Some(facts) = self.load_facts(subject).await? else { return Err(self.missing(subject).await) };
         let attestations = self.evidence_items(subject, &facts).await?;
-        let decisions: Vec<Value> =
-            self.standing(&facts)?.iter().filter_map(|decision| explained(decision, &case.question, &body)).collect();
+        let decisions: Vec<Value> = self
+            .standing(&facts)
+            .await?
+            .iter()
+            .filter_map(|decision| explained(decision, &case.question, &body))
+            .collect();
         Ok(json!({ "subject": subject, "attestations": attestations, "decisions": decisions }))
     }
 

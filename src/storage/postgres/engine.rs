@@ -73,6 +73,8 @@ const HOLD_ORDERS: &str = "LOCK TABLE timeline, suspensions IN SHARE MODE";
 const HOLD_SUBJECTS: &str = "
 SELECT id FROM subjects
 WHERE id IN (SELECT e ->> 'subject' FROM json_array_elements($1::json -> 'rows') AS e)
+    OR id IN (SELECT p ->> 0 FROM json_array_elements($1::json -> 'rows') AS e,
+        json_array_elements(e -> 'parties') AS p)
 ORDER BY id FOR SHARE";
 
 const WRITE_TOKENS: &str = "
@@ -85,6 +87,9 @@ WITH input AS (
         AND s.version = (input.e ->> 'version')::bigint
     WHERE (input.e ->> 'timeline')::bigint = (SELECT COALESCE(MAX(seq), 0) FROM timeline)
         AND (input.e ->> 'suspensions')::bigint = (SELECT COUNT(*) FROM suspensions)
+        AND NOT EXISTS (SELECT 1 FROM json_array_elements(input.e -> 'parties') AS p WHERE NOT EXISTS
+            (SELECT 1 FROM subjects_now AS o
+             WHERE o.id = p ->> 0 AND o.state = 'active' AND o.version = (p ->> 1)::bigint))
         AND NOT EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = input.e ->> 'jti')
 ), ruled AS (
     INSERT INTO rules (digest, body)
@@ -124,6 +129,9 @@ SELECT i.ordinal - 1,
      WHERE s.id = i.e ->> 'subject' AND s.version = (i.e ->> 'version')::bigint)
         AND (i.e ->> 'timeline')::bigint = (SELECT COALESCE(MAX(seq), 0) FROM timeline)
         AND (i.e ->> 'suspensions')::bigint = (SELECT COUNT(*) FROM suspensions)
+        AND NOT EXISTS (SELECT 1 FROM json_array_elements(i.e -> 'parties') AS p WHERE NOT EXISTS
+            (SELECT 1 FROM subjects_now AS o
+             WHERE o.id = p ->> 0 AND o.state = 'active' AND o.version = (p ->> 1)::bigint))
 FROM json_array_elements($1::json) WITH ORDINALITY AS i (e, ordinal)";
 
 /// Reads why a row was not written.

@@ -100,6 +100,9 @@ CROSS JOIN main.subjects_now AS s
 WHERE s.id = e.value ->> 'subject' AND s.state = 'active' AND s.version = e.value ->> 'version'
     AND e.value ->> 'timeline' = (SELECT COALESCE(MAX(seq), 0) FROM main.timeline)
     AND e.value ->> 'suspensions' = (SELECT COUNT(*) FROM main.suspensions)
+    AND NOT EXISTS (SELECT 1 FROM json_each(e.value, '$.parties') AS p WHERE NOT EXISTS
+        (SELECT 1 FROM main.subjects_now AS o
+         WHERE o.id = p.value ->> 0 AND o.state = 'active' AND o.version = p.value ->> 1))
     AND NOT EXISTS (SELECT 1 FROM main.tokens AS t WHERE t.jti = e.value ->> 'jti');
 INSERT INTO main.rules (digest, body)
 SELECT e.key, e.value FROM json_each(?1, '$.rules') AS e
@@ -125,6 +128,9 @@ SELECT e.key,
     EXISTS (SELECT 1 FROM subjects_now AS s WHERE s.id = e.value ->> 'subject' AND s.version = e.value ->> 'version')
         AND e.value ->> 'timeline' = (SELECT COALESCE(MAX(seq), 0) FROM timeline)
         AND e.value ->> 'suspensions' = (SELECT COUNT(*) FROM suspensions)
+        AND NOT EXISTS (SELECT 1 FROM json_each(e.value, '$.parties') AS p WHERE NOT EXISTS
+            (SELECT 1 FROM subjects_now AS o
+             WHERE o.id = p.value ->> 0 AND o.state = 'active' AND o.version = p.value ->> 1))
 FROM jsonb_each(?1) AS e";
 
 /// Reads why a row was not written.

@@ -212,9 +212,14 @@ impl Deployment {
         };
         let registry = source(SourceKind::Registry, Grade::Strong).await;
         let vendor = source(SourceKind::DocumentVendor, Grade::Superior).await;
-        let organisation =
-            Organisation { name: "o".to_owned(), verified: true, keys: Vec::new(), suspensions: Vec::new() };
-        let organisation = app.create_organisation(&actor, None, organisation).await.unwrap();
+        let organisation = Organisation {
+            name: "o".to_owned(),
+            verified: true,
+            keys: Vec::new(),
+            subject: None,
+            suspensions: Vec::new(),
+        };
+        let (organisation, _) = app.create_organisation(&actor, None, organisation).await.unwrap();
         let patterns = vec![ResourcePattern::parse("restricted.*").unwrap()];
         let audience = Audience {
             name: AUDIENCE.to_owned(),

@@ -1,0 +1,200 @@
+//! Edges of the small parts: the last value that is taken, the first that is not, and what stands on the line itself.
+#![expect(
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    reason = "a test fails where a production path must not; the figures are exact"
+)]
+
+use serde_json::json;
+use std::collections::BTreeMap;
+use vouchsafe_core::Second;
+use vouchsafe_core::facts::{Attestation, MarkKind, SubjectFacts, SubjectKind, merged};
+use vouchsafe_core::fusion::{Opinion, Status, Thresholds, combine_side, crossing, discounted, fade, r_min, units};
+use vouchsafe_core::ids::{AttestationId, OrganisationId, ResourceId, ResourcePattern, SourceId, SubjectId};
+use vouchsafe_core::second::DAY;
+use vouchsafe_core::timeline::{Action, ActionName, Entry, state_at};
+
+const GOOD: Thresholds = Thresholds { eligible_at: 0.9, ineligible_at: 0.5, material: 0.25 };
+
+#[test]
+fn thresholds_lie_strictly_between_nothing_and_certainty() {
+    assert!(GOOD.sound() && Thresholds { ineligible_at: 0.25, ..GOOD }.sound());
+    for unsound in [
+        Thresholds { material: 0.0, ..GOOD },
+        Thresholds { material: 0.500_001, ..GOOD },
+        Thresholds { ineligible_at: 1.0, ..GOOD },
+        Thresholds { eligible_at: 0.0, ..GOOD },
+        Thresholds { eligible_at: 1.0, ..GOOD },
+        Thresholds { eligible_at: f64::NAN, ..GOOD },
+        Thresholds { ineligible_at: f64::NAN, ..GOOD },
+        Thresholds { material: f64::NAN, ..GOOD },
+    ] {
+        assert!(!unsound.sound(), "{unsound:?}");
+    }
+}
+
+#[test]
+fn a_threshold_is_reached_on_the_line() {
+    // Two units alone are one half: 2 / (2 + 2). Two thirds of a unit are one quarter: (2/3) / (2/3 + 2).
+    let half = Thresholds { eligible_at: 0.5, ..GOOD };
+    assert_eq!(Opinion::new(2.0, 0.0).status(&half), Status::Eligible);
+    assert_eq!(Opinion::new(1.999_999, 0.0).status(&half), Status::Insufficient);
+    assert_eq!(Opinion::new(0.0, 2.0).status(&half), Status::Ineligible);
+    assert_eq!(Opinion::new(0.0, 1.999_999).status(&half), Status::Insufficient);
+    let third = 2.0 / 3.0;
+    assert_eq!(Opinion::new(third, third).status(&half), Status::Review);
+    assert_eq!(Opinion::new(third - 1e-9, third).status(&half), Status::Insufficient);
+    assert_eq!(Opinion::new(3.0, third - 1e-9).status(&half), Status::Eligible);
+    assert_eq!(Opinion::new(third - 1e-9, 4.0).status(&half), Status::Ineligible);
+}
+
+#[test]
+fn strength_is_never_more_than_its_cap_nor_certainty() {
+    assert_eq!(discounted(0.5, 0.5, 0.99), 0.25);
+    assert_eq!(discounted(1.0, 1.0, 0.99), 0.99);
+    assert_eq!(discounted(1.0, 1.0, 1.0), 0.999_999);
+    assert_eq!(discounted(2.0, 0.5, 0.99), 0.5);
+    assert_eq!(discounted(-1.0, 0.5, 0.99), 0.0);
+    for none in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        assert_eq!(discounted(none, 0.5, 0.99), 0.0);
+        assert_eq!(discounted(0.5, 0.5, none), 0.0);
+    }
+    assert_eq!(units(0.5), 2.0);
+    assert_eq!(units(0.0), 0.0);
+}
+
+#[test]
+fn fading_begins_after_the_last_second_of_grace() {
+    assert_eq!((fade(9, 10, 5), fade(10, 10, 5), fade(15, 10, 5), fade(20, 10, 5)), (1.0, 1.0, 0.5, 0.25));
+    assert!(fade(11, 10, 5) < 1.0);
+    assert_eq!((fade(10, 10, 0), fade(11, 10, 0), fade(11, 10, -1)), (1.0, 0.0, 0.0));
+    // 0.9 needs 0.9 x 2 / 0.1 = 18 units; against one adverse unit 27. Twice 18 units have 18 left after one half-life.
+    assert!((r_min(0.9, 0.0) - 18.0).abs() < 1e-12 && (r_min(0.9, 1.0) - 27.0).abs() < 1e-12);
+    assert!((crossing(36.0, 30, 100, 18.0) - 130.0).abs() < 1e-12);
+    assert!((crossing(72.0, 30, 100, 18.0) - 230.0).abs() < 1e-12);
+}
+
+#[test]
+fn documents_and_assessors_are_told_apart() {
+    // One assessor: 4 + 2/2 + 1/4 of three documents. Two on one document: the better. All apart: the sum.
+    let one = combine_side([("a", "x", 1.0), ("b", "x", 4.0), ("c", "x", 2.0)], 0.5);
+    assert_eq!(one, 5.25);
+    assert_eq!(combine_side([("a", "x", 1.0), ("a", "y", 4.0)], 0.5), 4.0);
+    assert_eq!(combine_side([("a", "x", 1.0), ("b", "y", 4.0)], 0.5), 5.0);
+    assert_eq!(combine_side([("a", "x", 1.0), ("b", "x", 4.0)], 7.0), 5.0);
+    assert_eq!(combine_side([("a", "x", 1.0), ("b", "x", 4.0)], f64::NAN), 4.0);
+    assert_eq!(combine_side(std::iter::empty(), 0.5), 0.0);
+}
+
+#[test]
+fn the_first_and_the_last_second_that_can_be_written() {
+    // 1900-01-01T00:00:00Z lies 25,567 days before 1970.
+    assert_eq!(Second::parse("1900-01-01T00:00:00Z").unwrap().epoch(), -25_567 * DAY);
+    assert!(Second::parse("1899-12-31T23:59:59Z").is_err());
+    assert!(Second::parse("9999-12-30T22:00:00Z").is_ok() && Second::parse("9999-12-30T22:00:01Z").is_err());
+    assert_eq!(Second::parse("2026-11-21T01:00:00.999+01:00").unwrap(), Second::parse("2026-11-21T00:00:00Z").unwrap());
+    assert_eq!(Second::start_of_date("1970-01-02").unwrap().epoch(), DAY);
+    assert_eq!(Second::end_of_date("1970-01-01").unwrap().epoch(), DAY);
+    for text in ["1970-1-02", "19700102", "1970-01-020", "1970-01-02T00:00:00Z", ""] {
+        assert!(Second::start_of_date(text).is_err(), "{text}");
+    }
+    assert_eq!(Second::from_epoch(2).millis(), 2000);
+    assert_eq!((Second::from_epoch(5).plus(3).epoch(), Second::from_epoch(5).since(Second::from_epoch(7))), (8, -2));
+    assert_eq!(Second::from_epoch(i64::MAX).plus(1).epoch(), i64::MAX);
+    assert_eq!(Second::from_epoch(i64::MAX).to_string(), format!("@{}", i64::MAX));
+}
+
+#[test]
+fn ids_are_as_long_as_they_may_be_and_no_longer() {
+    let body = |n: usize| "a".repeat(n);
+    assert!(SubjectId::parse(&format!("sub_{}", body(64))).is_ok());
+    assert!(SubjectId::parse(&format!("sub_{}", body(65))).is_err());
+    assert_eq!(SubjectId::parse("sub_a-9").unwrap().as_str(), "sub_a-9");
+    assert_eq!(OrganisationId::parse("org_a").unwrap().to_string(), "org_a");
+    assert_eq!(String::from(AttestationId::parse("att_a").unwrap()), "att_a");
+    assert_eq!(SourceId::parse("sub_a").unwrap_err().to_string(), "expected `src_` followed by 1 to 64 of `a-z 0-9 -`");
+    assert!(SubjectId::parse("sub_a_b").is_err());
+    assert!(ResourceId::parse(&body(128)).is_ok() && ResourceId::parse(&body(129)).is_err());
+    assert_eq!(ResourceId::parse("a-b_c.9").unwrap().as_str(), "a-b_c.9");
+    assert_eq!(String::from(ResourcePattern::parse("a.*").unwrap()), "a.*");
+    assert!(ResourcePattern::parse("*").is_err() && ResourcePattern::parse(".*").is_err());
+    let one = ResourcePattern::parse("a.b").unwrap();
+    assert!(one.covers(&ResourceId::parse("a.b").unwrap()) && !one.covers(&ResourceId::parse("a.b.c").unwrap()));
+}
+
+fn attestation(id: &str, recorded_at: i64, marks: &[(i64, &str)]) -> Attestation {
+    let at = |t: i64| Second::from_epoch(t).to_string();
+    let marks: Vec<_> = marks.iter().map(|(t, kind)| json!({ "at": at(*t), "kind": kind })).collect();
+    let facts = json!({ "kind": "registry", "source_kind": "registry", "grade": "STRONG", "document": "d", "assessor": "a", "checked_at": at(0) });
+    serde_json::from_value(
+        json!({ "id": id, "source": "src_a", "recorded_at": at(recorded_at), "facts": facts, "marks": marks }),
+    )
+    .unwrap()
+}
+
+#[test]
+fn what_is_known_includes_the_second_itself() {
+    let all = vec![attestation("att_a", 10, &[(20, "revoked"), (21, "resolved")]), attestation("att_b", 11, &[])];
+    let facts = SubjectFacts::person(SubjectId::parse("sub_a").unwrap(), all);
+    assert_eq!(facts.known_at(Second::from_epoch(9)).attestations.len(), 0);
+    assert_eq!(facts.known_at(Second::from_epoch(10)).attestations.len(), 1);
+    assert_eq!(facts.known_at(Second::from_epoch(11)).attestations.len(), 2);
+    let marks = |t: i64| facts.known_at(Second::from_epoch(t)).attestations.remove(0).marks.len();
+    assert_eq!((marks(19), marks(20), marks(21)), (0, 1, 2));
+    for kind in [SubjectKind::Person, SubjectKind::Organisation, SubjectKind::Workload] {
+        assert_eq!(SubjectKind::parse(kind.as_str()), Some(kind));
+    }
+    assert_eq!(SubjectKind::parse("nobody"), None);
+}
+
+#[test]
+fn deliveries_of_one_attestation_become_one() {
+    let first = attestation("att_a", 30, &[(40, "revoked")]);
+    let again = attestation("att_a", 20, &[(40, "revoked"), (35, "suspended")]);
+    let one = merged(vec![first.clone(), attestation("att_0", 1, &[]), again]).unwrap();
+    assert_eq!(one.iter().map(|a| a.id.as_str()).collect::<Vec<_>>(), ["att_0", "att_a"]);
+    assert_eq!(one.last().unwrap().recorded_at, Second::from_epoch(20));
+    let marks = &one.last().unwrap().marks;
+    assert_eq!(marks.iter().map(|mark| mark.kind).collect::<Vec<_>>(), [MarkKind::Suspended, MarkKind::Revoked]);
+    let (mut other_source, mut other_facts) = (first.clone(), first.clone());
+    other_source.source = SourceId::parse("src_b").unwrap();
+    other_facts.facts.document = "another".to_owned();
+    assert!(merged(vec![first.clone(), other_source]).is_none());
+    assert!(merged(vec![first, other_facts]).is_none());
+}
+
+#[test]
+fn an_action_stands_from_its_second_until_it_is_lifted() {
+    let freeze = || Action::Freeze(ResourcePattern::parse("a.*").unwrap());
+    let lift =
+        |actions: &[ActionName]| Action::Lift { directive: "d".to_owned(), actions: actions.iter().copied().collect() };
+    let entry = |seq, name: &str, from, action| Entry {
+        seq,
+        directive: name.to_owned(),
+        from: Second::from_epoch(from),
+        action,
+    };
+    let resource = ResourceId::parse("a.b").unwrap();
+    let at = |entries: &[Entry], t: i64| state_at(entries, &BTreeMap::new(), &resource, Second::from_epoch(t));
+    let frozen = |entries: &[Entry], t: i64| !at(entries, t).frozen_by.is_empty();
+    let lifted = [entry(1, "d", 10, freeze()), entry(2, "l", 20, lift(&[ActionName::Freeze]))];
+    assert_eq!([9, 10, 19, 20].map(|t| frozen(&lifted, t)), [false, true, true, false]);
+    let state = at(&lifted, 15);
+    assert_eq!((state.since, state.next_change), (Some(Second::from_epoch(10)), Some(Second::from_epoch(20))));
+    assert_eq!((state.directives, at(&lifted, 9).since), (vec!["d".to_owned()], None));
+    // Lifted in its own second, or before it acts by a later approval: it never stands. A lift approved before it says nothing.
+    assert!(!frozen(&[entry(1, "d", 10, freeze()), entry(2, "l", 10, lift(&[]))], 10));
+    assert!(!frozen(&[entry(1, "d", 10, freeze()), entry(2, "l", 5, lift(&[]))], 10));
+    assert!(frozen(&[entry(2, "d", 10, freeze()), entry(1, "l", 5, lift(&[]))], 10));
+    assert!(!frozen(&[entry(2, "d", 10, freeze()), entry(1, "l", 11, lift(&[]))], 11));
+    // Only its freeze, only of that directive, only of that family.
+    assert!(frozen(&[entry(1, "d", 10, freeze()), entry(2, "l", 12, lift(&[ActionName::Activate]))], 12));
+    assert!(frozen(&[entry(1, "e", 10, freeze()), entry(2, "l", 12, lift(&[]))], 12));
+    let other = ResourceId::parse("b.b").unwrap();
+    assert!(state_at(&lifted, &BTreeMap::new(), &other, Second::from_epoch(15)).frozen_by.is_empty());
+    // Two freezes are two: the earlier is told first, and a directive once.
+    let two = [entry(2, "e", 12, freeze()), entry(1, "d", 10, freeze()), entry(3, "e", 12, freeze())];
+    assert_eq!(at(&two, 12).frozen_by, ["d", "e", "e"]);
+    assert_eq!(at(&two, 12).directives, ["d", "e"]);
+    assert!(freeze().loosens() != lift(&[]).loosens());
+}
