@@ -157,15 +157,16 @@ async fn a_contractor_of_a_listed_employers_contractor_is_let_in_as_far_as_the_p
         let contractor = organisation(&t, "org_contractor").await;
         let own = t.client("Co", &["vouches:write"], &[], Some("org_contractor")).await;
         let person = t.subject("ada").await;
-        let vouch = async |client: &str, subject: &str| {
-            let body = json!({ "subject": subject, "frame": "employer", "employed": true, "relation": "contractor", "basis": "hr_record" });
+        let vouch = async |client: &str, organisation: &str, subject: &str| {
+            let body = json!({ "subject": subject, "basis": "hr_record",
+                "statement": { "type": "employment", "organisation": organisation, "employed": true, "relation": "contractor" } });
             let answer = t.send(client, Method::POST, "/v1/vouches", Some(body)).await;
             assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
             answer.body["id"].as_str().unwrap().to_owned()
         };
-        vouch(&own, &person).await;
+        vouch(&own, "org_contractor", &person).await;
         assert_eq!(t.eligibility(&person, "restricted.followed").await["status"], "insufficient");
-        let contract = vouch(&customer, &contractor).await;
+        let contract = vouch(&customer, "org_customer", &contractor).await;
         assert_eq!(t.eligibility(&person, "restricted.followed").await["status"], "eligible");
         assert_eq!(t.eligibility(&person, "restricted.direct").await["status"], "insufficient");
         // The contract ends, and with it everybody's way in.
