@@ -80,7 +80,8 @@ fn from_receipt(file: &Path, jwks: Option<&Path>) -> anyhow::Result<Opened> {
 /// The keys of a JWK set that can verify.
 fn keys(file: &Path) -> anyhow::Result<Vec<VerificationKey>> {
     let set: Value = read(file)?;
-    let listed = set.get("keys").and_then(Value::as_array).with_context(|| format!("`{}` is no JWK set", file.display()))?;
+    let listed =
+        set.get("keys").and_then(Value::as_array).with_context(|| format!("`{}` is no JWK set", file.display()))?;
     let keys: Vec<VerificationKey> =
         listed.iter().filter_map(|jwk| VerificationKey::from_jwk(jwk.get("kid")?.as_str()?, jwk).ok()).collect();
     if keys.is_empty() {

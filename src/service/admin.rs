@@ -236,7 +236,7 @@ impl App {
         let subject = match organisation.subject.clone() {
             Some(subject) => {
                 let found = self.store.subject(subject.as_str()).await?.filter(|found| found.state == "active");
-                if !found.is_some_and(|found| found.kind == SubjectKind::Organisation.as_str()) {
+                if found.is_none_or(|found| found.kind != SubjectKind::Organisation.as_str()) {
                     return Err(invalid("/subject", "is no subject of kind `organisation`"));
                 }
                 subject

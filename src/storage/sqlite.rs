@@ -2,7 +2,7 @@
 
 use super::batch::Queue;
 use super::reads::{HISTORY, implement_store};
-use super::review::implement_review_reads;
+use super::review::reads::implement_review_reads;
 use super::{
     AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History, Intent, NewAttestation,
     OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAppeal, StoredAttestation,

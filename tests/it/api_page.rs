@@ -96,6 +96,12 @@ fn every_problem_and_oauth_error_is_on_the_page() {
     assert_eq!(table(&page, "OAuth errors", 2), oauth);
 }
 
+#[test]
+fn every_reason_of_an_appeal_is_on_the_page() {
+    let told: Codes = vouchsafe::service::appeals::REASONS.iter().map(|(code, _)| (*code).to_owned()).collect();
+    assert_eq!(table(&read("docs/api.md"), "Appeals", 1), told);
+}
+
 /// The text of a function, up to the next brace at the margin.
 fn function<'t>(text: &'t str, signature: &str) -> &'t str {
     text.split_once(signature).expect(signature).1.split("\n}").next().unwrap()

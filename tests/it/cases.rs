@@ -199,6 +199,9 @@ async fn what_two_people_settle_stays_settled_when_it_is_delivered_again() {
         };
         assert_eq!(mark(&held, &vouch)[0]["kind"], "resolved");
         let decision = t.eligibility(&subject, "restricted.api").await;
+        let path = format!("/v1/decisions/{}", decision["id"].as_str().unwrap());
+        let explained = t.get(&path).await.body;
+        assert_eq!(explained["status"], "eligible");
 
         // The same word again, a day later: the employer's roster comes every night.
         later(&mut t, &mut scene, 86_400).await;
@@ -211,8 +214,7 @@ async fn what_two_people_settle_stays_settled_when_it_is_delivered_again() {
         let resource = vouchsafe_core::ids::ResourceId::parse("restricted.api").unwrap();
         assert_eq!(replica.eligibility(&id, &resource).await.unwrap().0.status.as_str(), "eligible", "in every memory");
         assert!(cases(&t, &scene.rio, "state=open").await.is_empty());
-        let explained = t.get(&format!("/v1/decisions/{}", decision["id"].as_str().unwrap())).await;
-        assert_eq!(explained.body, decision, "what was decided before is derived again as it was");
+        assert_eq!(t.get(&path).await.body, explained, "what was decided before is derived again as it was");
 
         // Something else under the same key counts.
         soon(&t, 60).await;

@@ -28,6 +28,7 @@ mod onfido;
 mod operators;
 #[cfg(feature = "otel")]
 mod otel;
+mod parties;
 mod persons;
 mod policy_guide;
 mod population;

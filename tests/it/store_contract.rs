@@ -146,7 +146,7 @@ pub(crate) fn decision(id: &str, subject: &str) -> StoredDecision {
 }
 
 /// A subject that nothing was said of, and no order.
-pub(crate) const BASIS: Basis = Basis { version: 1, timeline: 0, suspensions: 0 };
+pub(crate) const BASIS: Basis = Basis { version: 1, timeline: 0, suspensions: 0, parties: Vec::new() };
 
 pub(crate) fn token(jti: &str, subject: &str) -> StoredToken {
     StoredToken {
@@ -966,18 +966,31 @@ async fn token_of_a_subject_or_rules_that_changed_is_refused(database: &Database
     let stale = Err(Conflict::Stale("subjects"));
     assert_eq!(issue("b", BASIS).await.unwrap(), stale);
     let after = Basis { version: 2, ..BASIS };
-    assert_eq!(issue("b", after).await.unwrap(), Ok(()));
+    assert_eq!(issue("b", after.clone()).await.unwrap(), Ok(()));
     let order = Write::Timeline { directive: "d".to_owned(), from_ms: 0, approved_ms: 0, action: "{}".to_owned() };
     store.commit(change("o", vec![order])).await.unwrap().unwrap();
-    assert_eq!(issue("c", after).await.unwrap(), stale);
+    assert_eq!(issue("c", after.clone()).await.unwrap(), stale);
     let timeline = store.timeline().await.unwrap().last().unwrap().seq;
-    assert_eq!(issue("c", Basis { timeline, ..after }).await.unwrap(), Ok(()));
+    assert_eq!(issue("c", Basis { timeline, ..after.clone() }).await.unwrap(), Ok(()));
     assert_eq!(store.token("c").await.unwrap().unwrap().jti, "c");
     let suspend = suspension("src_elsewhere", 500, 0);
     store.commit(change("s", vec![suspend])).await.unwrap().unwrap();
-    let basis = Basis { timeline, ..after };
-    assert_eq!(issue("d", basis).await.unwrap(), stale, "whomever it is about: the index is told once for all");
-    assert_eq!(issue("d", Basis { suspensions: 1, ..basis }).await.unwrap(), Ok(()));
+    let basis = Basis { timeline, ..after.clone() };
+    assert_eq!(issue("d", basis.clone()).await.unwrap(), stale, "whomever it is about: the index is told once for all");
+    assert_eq!(issue("d", Basis { suspensions: 1, ..basis.clone() }).await.unwrap(), Ok(()));
+    // Another party of the question.
+    add_subject(&store, "sub_2").await;
+    let with = |parties: &[(&str, i64)]| Basis {
+        suspensions: 1,
+        parties: parties.iter().map(|(id, version)| ((*id).to_owned(), *version)).collect(),
+        ..basis.clone()
+    };
+    assert_eq!(issue("e", with(&[("sub_2", 1)])).await.unwrap(), Ok(()));
+    store.record_attestation(attestation("2", "sub_2", "lin2", 100)).await.unwrap().unwrap();
+    assert_eq!(issue("f", with(&[("sub_2", 1)])).await.unwrap(), stale);
+    assert_eq!(issue("f", with(&[("sub_1", 2), ("sub_2", 1)])).await.unwrap(), stale, "one that stands saves no other");
+    assert_eq!(issue("f", with(&[("sub_3", 1)])).await.unwrap(), stale, "nobody has no version");
+    assert_eq!(issue("f", with(&[("sub_1", 2), ("sub_2", 2)])).await.unwrap(), Ok(()));
 }
 
 async fn token_for_an_erased_subject_is_refused(database: &Database) {

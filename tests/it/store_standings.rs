@@ -118,7 +118,7 @@ async fn only_tokens_that_live_are_found(database: &Database) {
     {
         let token = StoredToken { expires_at_ms, ..token(jti, owner) };
         let decision = crate::store_contract::decision(&token.decision, owner);
-        let basis = Basis { version: 1, timeline: 0, suspensions: 0 };
+        let basis = Basis { version: 1, timeline: 0, suspensions: 0, parties: Vec::new() };
         let audit = crate::store_contract::entry(jti);
         store.record_token(token, decision, basis, "rules".into(), audit).await.unwrap().unwrap();
     }

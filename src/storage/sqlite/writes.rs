@@ -1,6 +1,6 @@
 //! Single writes on SQLite.
 
-use crate::storage::review::implement_review_writes;
+use crate::storage::review::writes::implement_review_writes;
 use crate::storage::sql::{Undo, implement_writes, table};
 use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
