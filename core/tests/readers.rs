@@ -7,6 +7,7 @@
 mod readers;
 
 use std::path::{Path, PathBuf};
+use vouchsafe_core::timeline::Directive;
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(folder);
@@ -45,6 +46,9 @@ fn the_reader_of_cases_stands_what_broke_it_and_what_ships() {
 #[test]
 fn the_reader_of_directives_stands_what_broke_it() {
     each("directive", &[], readers::directive);
+    // Seeds that are refused at once would try nothing.
+    assert!(toml::from_str::<Directive>(include_str!("../../fuzz/found/directive/friday.toml")).is_ok());
+    assert!(serde_json::from_str::<Directive>(include_str!("../../fuzz/found/directive/friday.json")).is_ok());
 }
 
 #[test]
