@@ -178,6 +178,13 @@ impl TestApp {
         self.send(&self.admin, Method::GET, path, None).await
     }
 
+    /// A recorded decision as it is told to whoever may ask and not see the evidence.
+    pub(crate) async fn decided(&self, decision: &Value) -> Answer {
+        let reader = self.client("Ray", &["eligibility:read"], &[], None).await;
+        let path = format!("/v1/decisions/{}", decision["id"].as_str().unwrap());
+        self.send(&reader, Method::GET, &path, None).await
+    }
+
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(&self.admin, Method::POST, path, Some(body)).await
     }

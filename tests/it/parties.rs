@@ -1,6 +1,6 @@
 //! Questions about several parties over the API: acting for an organisation, contractors of contractors, workloads.
 
-use crate::app::{Sources, TestApp, on_both};
+use crate::app::{Sources, TestApp, answer, on_both};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -50,7 +50,8 @@ async fn asked(t: &TestApp, subject: &str, acting_for: &str) -> Value {
 }
 
 async fn introspect(t: &TestApp, token: &str) -> Value {
-    t.post("/oauth2/introspect", json!({ "token": token })).await.body
+    let request = t.http.post(format!("{}/oauth2/introspect", t.url)).bearer_auth(&t.admin).form(&[("token", token)]);
+    answer(request).await.body
 }
 
 #[tokio::test(flavor = "multi_thread")]

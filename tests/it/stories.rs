@@ -329,7 +329,7 @@ async fn a_decision_is_still_explained_after_a_revocation_in_its_own_second() {
         let after = t.eligibility(&subject, "restricted.api").await;
         assert_eq!((&after["at"], after["status"] == "eligible"), (&before["at"], false), "the same second");
         for decision in [before, after] {
-            let again = t.get(&format!("/v1/decisions/{}", decision["id"].as_str().unwrap())).await;
+            let again = t.decided(&decision).await;
             assert_eq!((again.status, &again.body), (StatusCode::OK, &decision));
         }
     })

@@ -427,7 +427,7 @@ async fn a_result_under_way_is_named_beside_the_decision_until_it_comes() {
         assert!(!pending.to_string().contains(SESSION));
         // It is no part of the decision: its id is the same, and so is what is derived from the record.
         assert_eq!(pending["id"], before["id"]);
-        assert_eq!(t.get(&format!("/v1/decisions/{}", before["id"].as_str().unwrap())).await.body, before);
+        assert_eq!(t.decided(&before).await.body, before);
         // Canceled, then tried again.
         let event = |kind: &str, id: &str| {
             notice(&[("/id", json!(id)), ("/type", json!(format!("identity.verification_session.{kind}")))])

@@ -88,7 +88,7 @@ async fn a_suspended_organisation_takes_its_vouches_with_it() {
             vouched["marks"],
             json!([{ "at": "2026-11-21T00:00:00Z", "kind": "suspended", "from_start": false }])
         );
-        let again = t.get(&format!("/v1/decisions/{}", before["id"].as_str().unwrap())).await;
+        let again = t.decided(&before).await;
         assert_eq!(again.body, before, "what was decided before is derived again as it was");
 
         // Nothing it says is taken, in whatever way; but it may take back.

@@ -181,7 +181,7 @@ async fn a_withdrawn_vouch_ends_tokens_at_every_gateway_at_once_and_leaves_the_p
         assert_eq!(now["status"], "ineligible");
         // What was decided before is derived again as it was, though it bears the same second.
         for decision in [&before, &now] {
-            let again = t.get(&format!("/v1/decisions/{}", decision["id"].as_str().unwrap())).await;
+            let again = t.decided(decision).await;
             assert_eq!((again.status, &again.body), (StatusCode::OK, decision));
         }
     })
