@@ -107,5 +107,9 @@ fn main() {
     let expiry = time(|n| _ = black_box(change(at.plus(n % 60))));
     println!("six powers of two: {powers:.0} ns");
     println!("status, six items, three criteria: {one:.0} ns, {:.1} of the limit", one / powers);
-    println!("the second of its change, {} days off: {expiry:.0} ns, {:.1} statuses", changes.since(at) / DAY, expiry / one);
+    println!(
+        "the second of its change, {} days off: {expiry:.0} ns, {:.1} statuses",
+        changes.since(at) / DAY,
+        expiry / one
+    );
 }
