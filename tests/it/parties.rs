@@ -197,6 +197,10 @@ async fn a_workload_stands_and_falls_with_those_behind_it() {
         ] {
             assert_eq!(behind(wrong).await.status, StatusCode::UNPROCESSABLE_ENTITY);
         }
+        // Nobody stands behind a person.
+        let body = json!({ "owner": "org_home", "responsible": person });
+        let of_person = t.send(&t.admin, Method::PUT, &format!("/v1/subjects/{person}/behind"), Some(body)).await;
+        assert_eq!(of_person.status, StatusCode::UNPROCESSABLE_ENTITY);
         let said = behind(json!({ "owner": "org_home", "responsible": person })).await;
         assert_eq!(said.status, StatusCode::OK, "{}", said.body);
         let yes = t.eligibility(&agent, "restricted.api").await;
