@@ -1,13 +1,14 @@
 //! The decision: pure, total, the same on every surface.
 
 use crate::criterion::{Answer, Prepared};
+use crate::definitions::{Pack, Shape};
 use crate::evidence::interpret;
 use crate::explain::{self, CriterionReport, NextStep};
 use crate::facts::{Attestation, Mark, SubjectFacts, merged};
 use crate::fusion::{Cause, Item, Question, Side, Status, first_change};
 use crate::ids::{AttestationId, SubjectId};
 use crate::parties::{Known, Role, Sheet};
-use crate::policy::{Criterion, Policy};
+use crate::policy::{Criterion, Of, Policy};
 use crate::rules::{Rules, canonical, sha256_hex};
 use crate::second::{DAY, Second};
 use serde::{Deserialize, Serialize};
@@ -236,13 +237,13 @@ pub fn decide(rules: &Rules, facts: &SubjectFacts, at: Second) -> Decision {
         let start = newest(rules, &used, at);
         return closed(rules, &asked, &used, start, Status::Insufficient, "facts.inconsistent");
     };
-    // What speaks in a frame of the policy, or says of whom it is to be asked.
-    let frames = rules.body.packs.values().flat_map(|pack| interpret(pack, &rules.body.weights, known.own()));
-    let mut speaking: BTreeSet<AttestationId> = frames.flat_map(|e| e.parts).collect();
-    speaking.extend(known.relations().cloned());
     let sheets = sheets(rules, &known);
+    // What speaks in a frame of the policy, or says of whom it is to be asked.
     let seen = sheets.iter().flatten().flatten().flat_map(|sheet| &sheet.evidence);
-    speaking.extend(seen.flat_map(|e| e.parts.iter().cloned()));
+    let mut speaking: BTreeSet<AttestationId> = seen.flat_map(|e| e.parts.iter().cloned()).collect();
+    let unread = rules.body.packs.values().filter(|pack| sheets.is_none() || !read_of_subject(rules, pack));
+    speaking.extend(unread.flat_map(|pack| interpret(pack, &rules.body.weights, known.own())).flat_map(|e| e.parts));
+    speaking.extend(known.relations().cloned());
     let used: Vec<&Attestation> = known.all().filter(|a| speaking.contains(&a.id)).collect();
     let start = newest(rules, &used, at);
     if let Some(next) = rules.body.next_change.filter(|next| *next <= at) {
@@ -298,6 +299,12 @@ pub(crate) fn with_case<R>(
 ) -> Option<R> {
     let sheets = sheets(rules, &Known::new(facts.known_at(at))?)?;
     Case::new(rules, rules.body.policy.as_ref()?, &sheets).map(|case| ask(&case))
+}
+
+/// Whether some sheet holds all that the subject's own facts say in the pack's frame.
+fn read_of_subject(rules: &Rules, pack: &Pack) -> bool {
+    let stored = |criterion: &&Criterion| !criterion.live && criterion.of == Of::Subject && criterion.frame == pack.id;
+    pack.shape != Shape::Shares && rules.body.policy.iter().flat_map(Policy::all_criteria).any(|c| stored(&c))
 }
 
 /// The newest change at or before `at`.
