@@ -64,6 +64,11 @@ fn fits(when: &When, f: &Facts, may_have_ended: bool) -> bool {
     no |= !when.issuing_country.is_empty() && !f.issuing_country.iter().any(|c| when.issuing_country.contains(c));
     no |= !when.not_issuing_country.is_empty() && f.issuing_country.is_none();
     no |= f.issuing_country.iter().any(|c| when.not_issuing_country.contains(c));
+    let read = match &f.statement {
+        Some(Statement::Read { nationalities, .. }) => nationalities.iter().collect(),
+        _ => Vec::new(),
+    };
+    no |= !when.nationality.is_empty() && !read.iter().any(|country| when.nationality.contains(*country));
     no |= !when.category.is_empty() && !category.iter().any(|code| when.category.contains(*code));
     no |= !when.basis.is_empty() && !f.basis.iter().any(|basis| when.basis.contains(basis));
     no |= f.basis.iter().any(|basis| when.not_basis.contains(basis));
