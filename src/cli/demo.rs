@@ -37,6 +37,9 @@ pub struct DemoArgs {
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Limit nobody's rate: for load tests.
+    #[arg(long)]
+    unlimited: bool,
 }
 
 const POLICIES: [&str; 3] = [
@@ -80,7 +83,8 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         introduce(&app, &seeded, &url).await?;
     }
     let trusted = [ipnet::IpNet::from(address.ip())];
-    serve::serve(app, trusted.into(), &Quotas::default(), public, admin, serve::signalled()).await
+    let quotas = if args.unlimited { Quotas::OFF } else { Quotas::default() };
+    serve::serve(app, trusted.into(), &quotas, public, admin, serve::signalled()).await
 }
 
 async fn open(folder: &Path, url: &str) -> anyhow::Result<Arc<App>> {

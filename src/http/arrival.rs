@@ -112,7 +112,7 @@ async fn standing(
         if let (Some(_), Some(key)) = (gateway, gateway::single(headers, "x-gateway-key")) {
             return limits.gateway.take(key, now_ms);
         }
-    } else if route.starts_with("/v1/")
+    } else if (route.starts_with("/v1/") || matches!(route, "/oauth2/introspect" | "/oauth2/revoke"))
         && let Some(token) = bearer(headers)
         && let Some(client) = edge.app.client_of(token).await
     {

@@ -54,6 +54,11 @@ pub struct Quotas {
     pub token: Option<Quota>,
 }
 
+impl Quotas {
+    /// No limit for anybody.
+    pub const OFF: Self = Self { client: None, gateway: None, public: None, token: None };
+}
+
 impl Default for Quotas {
     fn default() -> Self {
         let per_minute = |requests| Some(Quota { requests, seconds: 60 });

@@ -34,6 +34,12 @@ async fn a_client_is_limited_by_its_own_bucket() {
         t.clock.advance(20);
         assert_eq!(t.get("/v1/subjects").await.status, StatusCode::OK);
         assert_eq!(t.get("/v1/subjects").await.status, StatusCode::TOO_MANY_REQUESTS);
+        let introspect = async |bearer: &str| {
+            let request = t.http.post(format!("{}/oauth2/introspect", t.url)).bearer_auth(bearer);
+            answer(request.form(&[("token", "x")])).await.header("ratelimit-policy").to_owned()
+        };
+        assert_eq!(introspect(&t.admin).await, "\"client\";q=3;w=60", "not the address's, which many share");
+        assert_eq!(introspect("forged").await, "", "a stranger's address, which is not limited here");
     })
     .await;
 }
