@@ -289,8 +289,8 @@ fn is_state(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::jws::tests::Signer;
     use serde_json::json;
+    use vouchsafe_verify::testing::Signer;
 
     const ISSUER: &str = "org_acme";
     const AUDIENCE: &str = "https://vouchsafe.example";

@@ -318,83 +318,10 @@ fn kid_is_valid(kid: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use aws_lc_rs::rand::SystemRandom;
-    use aws_lc_rs::signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
-    };
+    use crate::testing::{Signer, b64};
     use serde_json::json;
-
-    /// Signs tokens as an issuer would, or as an attacker who has a key.
-    pub(crate) enum Signer {
-        Es256(EcdsaKeyPair),
-        Ed25519(Ed25519KeyPair),
-        Rs256(RsaKeyPair),
-    }
-
-    pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(bytes)
-    }
-
-    impl Signer {
-        pub(crate) fn es256() -> Self {
-            Self::Es256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
-        }
-
-        pub(crate) fn ed25519() -> Self {
-            Self::Ed25519(Ed25519KeyPair::generate().unwrap())
-        }
-
-        pub(crate) fn rs256() -> Self {
-            Self::Rs256(RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap())
-        }
-
-        pub(crate) fn alg(&self) -> &'static str {
-            match self {
-                Self::Es256(_) => "ES256",
-                Self::Ed25519(_) => "EdDSA",
-                Self::Rs256(_) => "RS256",
-            }
-        }
-
-        pub(crate) fn jwk(&self) -> Value {
-            match self {
-                Self::Es256(pair) => {
-                    let point = pair.public_key().as_ref();
-                    json!({"kty": "EC", "crv": "P-256", "x": b64(&point[1..33]), "y": b64(&point[33..])})
-                }
-                Self::Ed25519(pair) => json!({"kty": "OKP", "crv": "Ed25519", "x": b64(pair.public_key())}),
-                Self::Rs256(pair) => {
-                    let public = pair.public_key();
-                    json!({"kty": "RSA", "e": b64(public.exponent().big_endian_without_leading_zero()),
-                        "n": b64(public.modulus().big_endian_without_leading_zero())})
-                }
-            }
-        }
-
-        pub(crate) fn sign_parts(&self, header: &str, claims: &str) -> String {
-            let signed = format!("{}.{}", b64(header), b64(claims));
-            let signature = match self {
-                Self::Es256(pair) => pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap().as_ref().to_vec(),
-                Self::Ed25519(pair) => pair.sign(signed.as_bytes()).as_ref().to_vec(),
-                Self::Rs256(pair) => {
-                    let mut signature = vec![0; pair.public_modulus_len()];
-                    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
-                    signature
-                }
-            };
-            format!("{signed}.{}", b64(signature))
-        }
-
-        pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
-            self.sign_parts(&header.to_string(), &claims.to_string())
-        }
-
-        pub(crate) fn key(&self, kid: &str) -> VerificationKey {
-            VerificationKey::from_jwk(kid, &self.jwk()).unwrap()
-        }
-    }
 
     const TYPE: &str = "vouch+jwt";
 
