@@ -1,6 +1,13 @@
-//! Signers for tests: of ours, of this package's users, and of nobody else.
+//! Signers and attacks, for tests: of ours and of this package's users.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails shall panic where it does")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that fails shall panic where it does"
+)]
+
+pub mod attacks;
 
 use crate::jws::VerificationKey;
 use aws_lc_rs::rand::SystemRandom;
