@@ -110,7 +110,11 @@ impl VerificationKey {
         self.material.algorithm()
     }
 
-    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), JwsError> {
+    /// Verifies a signature over bytes that are no token; those of ECDSA as `r` and `s`, 32 bytes each.
+    ///
+    /// # Errors
+    /// [`JwsError::Signature`].
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), JwsError> {
         match &self.material {
             Material::Es256(point) => {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
