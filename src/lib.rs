@@ -1,6 +1,7 @@
 //! Vouchsafe: evidence in, eligibility out, a signed token at the gate.
 //!
-//! Imports run one way: `http → service → {intake, token, storage} → vouchsafe-core`. Deciding fails closed, verifying fails static.
+//! Imports run one way: `http → service → {intake, token, storage} → vouchsafe-core`; tokens are
+//! verified by `vouchsafe-verify`. Deciding fails closed, verifying fails static.
 
 pub mod cli;
 pub mod clock;
@@ -11,6 +12,7 @@ pub mod http;
 pub mod intake;
 pub mod service;
 pub mod storage;
-pub mod strict_json;
 pub mod telemetry;
 pub mod token;
+
+pub use vouchsafe_verify::strict_json;

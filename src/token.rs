@@ -1,12 +1,14 @@
 //! Tokens: signing keys, compact JWS, and what a verified token of ours says.
 
-pub mod jws;
 pub mod keys;
 
-use keys::Purpose;
-use serde_json::{Map, Value};
+pub use vouchsafe_verify::{jws, key, profile, token as verifier};
 
-/// What a token of ours says, after its signature was checked. Times and revocation are checked at every use.
+use keys::Purpose;
+use serde_json::Value;
+use vouchsafe_verify::token::{Times, Token};
+
+/// What a token of ours says, after it was verified. Times and revocation are checked at every use.
 #[derive(Debug)]
 pub struct Verified {
     /// What its key signs.
@@ -23,6 +25,8 @@ pub struct Verified {
     pub exp: i64,
     /// Token id.
     pub jti: String,
+    /// Its instants, judged at every use.
+    pub times: Times,
     /// Scopes of an access token.
     pub scope: String,
     /// Client it was issued to.
@@ -38,8 +42,9 @@ pub struct Verified {
 impl Verified {
     /// Reads the claims; `None` when one is missing or of another type.
     #[must_use]
-    pub fn read(claims: &Map<String, Value>, purpose: Purpose) -> Option<Self> {
-        let text = |name: &str| claims.get(name)?.as_str().map(str::to_owned);
+    pub fn read(token: &Token, purpose: Purpose) -> Option<Self> {
+        let claims = &token.claims;
+        let text = |name: &str| token.text(name).map(str::to_owned);
         let eligibility = claims.get("eligibility").and_then(Value::as_object);
         let inner = |name: &str| eligibility?.get(name)?.as_str().map(str::to_owned);
         if purpose == Purpose::Eligibility && eligibility.is_none() {
@@ -50,8 +55,9 @@ impl Verified {
             iss: text("iss")?,
             aud: text("aud")?,
             sub: text("sub")?,
-            iat: claims.get("iat")?.as_i64()?,
-            exp: claims.get("exp")?.as_i64()?,
+            iat: token.times.iat?,
+            exp: token.times.exp?,
+            times: token.times,
             jti: text("jti")?,
             scope: text("scope").unwrap_or_default(),
             client_id: text("client_id")?,

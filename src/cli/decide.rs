@@ -3,6 +3,7 @@
 use super::{ConfigArgs, load, open, say};
 use crate::service::receipt::{self, Opened};
 use crate::token::jws::VerificationKey;
+use crate::token::key::KeySet;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::de::DeserializeOwned;
@@ -79,15 +80,11 @@ fn from_receipt(file: &Path, jwks: Option<&Path>) -> anyhow::Result<Opened> {
 
 /// The keys of a JWK set that can verify.
 fn keys(file: &Path) -> anyhow::Result<Vec<VerificationKey>> {
-    let set: Value = read(file)?;
-    let listed =
-        set.get("keys").and_then(Value::as_array).with_context(|| format!("`{}` is no JWK set", file.display()))?;
-    let keys: Vec<VerificationKey> =
-        listed.iter().filter_map(|jwk| VerificationKey::from_jwk(jwk.get("kid")?.as_str()?, jwk).ok()).collect();
-    if keys.is_empty() {
+    let set = KeySet::read(text(file)?.as_bytes()).with_context(|| format!("reading `{}`", file.display()))?;
+    if set.keys.is_empty() {
         bail!("`{}` has no key that can be used", file.display());
     }
-    Ok(keys)
+    Ok(set.keys)
 }
 
 fn tell_receipt(opened: &Opened, json: bool) {

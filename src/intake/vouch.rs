@@ -1,23 +1,15 @@
 //! Vouches: an organisation's signed word about one subject in one frame.
 
 use super::IntakeError;
-use crate::token::jws::{JwsError, UnverifiedToken, VerificationKey, verify_jws};
+use crate::token::jws::{JwsError, UnverifiedToken, VerificationKey};
+use crate::token::profile::{LEEWAY_SECS, VOUCH};
+use crate::token::verifier::{self, Audience, Expected, Refused};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use vouchsafe_core::Second;
 use vouchsafe_core::facts::Basis;
 use vouchsafe_core::ids::{OrganisationId, SubjectId};
-use vouchsafe_core::second::DAY;
-
-/// The token type of a vouch.
-const TYPE: &str = "vouch+jwt";
-
-/// How far two honest clocks may differ, in seconds.
-const LEEWAY_SECS: i64 = 30;
-
-/// Longest time between issue and expiry, in seconds.
-const MAX_LIFETIME_SECS: i64 = DAY;
 
 /// Most states one vouch may name.
 const MAX_STATES: usize = 16;
@@ -80,7 +72,7 @@ pub struct VerifiedVouch {
 /// # Errors
 /// When the token cannot be taken apart or names no organisation.
 pub fn unverified_issuer(token: &str) -> Result<String, IntakeError> {
-    let token = UnverifiedToken::parse(token).map_err(refused)?;
+    let token = UnverifiedToken::parse(token).map_err(|error| refused(error.into()))?;
     let issuer = token.unverified_claim("iss").ok_or(IntakeError::Malformed("iss"))?;
     OrganisationId::parse(issuer).map(String::from).map_err(|_| IntakeError::Malformed("iss"))
 }
@@ -102,15 +94,13 @@ pub fn verify(
 ) -> Result<VerifiedVouch, IntakeError> {
     let keys: Vec<VerificationKey> =
         keys.iter().filter_map(|key| VerificationKey::from_jwk(&key.kid, &key.jwk).ok()).collect();
-    let (_, claims) = verify_jws(token, &keys, TYPE).map_err(refused)?;
-    if claims.get("iss").and_then(Value::as_str) != Some(issuer) {
-        return Err(IntakeError::BadSignature);
-    }
-    check_audience(&claims, audience)?;
-    let (issued_at, expires_at) = check_times(&claims, now)?;
-    let jti = text(&claims, "jti").filter(|jti| is_name(jti, 128)).ok_or(IntakeError::Malformed("jti"))?;
-    let subject = text(&claims, "sub").and_then(parse_subject).ok_or(IntakeError::Malformed("sub"))?;
-    let wire = claims.get("vouch").cloned().ok_or(IntakeError::Malformed("vouch"))?;
+    let expected = Expected { issuer: Some(issuer), audience: Audience::Is(audience), at: now.epoch() };
+    let token = verifier::verify(token, &keys, &VOUCH, &expected).map_err(refused)?;
+    let instant = |name, value: Option<i64>| value.map(Second::from_epoch).ok_or(IntakeError::Malformed(name));
+    let (issued_at, expires_at) = (instant("iat", token.times.iat)?, instant("exp", token.times.exp)?);
+    let jti = token.text("jti").filter(|jti| is_name(jti, 128)).ok_or(IntakeError::Malformed("jti"))?;
+    let subject = token.text("sub").and_then(parse_subject).ok_or(IntakeError::Malformed("sub"))?;
+    let wire = token.claims.get("vouch").cloned().ok_or(IntakeError::Malformed("vouch"))?;
     let wire: Wire = serde_json::from_value(wire).map_err(|_| IntakeError::Malformed("vouch"))?;
     let (fact_date, ends_at) = wire.check(now)?;
     Ok(VerifiedVouch {
@@ -192,60 +182,20 @@ impl Wire {
     }
 }
 
-fn refused(error: JwsError) -> IntakeError {
+fn refused(error: Refused) -> IntakeError {
     match error {
-        JwsError::TooLong => IntakeError::TooLarge,
-        JwsError::NotAToken => IntakeError::Malformed("token"),
-        JwsError::Header(_) => IntakeError::Malformed("token header"),
-        JwsError::Type => IntakeError::Unsupported("token type"),
-        // One answer for all four: no oracle for which keys exist.
-        JwsError::Algorithm | JwsError::UnknownKey | JwsError::Signature | JwsError::Key(_) => {
-            IntakeError::BadSignature
-        }
+        Refused::Jws(JwsError::TooLong) => IntakeError::TooLarge,
+        Refused::Jws(JwsError::Header(_)) => IntakeError::Malformed("token header"),
+        Refused::Jws(JwsError::Type) => IntakeError::Unsupported("token type"),
+        Refused::Jws(error) if error.is_no_token() => IntakeError::Malformed("token"),
+        // One answer for all of these: no oracle for which keys exist.
+        Refused::Jws(_) | Refused::Issuer | Refused::Claim("iss") => IntakeError::BadSignature,
+        Refused::Audience | Refused::Claim("aud") => IntakeError::WrongAudience,
+        Refused::Expired | Refused::Old => IntakeError::Stale,
+        Refused::NotYetValid | Refused::IssuedLater => IntakeError::NotYetValid,
+        Refused::Lifetime => IntakeError::Malformed("exp"),
+        Refused::Claim(name) => IntakeError::Malformed(name),
     }
-}
-
-/// Exactly us and nobody beside us.
-fn check_audience(claims: &Map<String, Value>, audience: &str) -> Result<(), IntakeError> {
-    let named = match claims.get("aud") {
-        Some(Value::String(named)) => Some(named),
-        Some(Value::Array(list)) => match list.as_slice() {
-            [Value::String(named)] => Some(named),
-            _ => None,
-        },
-        _ => None,
-    };
-    if named.is_some_and(|named| named == audience) { Ok(()) } else { Err(IntakeError::WrongAudience) }
-}
-
-fn check_times(claims: &Map<String, Value>, now: Second) -> Result<(Second, Second), IntakeError> {
-    let time = |name: &'static str| match claims.get(name) {
-        None => Ok(None),
-        // Whole seconds of years an instant can be printed in; a fraction or a text is refused, not rounded.
-        Some(value) => value
-            .as_i64()
-            .filter(|seconds| (0..=253_402_300_799).contains(seconds))
-            .map(|seconds| Some(Second::from_epoch(seconds)))
-            .ok_or(IntakeError::Malformed(name)),
-    };
-    let issued_at = time("iat")?.ok_or(IntakeError::Malformed("iat"))?;
-    let expires_at = time("exp")?.ok_or(IntakeError::Malformed("exp"))?;
-    let lifetime = expires_at.since(issued_at);
-    if lifetime <= 0 || lifetime > MAX_LIFETIME_SECS {
-        return Err(IntakeError::Malformed("exp"));
-    }
-    if now >= expires_at.plus(LEEWAY_SECS) {
-        return Err(IntakeError::Stale);
-    }
-    let begins_at = time("nbf")?.map_or(issued_at, |nbf| nbf.max(issued_at));
-    if begins_at > now.plus(LEEWAY_SECS) {
-        return Err(IntakeError::NotYetValid);
-    }
-    Ok((issued_at, expires_at))
-}
-
-fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    claims.get(name).and_then(Value::as_str)
 }
 
 /// Our subject id, or a caller's as `namespace:id`.
@@ -289,9 +239,11 @@ fn is_state(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::jws::tests::Signer;
     use serde_json::json;
+    use vouchsafe_verify::testing::Signer;
 
+    const TYPE: &str = "vouch+jwt";
+    const DAY: i64 = 86_400;
     const ISSUER: &str = "org_acme";
     const AUDIENCE: &str = "https://vouchsafe.example";
     const NOW: i64 = 1_800_000_000;

@@ -2,8 +2,10 @@
 
 use super::{App, ServiceError, ServiceResult};
 use crate::storage::StoredDecision;
-use crate::token::jws::{self, JwsError, VerificationKey};
+use crate::token::jws::{JwsError, UnverifiedToken, VerificationKey};
 use crate::token::keys::{Algorithm, Purpose};
+use crate::token::profile::{RECEIPT, TEST_RECEIPT};
+use crate::token::verifier::{self, Audience, Expected};
 use serde_json::Value;
 use vouchsafe_core::Decision;
 use vouchsafe_core::receipt::{Receipt, ReceiptError};
@@ -12,15 +14,13 @@ use vouchsafe_core::receipt::{Receipt, ReceiptError};
 pub const RECEIPT_TYPE: &str = "decision-receipt+jwt";
 /// `typ` of a receipt of a test deployment, whose evidence may be made up.
 pub const TEST_RECEIPT_TYPE: &str = "test-decision-receipt+jwt";
-/// Longest receipt read, in bytes.
-pub const MAX_RECEIPT: usize = 16 * 1024 * 1024;
 
 /// Why a receipt is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// Not a signed bundle, or not signed by one of the keys.
     #[error(transparent)]
-    Signature(#[from] JwsError),
+    Signature(#[from] verifier::Refused),
     /// No receipt, though signed.
     #[error("the signed content is no receipt: {0}")]
     Content(String),
@@ -67,16 +67,18 @@ impl App {
 /// # Errors
 /// [`Refused`] with what does not hold.
 pub fn open(token: &str, keys: Option<&[VerificationKey]>) -> Result<Opened, Refused> {
-    let unverified = jws::UnverifiedToken::parse_within(token, MAX_RECEIPT)?;
+    let unverified = UnverifiedToken::parse_within(token, RECEIPT.max_length).map_err(verifier::Refused::from)?;
     let test = unverified.unverified_header("typ") == Some(TEST_RECEIPT_TYPE);
-    let typ = if test { TEST_RECEIPT_TYPE } else { RECEIPT_TYPE };
+    let (typ, profile) = if test { (TEST_RECEIPT_TYPE, &TEST_RECEIPT) } else { (RECEIPT_TYPE, &RECEIPT) };
     let (signed_by, members) = match keys {
         Some(keys) => {
-            let (header, members) = unverified.verify(keys, typ)?;
-            (Some(header.kid), members)
+            // For nobody and without end: no issuer, audience or instant is looked at.
+            let expected = Expected { issuer: None, audience: Audience::AnyOne, at: 0 };
+            let token = verifier::verify(token, keys, profile, &expected)?;
+            (Some(token.header.kid), token.claims)
         }
         None if unverified.unverified_header("typ") == Some(typ) => (None, unverified.unverified_claims()),
-        None => return Err(JwsError::Type.into()),
+        None => return Err(verifier::Refused::from(JwsError::Type).into()),
     };
     let receipt: Receipt =
         serde_json::from_value(Value::Object(members)).map_err(|error| Refused::Content(error.to_string()))?;

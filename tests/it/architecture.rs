@@ -1,4 +1,4 @@
-//! Imports run one way: `http → service → {intake, token, storage} → core`.
+//! Imports run one way: `http → service → {intake, token, storage} → core`; the verifier stands alone.
 
 use std::path::{Path, PathBuf};
 
@@ -49,20 +49,46 @@ fn imports_run_one_way() {
     assert!(files.len() > 30 && broken.is_empty(), "{broken:#?}");
 }
 
+/// Lines of a manifest's section.
+fn section<'a>(manifest: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    manifest.lines().skip_while(move |line| *line != name).skip(1).take_while(|line| !line.starts_with('['))
+}
+
+fn knows_no_clock_files_or_environment(folder: &str, except: &[&str]) -> usize {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    files.retain(|file| !except.iter().any(|name| file.starts_with(root.join(name))));
+    for file in &files {
+        let text = std::fs::read_to_string(file).unwrap();
+        for word in ["SystemTime", "std::fs", "std::env"] {
+            assert!(!text.contains(word), "{}: {word}", file.display());
+        }
+    }
+    files.len()
+}
+
 #[test]
 fn the_core_knows_no_runtime_database_or_network() {
     let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("core/Cargo.toml")).unwrap();
     for name in ["tokio", "sqlx", "axum", "reqwest"] {
         assert!(!manifest.lines().any(|line| line.starts_with(name)), "{name}");
     }
-    let mut files = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("core/src"), &mut files);
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(
-            !text.contains("SystemTime") && !text.contains("std::fs") && !text.contains("std::env"),
-            "{}",
-            file.display()
-        );
+    assert!(knows_no_clock_files_or_environment("core/src", &[]) > 10);
+}
+
+#[test]
+fn the_verifier_alone_knows_neither_service_nor_runtime() {
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("verify/Cargo.toml")).unwrap();
+    assert!(section(&manifest, "[features]").any(|line| line == "default = []"));
+    assert!(section(&manifest, "[dependencies]").count() > 3);
+    for line in section(&manifest, "[dependencies]") {
+        for name in ["vouchsafe", "sqlx", "axum"] {
+            assert!(!line.starts_with(name), "{line}");
+        }
+        for name in ["tokio", "reqwest", "tower", "http"] {
+            assert!(!line.starts_with(name) || line.contains("optional = true"), "{line}");
+        }
     }
+    assert!(knows_no_clock_files_or_environment("verify/src", &["fetch", "gate", "testing.rs", "token/tests.rs"]) > 2);
 }

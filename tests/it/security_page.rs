@@ -7,7 +7,7 @@ use std::path::Path;
 /// Names of functions and of case files in `text`'s folder tree.
 fn known(root: &Path) -> BTreeSet<String> {
     let mut files = Vec::new();
-    for folder in ["src", "tests", "core"] {
+    for folder in ["src", "tests", "core", "verify"] {
         sources(&root.join(folder), &mut files);
     }
     let mut names = BTreeSet::new();

@@ -10,8 +10,8 @@ work=${TMPDIR:-/tmp}/vouchsafe-mutants
 tree=$work/tree
 mkdir -p "$tree"
 # Mutated in a copy, whose build directory is kept.
-rm -rf "$tree/core" "$tree/fixtures" "$tree/fuzz" "$tree/src" "$tree/.cargo"
-git ls-files --cached --others --exclude-standard core fixtures fuzz src benches .cargo Cargo.toml Cargo.lock rust-toolchain.toml |
+rm -rf "$tree/core" "$tree/fixtures" "$tree/fuzz" "$tree/src" "$tree/verify" "$tree/.cargo"
+git ls-files --cached --others --exclude-standard core fixtures fuzz src verify benches .cargo Cargo.toml Cargo.lock rust-toolchain.toml |
     tar -cf - -T - | tar -xmf - -C "$tree"
 files=("$@")
 if [ ${#files[@]} = 0 ]; then

@@ -7,8 +7,8 @@ bugs=$PWD/tests/proof/planted
 work=${TMPDIR:-/tmp}/vouchsafe-planted
 mkdir -p "$work/tree"
 # The packages and what they read, as new, so that nothing built of a planted bug is taken for the copy; its build directory is kept.
-rm -rf "$work/tree/core" "$work/tree/fixtures" "$work/tree/fuzz" "$work/tree/src"
-git ls-files --cached --others --exclude-standard core fixtures fuzz src benches Cargo.toml Cargo.lock rust-toolchain.toml |
+rm -rf "$work/tree/core" "$work/tree/fixtures" "$work/tree/fuzz" "$work/tree/src" "$work/tree/verify"
+git ls-files --cached --others --exclude-standard core fixtures fuzz src verify benches Cargo.toml Cargo.lock rust-toolchain.toml |
     tar -cf - -T - | tar -xmf - -C "$work/tree"
 cd "$work/tree"
 

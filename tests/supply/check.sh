@@ -13,7 +13,7 @@ done
 work=$(mktemp -d)
 target=x86_64-unknown-linux-gnu
 bill=vouchsafe_bin.cdx.json
-trap 'rm -rf "$work" ./*.cdx.json core/*.cdx.json' EXIT
+trap 'rm -rf "$work" ./*.cdx.json core/*.cdx.json verify/*.cdx.json' EXIT
 trap 'exit 130' INT TERM
 clients=${CLIENTS:-$work/clients}
 if [ ! -x "$clients/supply/bin/check-jsonschema" ]; then
@@ -56,7 +56,7 @@ listed = {(c["name"], c["version"]) for c in bill["components"]}
 linked = {tuple(line.split()[:2]) for line in open(sys.argv[2], encoding="utf-8")}
 linked = {(name, version.removeprefix("v")) for name, version in linked} - {("vouchsafe", bill["metadata"]["component"]["version"])}
 without = [c["name"] for c in bill["components"] if not c.get("licenses")]
-unhashed = [c["name"] for c in bill["components"] if c["name"] != "vouchsafe-core" and not c.get("hashes")]
+unhashed = [c["name"] for c in bill["components"] if c["name"] not in ("vouchsafe-core", "vouchsafe-verify") and not c.get("hashes")]
 problems = [f"not in the bill: {linked - listed}"] * bool(linked - listed)
 problems += [f"without licence: {without}"] * bool(without) + [f"without hash: {unhashed}"] * bool(unhashed)
 # It takes cargo's resolution, which holds optional parts that no feature turns on: more is harmless, less is not.
