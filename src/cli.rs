@@ -15,6 +15,7 @@ pub mod policy;
 pub mod ready;
 pub mod serve;
 pub mod simulate;
+pub mod verify;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, LogFormat, Otlp, RawConfig};
@@ -68,6 +69,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// A past decision once more, byte for byte: a recorded one, a receipt's, or from files.
     Decide(decide::DecideArgs),
+    /// A token, judged with nothing but its issuer's keys: exit code 0 or 1.
+    Verify(verify::VerifyArgs),
     /// Ask the running service whether it is fit to answer; exit code 1 when it is not.
     Ready(ConfigArgs),
     /// Look the installation over and say what to do; changes nothing. Exit code 1 when something fails.
@@ -164,6 +167,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(&args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Decide(args) => decide::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
         Command::Ready(args) => ready::run(&args).await,
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Migrate(args) => {

@@ -5,7 +5,7 @@ use maxminddb::Reader;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vouchsafe_core::Second;
@@ -95,7 +95,7 @@ impl GeoIp {
     #[must_use]
     pub fn observe(&self, address: IpAddr) -> Option<Statement> {
         let address = address.to_canonical();
-        if !is_public(address) {
+        if !vouchsafe_verify::address::is_public(address) {
             return None;
         }
         let (mut country, mut anonymous, mut asn, mut known) = (None, false, None, false);
@@ -221,36 +221,6 @@ impl Visitor<'_> for Scalar {
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<u64, E> {
         u64::try_from(value).map_err(|_| E::custom("negative"))
     }
-}
-
-/// Addresses with one place in the public network. Documentation ranges count, so that they can be tested with.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, ..] = address.octets();
-    let shared = a == 100 && (64..128).contains(&b);
-    let benchmark = a == 198 && (b == 18 || b == 19);
-    !(address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || shared
-        || benchmark
-        || a == 0
-        || a >= 224)
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
-    let global_unicast = a & 0xe000 == 0x2000;
-    let six_to_four = a == 0x2002;
-    let teredo = a == 0x2001 && b == 0;
-    // NAT64 (64:ff9b::/16), IPv4-compatible, loopback, unique local, link-local and multicast are outside 2000::/3.
-    global_unicast && !six_to_four && !teredo
 }
 
 #[cfg(test)]

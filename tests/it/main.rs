@@ -47,4 +47,5 @@ mod stories;
 mod stripe;
 mod support;
 mod suspensions;
+mod verify;
 mod vouches;

@@ -4,9 +4,13 @@
 //! refuses for the first reason in one fixed order. Pure: the instant and the keys are arguments, nothing is fetched
 //! and nothing is remembered.
 
+pub mod address;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod jws;
 pub mod key;
 pub mod profile;
+pub mod status_list;
 pub mod strict_json;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -55,6 +55,16 @@ impl Signer {
         Self::Rs256(RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap())
     }
 
+    /// A key from its PKCS#8, for the algorithm that its JWK's `kty` names.
+    #[must_use]
+    pub fn from_pkcs8(kty: &str, pkcs8: &[u8]) -> Self {
+        match kty {
+            "EC" => Self::Es256(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).unwrap()),
+            "OKP" => Self::Ed25519(Ed25519KeyPair::from_pkcs8(pkcs8).unwrap()),
+            _ => Self::Rs256(RsaKeyPair::from_pkcs8(pkcs8).unwrap()),
+        }
+    }
+
     /// What goes into `alg`.
     #[must_use]
     pub fn alg(&self) -> &'static str {
