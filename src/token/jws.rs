@@ -5,6 +5,8 @@
 //! the caller's business: who may have issued it, for whom, and when. Nothing in a header is ever fetched or used as
 //! a key, and only public keys are held here.
 
+pub mod foreign;
+
 use crate::strict_json;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
