@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod extract;
 pub mod gateway;
 mod idempotency;
+pub mod identity;
 pub mod limits;
 pub mod listen;
 pub mod oauth;
@@ -109,6 +110,8 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(admin::create_client, admin::list_clients))
         .routes(routes!(admin::create_gateway, admin::list_gateways))
         .routes(routes!(admin::create_audience, admin::list_audiences))
+        .routes(routes!(identity::create, identity::list))
+        .routes(routes!(identity::show))
         .routes(routes!(operators::create, operators::list))
         .routes(routes!(operators::show))
         .routes(routes!(operators::disable))
@@ -143,8 +146,9 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(oauth::token))
         .routes(routes!(oauth::introspect))
         .routes(routes!(oauth::revoke))
-        .routes(routes!(oauth::jwks))
-        .routes(routes!(oauth::metadata))
+        .routes(routes!(oauth::metadata::jwks))
+        .routes(routes!(oauth::metadata::authorization_server))
+        .routes(routes!(oauth::metadata::protected_resource))
         .routes(routes!(operators::sign_in))
         .routes(routes!(evidence::webhook))
         .routes(routes!(gateway::check))

@@ -9,17 +9,21 @@ pub mod backup;
 pub mod beside;
 pub mod cases;
 pub mod checkup;
+pub mod clients;
 pub mod cross_check;
 pub mod deployment;
 pub mod direct;
 pub mod erase;
 pub mod evaluate;
+pub mod exchange;
 pub mod export;
 pub mod gateway;
 pub mod idempotency;
+pub mod identity;
 pub mod import;
 pub mod index;
 pub mod ingest;
+pub mod introspect;
 pub mod issue;
 pub mod operators;
 pub mod packed;
@@ -103,6 +107,9 @@ pub enum ServiceError {
     /// The caller did not prove who it is.
     #[error("unauthenticated")]
     Unauthenticated,
+    /// The caller did not prove that it holds the key its token is bound to.
+    #[error("proof of possession: {0}")]
+    Unproven(crate::token::dpop::DpopError),
     /// A token was asked for someone who is not eligible.
     #[error("not eligible")]
     NotEligible(Box<Decision>),
@@ -187,11 +194,12 @@ pub const NETWORK_SOURCE: &str = "src_network";
 pub const SERVICE_SOURCE: &str = "src_service";
 
 /// The signing keys that every deployment has.
-pub(crate) const USUAL_KEYS: [(Purpose, Algorithm); 4] = [
+pub(crate) const USUAL_KEYS: [(Purpose, Algorithm); 5] = [
     (Purpose::Access, Algorithm::Es256),
     (Purpose::Eligibility, Algorithm::Es256),
     (Purpose::Eligibility, Algorithm::EdDsa),
     (Purpose::Receipt, Algorithm::EdDsa),
+    (Purpose::Introspection, Algorithm::Es256),
 ];
 
 /// Memory for packed facts and links, in bytes: about 600,000 subjects with four attestations each.
@@ -237,6 +245,10 @@ pub struct App {
     pub(crate) tries: operators::Tries,
     /// Operators by the digest of a sign-in's token, for rate limits alone: whether it stands is asked each time.
     pub(crate) signed_in: moka::sync::Cache<String, String>,
+    /// Secrets of clients that were proven lately.
+    pub(crate) proven: clients::ProvenSecrets,
+    /// Keys of identity providers.
+    pub(crate) identities: identity::Identities,
     /// Bounds parallel password hashing.
     pub(crate) hashing: Arc<tokio::sync::Semaphore>,
     /// One reload at a time: of two that overlap, the one that began earlier must not be swapped in last.
@@ -297,6 +309,7 @@ impl App {
         geoip: GeoIp,
     ) -> ServiceResult<Arc<Self>> {
         let outgoing = outgoing_client()?;
+        let loopback = crate::intake::guard::is_loopback(&issuer);
         // The cursor is taken first: what is committed while we load is seen again, never missed.
         let (_, cursor) = store.feed("").await?;
         let now_ms = clock.now_ms();
@@ -315,6 +328,8 @@ impl App {
             appeal_secs: AtomicI64::new(appeals::APPEAL_SECS),
             tries: operators::Tries::default(),
             signed_in: moka::sync::Cache::new(10_000),
+            proven: clients::ProvenSecrets::new()?,
+            identities: identity::Identities::new(loopback)?,
             hashing: Arc::new(tokio::sync::Semaphore::new(2)),
             reloading: tokio::sync::Mutex::default(),
             verified: moka::future::Cache::new(200_000),
@@ -420,6 +435,8 @@ impl App {
                         self.note_revoked(&token.jti);
                     }
                 }
+                // Written with its revocation.
+                "access_token" => self.note_revoked(&row.key),
                 _ => {}
             }
         }

@@ -191,7 +191,7 @@ pub trait Store: ReviewStore + Send + Sync + 'static {
     async fn rules(&self, digest: &str) -> Result<Option<String>, StoreError>;
     /// An issued token.
     async fn token(&self, jti: &str) -> Result<Option<StoredToken>, StoreError>;
-    /// jtis revoked and not yet expired at `now_ms`.
+    /// jtis of eligibility and access tokens, revoked and not yet expired at `now_ms`.
     async fn revoked_tokens(&self, now_ms: i64) -> Result<Vec<String>, StoreError>;
     /// A request by its idempotency key.
     async fn request(&self, client: &str, key: &str) -> Result<Option<StoredRequest>, StoreError>;

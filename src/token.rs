@@ -1,5 +1,7 @@
 //! Tokens: signing keys, compact JWS, and what a verified token of ours says.
 
+pub mod assertion;
+pub mod dpop;
 pub mod keys;
 
 pub use vouchsafe_verify::{jws, key, profile, token as verifier};
@@ -37,6 +39,10 @@ pub struct Verified {
     pub decision: Option<String>,
     /// The organisation acted for, as the audience knows it.
     pub acting_for: Option<String>,
+    /// Thumbprint of the key that it is bound to (RFC 9449 section 6.1); who sends it proves that key.
+    pub jkt: Option<String>,
+    /// The party that acts for the subject (RFC 8693 section 4.1).
+    pub act: Option<Value>,
 }
 
 impl Verified {
@@ -68,6 +74,12 @@ impl Verified {
                 Some(name) => Some(name.as_str()?.to_owned()),
                 None => None,
             },
+            // SECURITY: a binding that cannot be read is not one that is absent.
+            jkt: match claims.get("cnf") {
+                Some(cnf) => Some(cnf.as_object()?.get("jkt")?.as_str()?.to_owned()),
+                None => None,
+            },
+            act: claims.get("act").cloned(),
         })
     }
 }

@@ -267,6 +267,8 @@ CREATE TABLE tokens (
 CREATE INDEX tokens_by_subject ON tokens (subject);
 CREATE INDEX tokens_revoked ON tokens (expires_at_ms) WHERE revoked_at_ms IS NOT NULL;
 
+-- Ids that count once: of vouches by organisation, of assertions by client, of proofs of possession by key; and, under the
+-- issuer `access_token`, access tokens that were revoked.
 CREATE TABLE spent_jtis (
     issuer TEXT NOT NULL,
     jti TEXT NOT NULL,

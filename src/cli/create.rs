@@ -1,11 +1,10 @@
 //! `client create`, `source create`, `gateway create`, `audience create`: at the machine, with its keys.
 
 use super::{ConfigArgs, load, open, say, settle};
-use crate::service::world::{Audience, Source, Vendor, VendorSecrets};
-use crate::service::{Actor, ServiceError};
+use crate::service::world::{Audience, Gateway, Source, Vendor, VendorSecrets};
+use crate::service::{Actor, ServiceError, clients};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use vouchsafe_core::facts::{Grade, SourceKind};
@@ -38,6 +37,24 @@ pub struct NewClient {
     /// The organisation it is.
     #[arg(long)]
     organisation: Option<String>,
+    /// An audience whose tokens it may introspect; may be repeated; none: all.
+    #[arg(long = "audience")]
+    audiences: Vec<String>,
+    /// JWK set of its public keys: it proves itself by `private_key_jwt`, and gets no secret.
+    #[arg(long)]
+    jwks_file: Option<PathBuf>,
+    /// Its assertions may name the token endpoint as their audience, instead of the issuer.
+    #[arg(long, requires = "jwks_file")]
+    endpoint_audience: bool,
+    /// It gets access tokens that are bound to a key only.
+    #[arg(long)]
+    dpop_bound_access_tokens: bool,
+}
+
+/// A JWK set (RFC 7517 section 5).
+#[derive(serde::Deserialize)]
+struct JwkSet {
+    keys: Vec<Value>,
 }
 
 /// `vouchsafe source …`
@@ -106,6 +123,9 @@ pub struct NewGateway {
     /// It may assert callers it authenticated itself.
     #[arg(long)]
     asserts: bool,
+    /// The origin by which callers know it, for tokens that are bound to a key.
+    #[arg(long)]
+    origin: Option<String>,
     /// 403 or 451.
     #[arg(long, default_value_t = 403)]
     deny_status: u16,
@@ -154,12 +174,28 @@ pub(crate) fn report(json: bool, value: &Value) -> ExitCode {
 
 pub(crate) async fn client(ClientCommand::Create(new): ClientCommand) -> anyhow::Result<ExitCode> {
     let app = open(&load(&new.config)?).await?;
-    let scopes: BTreeSet<String> = new.scopes.into_iter().collect();
-    let sources = new.sources.into_iter().collect();
-    let created =
-        app.create_client(&Actor::command_line(), &new.name, &new.owner, scopes, sources, new.organisation).await?;
+    let keys = match new.jwks_file {
+        Some(file) => serde_json::from_str::<JwkSet>(&std::fs::read_to_string(file)?)?.keys,
+        None => Vec::new(),
+    };
+    let client = clients::NewClient {
+        name: new.name,
+        owner: new.owner,
+        scopes: new.scopes.into_iter().collect(),
+        sources: new.sources.into_iter().collect(),
+        audiences: new.audiences.into_iter().collect(),
+        organisation: new.organisation,
+        keys,
+        endpoint_audience: new.endpoint_audience,
+        dpop_bound_access_tokens: new.dpop_bound_access_tokens,
+    };
+    let created = app.register_client(&Actor::command_line(), client).await?;
     settle(&app).await;
-    Ok(report(new.config.json, &json!({ "client_id": created.id, "client_secret": created.secret })))
+    let mut told = json!({ "client_id": created.id });
+    if let (Some(secret), Some(members)) = (created.secret, told.as_object_mut()) {
+        members.insert("client_secret".to_owned(), json!(secret));
+    }
+    Ok(report(new.config.json, &told))
 }
 
 pub(crate) async fn source(command: SourceCommand) -> anyhow::Result<ExitCode> {
@@ -191,9 +227,16 @@ pub(crate) async fn source(command: SourceCommand) -> anyhow::Result<ExitCode> {
 pub(crate) async fn gateway(GatewayCommand::Create(new): GatewayCommand) -> anyhow::Result<ExitCode> {
     let app = open(&load(&new.config)?).await?;
     let resources = patterns(&new.resources)?;
-    let created = app
-        .create_gateway(&Actor::command_line(), &new.name, resources, &new.audience, new.asserts, new.deny_status)
-        .await?;
+    let gateway = Gateway {
+        name: new.name,
+        key_sha256: String::new(),
+        resources,
+        audience: new.audience,
+        asserts: new.asserts,
+        deny_status: new.deny_status,
+        origin: new.origin,
+    };
+    let created = app.register_gateway(&Actor::command_line(), gateway).await?;
     settle(&app).await;
     Ok(report(new.config.json, &json!({ "gateway": created.id, "key": created.secret })))
 }

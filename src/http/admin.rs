@@ -4,7 +4,8 @@ use super::Edge;
 use super::extract::{Auth, Checked, Page, Query};
 use super::problem::Problem;
 use super::rules::{records, shows};
-use crate::service::world::{Audience, Organisation, Source, Vendor, VendorSecrets};
+use crate::service::clients as service;
+use crate::service::world::{Audience, Gateway, Organisation, Source, Vendor, VendorSecrets};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -112,6 +113,20 @@ pub struct NewClient {
     sources: BTreeSet<String>,
     /// The organisation it is.
     organisation: Option<String>,
+    /// Audiences whose tokens it may introspect; none named: all.
+    #[serde(default)]
+    audiences: BTreeSet<String>,
+    /// Public JWKs with `kid`: it proves itself by `private_key_jwt`, and gets no secret.
+    #[serde(default)]
+    #[validate(length(max = 8))]
+    #[schema(value_type = Vec<Object>)]
+    keys: Vec<Value>,
+    /// Its assertions may name the token endpoint as their audience, instead of the issuer.
+    #[serde(default)]
+    endpoint_audience: bool,
+    /// It gets access tokens that are bound to a key only (RFC 9449).
+    #[serde(default)]
+    dpop_bound_access_tokens: bool,
 }
 
 /// A gateway to create.
@@ -133,6 +148,9 @@ pub struct NewGateway {
     asserts: bool,
     /// 403, or 451 where the gateway passes it on.
     deny_status: Option<u16>,
+    /// The origin by which callers know it, for tokens that are bound to a key.
+    #[validate(length(min = 1, max = 200))]
+    origin: Option<String>,
 }
 
 /// An audience to register.
@@ -206,7 +224,7 @@ pub async fn create_source(
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
 
-/// Creates an API client; its secret is shown once.
+/// Creates an API client; its secret, if it has no keys, is shown once.
 #[utoipa::path(post, path = "/v1/clients", tag = "admin", request_body = NewClient, security(("client" = ["admin"])),
     responses((status = 201, description = "created"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn create_client(
@@ -223,9 +241,23 @@ pub async fn create_client(
         ));
     }
     let actor = caller.actor();
-    let created =
-        edge.app.create_client(&actor, &new.name, &new.owner, new.scopes, new.sources, new.organisation).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "client_id": created.id, "client_secret": created.secret }))))
+    let new = service::NewClient {
+        name: new.name,
+        owner: new.owner,
+        scopes: new.scopes,
+        sources: new.sources,
+        audiences: new.audiences,
+        organisation: new.organisation,
+        keys: new.keys,
+        endpoint_audience: new.endpoint_audience,
+        dpop_bound_access_tokens: new.dpop_bound_access_tokens,
+    };
+    let created = edge.app.register_client(&actor, new).await?;
+    let mut body = json!({ "client_id": created.id });
+    if let (Some(secret), Some(members)) = (created.secret, body.as_object_mut()) {
+        members.insert("client_secret".to_owned(), json!(secret));
+    }
+    Ok((StatusCode::CREATED, Json(body)))
 }
 
 /// Creates a gateway; its key is shown once.
@@ -239,9 +271,16 @@ pub async fn create_gateway(
     caller.require("admin")?;
     let actor = caller.actor();
     let resources = patterns(&new.resources)?;
-    let deny_status = new.deny_status.unwrap_or(403);
-    let created =
-        edge.app.create_gateway(&actor, &new.name, resources, &new.audience, new.asserts, deny_status).await?;
+    let gateway = Gateway {
+        name: new.name,
+        key_sha256: String::new(),
+        resources,
+        audience: new.audience,
+        asserts: new.asserts,
+        deny_status: new.deny_status.unwrap_or(403),
+        origin: new.origin,
+    };
+    let created = edge.app.register_gateway(&actor, gateway).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": created.id, "key": created.secret }))))
 }
 

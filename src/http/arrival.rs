@@ -1,7 +1,7 @@
 //! What happens to every request before and after its handler: its id and trace, its rate limit, its deadline, its
 //! metrics.
 
-use super::extract::{ENCODED_NUL, bearer};
+use super::extract::{ENCODED_NUL, Presented, presented};
 use super::limits::{Standing, site};
 use super::problem::{self, Problem};
 use super::{Edge, gateway};
@@ -83,6 +83,9 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
             Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "cannot answer now").into_response(),
         },
     };
+    if route.starts_with("/v1/") || route.starts_with("/oauth2/") {
+        problem::with_metadata(&mut response, &hall.edge.app.issuer);
+    }
     response = problem::with_request_id(response, id.to_str().ok());
     response.headers_mut().insert(REQUEST_ID, id);
     // A gateway asks often and never reads them.
@@ -113,7 +116,7 @@ async fn standing(
             return limits.gateway.take(key, now_ms);
         }
     } else if (route.starts_with("/v1/") || matches!(route, "/oauth2/introspect" | "/oauth2/revoke"))
-        && let Some(token) = bearer(headers)
+        && let Presented::Bearer(token) | Presented::Dpop { token, .. } = presented(headers)
         && let Some(client) = edge.app.client_of(token).await
     {
         return limits.client.take(client, now_ms);

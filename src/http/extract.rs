@@ -2,7 +2,9 @@
 
 use super::Edge;
 use super::problem::Problem;
+use crate::service::ServiceError;
 use crate::service::authenticate::Caller;
+use crate::token::dpop::DpopError;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -12,26 +14,100 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
-/// The bearer token of a request, if it has exactly one well-formed `Authorization: Bearer`.
-#[must_use]
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// Algorithms of a client's own signatures: assertions and proofs of possession.
+pub(super) const DPOP_ALGORITHMS: [&str; 4] = ["ES256", "EdDSA", "Ed25519", "RS256"];
+
+/// An access token as a request brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presented<'h> {
+    /// No access token.
+    None,
+    /// Whoever bears it.
+    Bearer(&'h str),
+    /// Bound to a key; `proof` is the one `DPoP` header, if there is exactly one.
+    Dpop {
+        /// The token.
+        token: &'h str,
+        /// The proof.
+        proof: Option<&'h str>,
+    },
+    /// An `Authorization` that cannot be read, or two of them.
+    Unreadable,
+}
+
+/// The access token that a request brings.
+pub(super) fn presented(headers: &HeaderMap) -> Presented<'_> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (value, None) = (values.next()?, values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Presented::None,
+        (Some(value), None) => value.to_str().unwrap_or_default(),
+        (Some(_), Some(_)) => return Presented::Unreadable,
+    };
+    let (scheme, token) = value.split_once(' ').map_or((value, ""), |(scheme, rest)| (scheme, rest.trim()));
+    let (bearer, bound) = (scheme.eq_ignore_ascii_case("bearer"), scheme.eq_ignore_ascii_case("dpop"));
+    match () {
+        () if (bearer || bound) && (token.is_empty() || token.contains(' ')) => Presented::Unreadable,
+        () if bearer => Presented::Bearer(token),
+        () if bound => Presented::Dpop { token, proof: dpop_proof(headers).ok().flatten() },
+        () => Presented::None,
+    }
+}
+
+/// The one `DPoP` header; `Err` where there are several, or where it is no text.
+pub(super) fn dpop_proof(headers: &HeaderMap) -> Result<Option<&str>, ()> {
+    let mut values = headers.get_all("dpop").iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+/// The caller behind the access token that a request brings. A proof of possession is used up by it.
+pub(super) async fn authenticate(
+    edge: &Edge,
+    headers: &HeaderMap,
+    method: &str,
+    path: &str,
+) -> Result<Caller, Problem> {
+    let refused = |error: ServiceError, scheme| match error {
+        ServiceError::Unauthenticated => Problem::from(error).challenged(scheme, "invalid_token"),
+        ServiceError::Unproven(_) => Problem::from(error).challenged(scheme, "invalid_dpop_proof"),
+        error => Problem::from(error),
+    };
+    match presented(headers) {
+        Presented::None => Err(ServiceError::Unauthenticated.into()),
+        Presented::Unreadable => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "authorization_invalid",
+            "the `Authorization` header cannot be read",
+        )
+        .detail("send it once, as `Bearer TOKEN` or `DPoP TOKEN`")
+        .challenged("Bearer", "invalid_request")),
+        Presented::Bearer(token) => edge.app.caller(token).await.map_err(|error| refused(error, "Bearer")),
+        Presented::Dpop { token, proof: Some(proof) } => {
+            edge.app.bound_caller(token, proof, method, path).await.map_err(|error| refused(error, "DPoP"))
+        }
+        Presented::Dpop { proof: None, .. } => {
+            let missing = ServiceError::Unproven(DpopError::Unfit("send one `DPoP` header"));
+            Err(refused(missing, "DPoP"))
+        }
+    }
 }
 
 /// An authenticated API client.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Auth(pub Caller);
 
 impl FromRequestParts<Edge> for Auth {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
-        let token = bearer(&parts.headers)
-            .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "authenticate first"))?;
-        Ok(Self(edge.app.caller(token).await?))
+        // A proof of possession proves once: who was authenticated on the way here stays so.
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(known.clone());
+        }
+        authenticate(edge, &parts.headers, parts.method.as_str(), parts.uri.path()).await.map(Self)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `GET /gateway/check/{resource}`: one answer for every gateway that can ask by HTTP.
 
 use super::Edge;
-use super::extract::bearer;
+use super::extract::{Presented, presented};
 use crate::intake::client_address::client_address;
 use crate::service::ServiceError;
 use crate::service::gateway::{Credential, Verdict};
@@ -32,8 +32,8 @@ fn answer(status: StatusCode, set: &[(HeaderName, &str)]) -> Response {
     response
 }
 
-fn challenge(error: &str) -> Response {
-    let text = if error.is_empty() { "Bearer".to_owned() } else { format!("Bearer error=\"{error}\"") };
+fn challenge(scheme: &str, error: &str) -> Response {
+    let text = if error.is_empty() { scheme.to_owned() } else { format!("{scheme} error=\"{error}\"") };
     answer(StatusCode::UNAUTHORIZED, &[(header::WWW_AUTHENTICATE, text.as_str())])
 }
 
@@ -79,8 +79,19 @@ fn acting_for(headers: &HeaderMap) -> Result<Option<&str>, ()> {
     }
 }
 
+/// Method and path of the caller's own request, as the gateway names them: `X-Forwarded-Method` and `X-Forwarded-Uri`, or
+/// `X-Original-Method` and `X-Original-URI`.
+fn forwarded(headers: &HeaderMap) -> Option<(&str, &str)> {
+    let pairs = [("x-forwarded-method", "x-forwarded-uri"), ("x-original-method", "x-original-uri")];
+    // SECURITY: two pairs may contradict each other, and one of them may be the caller's own.
+    let mut given =
+        pairs.into_iter().filter(|(method, uri)| headers.contains_key(*method) || headers.contains_key(*uri));
+    let (Some((method, uri)), None) = (given.next(), given.next()) else { return None };
+    Some((single(headers, method)?, single(headers, uri).filter(|uri| uri.starts_with('/'))?))
+}
+
 /// May this caller pass to the resource? 200 with empty body, 401, 403 (or 451), 503 when it cannot know.
-#[utoipa::path(get, path = "/gateway/check/{resource}", tag = "gateway", params(("resource" = String, Path), ("X-Gateway-Key" = String, Header), ("X-Vouchsafe-Caller" = Option<String>, Header), ("X-Vouchsafe-Acting-For" = Option<String>, Header)),
+#[utoipa::path(get, path = "/gateway/check/{resource}", tag = "gateway", params(("resource" = String, Path), ("X-Gateway-Key" = String, Header), ("X-Vouchsafe-Caller" = Option<String>, Header), ("X-Vouchsafe-Acting-For" = Option<String>, Header), ("DPoP" = Option<String>, Header)),
     responses((status = 200, description = "pass"), (status = 401, description = "no valid credential"), (status = 403, description = "not eligible"), (status = 451, description = "not eligible, where configured"), (status = 503, description = "cannot know")))]
 pub async fn check(
     State(edge): State<Edge>,
@@ -89,21 +100,24 @@ pub async fn check(
     proven: Option<Extension<Proven>>,
     headers: HeaderMap,
 ) -> Response {
-    let Some(Extension(Proven(gateway))) = proven else { return challenge("") };
+    let Some(Extension(Proven(gateway))) = proven else { return challenge("Bearer", "") };
     let refused = StatusCode::from_u16(gateway.deny_status).unwrap_or(StatusCode::FORBIDDEN);
     let Ok(resource) = ResourceId::parse(&resource) else {
         return answer(refused, &[(REASON, "resource.ungoverned")]);
     };
     // SECURITY: the header counts only from a gateway that may assert; from any other it is as if it were not there.
     let asserted = if gateway.asserts { single(&headers, "x-vouchsafe-caller") } else { None };
-    let credential = match (asserted, bearer(&headers)) {
+    let brought = presented(&headers);
+    let scheme = if matches!(brought, Presented::Dpop { .. }) { "DPoP" } else { "Bearer" };
+    let credential = match (asserted, brought) {
         (Some(caller), _) => match acting_for(&headers) {
             Ok(acting_for) => Credential::Asserted(caller, acting_for),
             // SECURITY: a header that cannot be read is not one that is absent.
-            Err(()) => return challenge("invalid_request"),
+            Err(()) => return challenge(scheme, "invalid_request"),
         },
-        (None, Some(token)) => Credential::Token(token),
-        (None, None) => Credential::None,
+        (None, Presented::Bearer(token)) => Credential::Token(token),
+        (None, Presented::Dpop { token, proof }) => Credential::Bound { token, proof, request: forwarded(&headers) },
+        (None, Presented::None | Presented::Unreadable) => Credential::None,
     };
     let address = address(&headers, peer.ip(), &edge.trusted_proxies);
     match edge.app.check(&gateway, credential, &resource, address).await {
@@ -124,7 +138,7 @@ pub async fn check(
         }
         Ok(Verdict::Challenge(error)) => {
             metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "challenge").increment(1);
-            challenge(error)
+            challenge(scheme, error)
         }
         Ok(Verdict::Refuse { reason, decision }) => {
             metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "refuse").increment(1);

@@ -1,7 +1,7 @@
 //! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): who repeats a POST gets the first answer again.
 
 use super::Edge;
-use super::extract::{Raw, bearer};
+use super::extract::{Auth, Raw, authenticate};
 use super::problem::{self, Problem};
 use crate::service::idempotency::{Claim, Claimed, under};
 use axum::body::{Body, to_bytes};
@@ -68,7 +68,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// Repeats the first answer to a POST that carries a key; lets everything else pass.
-pub(super) async fn repeat(State(posts): State<Posts>, request: Request, next: Next) -> Response {
+pub(super) async fn repeat(State(posts): State<Posts>, mut request: Request, next: Next) -> Response {
     let scope = request
         .extensions()
         .get::<MatchedPath>()
@@ -80,12 +80,17 @@ pub(super) async fn repeat(State(posts): State<Posts>, request: Request, next: N
         Ok(None) => return next.run(request).await,
         Err(problem) => return problem.into_response(),
     };
-    // Who may not ask is told so by the handler, and finds no one else's answer.
-    let caller = match bearer(request.headers()) {
-        Some(token) => posts.edge.app.caller(token).await.ok(),
-        None => None,
+    // Who may not ask is told so, by the handler where a scope is missing, and finds no one else's answer.
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let caller = authenticate(&posts.edge, request.headers(), method, path).await;
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
     };
-    let Some(caller) = caller.filter(|caller| caller.scopes.contains(scope)) else { return next.run(request).await };
+    request.extensions_mut().insert(Auth(caller.clone()));
+    if !caller.scopes.contains(scope) {
+        return next.run(request).await;
+    }
     let (parts, body) = request.into_parts();
     let body = match Raw::from_request(Request::new(body), &posts.edge).await {
         Ok(Raw(body)) => body,

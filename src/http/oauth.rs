@@ -1,174 +1,233 @@
-//! OAuth for machines: token, introspection, revocation, keys, metadata (RFC 6749, 7662, 7009, 7517, 8414).
+//! The authorization server for machines: tokens (RFC 6749, 7523, 8693, 8707, 9449), introspection (7662, 9701), revocation (7009).
+
+mod form;
+pub mod metadata;
 
 use super::Edge;
-use super::extract::Raw;
+use super::extract::{Presented, Raw, authenticate, dpop_proof, presented};
 use super::problem::oauth as oauth_error;
 use crate::service::ServiceError;
 use crate::service::authenticate::{ACCESS_TTL_SECS, Caller};
+use crate::service::exchange::{Exchange, ExchangeError, JWT};
+use crate::service::introspect::Revocation;
+use crate::token::dpop;
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
+use form::{Form, as_caller, client, failed, invalid_client, invalid_request};
 use serde_json::{Value, json};
-use std::collections::HashMap;
 
-/// Form parameters; a duplicate is an error (RFC 6749 section 3.2).
-fn form(headers: &HeaderMap, body: &[u8]) -> Result<HashMap<String, String>, Response> {
-    let is_form = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
-    let refuse = |text| oauth_error(StatusCode::BAD_REQUEST, "invalid_request", text);
-    if !is_form {
-        return Err(refuse("send application/x-www-form-urlencoded"));
-    }
-    let mut found = HashMap::new();
-    for (name, value) in form_urlencoded::parse(body) {
-        if found.insert(name.into_owned(), value.into_owned()).is_some() {
-            return Err(refuse("a parameter is given twice"));
-        }
-    }
-    Ok(found)
+pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
+pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const TOKEN_PATH: &str = "/oauth2/token";
+const SIGNED: &str = "application/token-introspection+jwt";
+
+/// An answer that nobody keeps.
+fn answer(body: Value) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-/// Client id and secret from `Authorization: Basic` or the form, never both.
-fn client_credentials(headers: &HeaderMap, form: &HashMap<String, String>) -> Result<(String, String), Response> {
-    let invalid = || oauth_error(StatusCode::UNAUTHORIZED, "invalid_client", "client authentication failed");
-    let basic = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-        let (scheme, encoded) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("basic").then_some(encoded)
-    });
-    match (basic, form.get("client_secret")) {
-        (Some(_), Some(_)) => {
-            Err(oauth_error(StatusCode::BAD_REQUEST, "invalid_request", "use one way of client authentication"))
-        }
-        (Some(encoded), None) => {
-            let bytes = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).map_err(|_| invalid())?;
-            let text = String::from_utf8(bytes).map_err(|_| invalid())?;
-            let (id, secret) = text.split_once(':').ok_or_else(invalid)?;
-            // RFC 6749 section 2.3.1: both parts are form-encoded before Basic.
-            let decode = |part: &str| {
-                form_urlencoded::parse(format!("v={part}").as_bytes()).next().map(|(_, value)| value.into_owned())
-            };
-            Ok((decode(id).ok_or_else(invalid)?, decode(secret).ok_or_else(invalid)?))
-        }
-        (None, Some(secret)) => Ok((form.get("client_id").cloned().ok_or_else(invalid)?, secret.clone())),
-        (None, None) => Err(invalid()),
-    }
-}
-
-/// Token endpoint: client credentials for API clients.
+/// Token endpoint: client credentials for API clients, token exchange for eligibility tokens.
 #[utoipa::path(post, path = "/oauth2/token", tag = "oauth",
+    params(("DPoP" = Option<String>, Header, description = "binds the token to the key of this proof (RFC 9449)")),
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "an access token"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 503, description = "cannot answer now")))]
+    responses((status = 200, description = "a token"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 500, description = "OAuth error"), (status = 503, description = "cannot answer now")))]
 pub async fn token(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw) -> Response {
-    let form = match form(&headers, &body) {
-        Ok(form) => form,
-        Err(response) => return response,
+    let granted = async {
+        let form = Form::read(&headers, &body)?;
+        let grant = form.require("grant_type")?;
+        if ![CLIENT_CREDENTIALS, TOKEN_EXCHANGE].contains(&grant) {
+            return Err(oauth_error(StatusCode::BAD_REQUEST, "unsupported_grant_type", "see `grant_types_supported`"));
+        }
+        let id = client(&edge.app, &headers, &form).await?;
+        let id = id.ok_or_else(|| invalid_client("authenticate the client"))?;
+        // After the client is known: a stranger's proofs are not written down.
+        let jkt = binding(&edge, &headers, &id).await?;
+        if grant == TOKEN_EXCHANGE {
+            exchange(&edge, &id, &form, jkt.as_deref()).await
+        } else {
+            client_credentials(&edge, &id, &form, jkt.as_deref())
+        }
     };
-    match form.get("grant_type").map(String::as_str) {
-        Some("client_credentials") => {}
-        Some(_) => return oauth_error(StatusCode::BAD_REQUEST, "unsupported_grant_type", "use client_credentials"),
-        None => return oauth_error(StatusCode::BAD_REQUEST, "invalid_request", "grant_type is missing"),
+    granted.await.unwrap_or_else(|refusal| refusal)
+}
+
+/// The key that the token is to be bound to.
+async fn binding(edge: &Edge, headers: &HeaderMap, client: &str) -> Result<Option<String>, Response> {
+    let refuse = |text: &str| oauth_error(StatusCode::BAD_REQUEST, "invalid_dpop_proof", text);
+    let proof = dpop_proof(headers).map_err(|()| refuse("send one `DPoP` header"))?;
+    let Some(proof) = proof else {
+        let world = edge.app.world.load();
+        let must = world.clients.get(client).is_some_and(|client| client.dpop_bound_access_tokens);
+        return if must { Err(refuse("this client's tokens are bound to a key: send `DPoP`")) } else { Ok(None) };
+    };
+    let url = format!("{}{TOKEN_PATH}", edge.app.issuer);
+    let request = dpop::Request { method: "POST", url: &url, token: None };
+    edge.app.prove(proof, request, None).await.map(Some).map_err(|error| match error {
+        ServiceError::Unproven(why) => refuse(&why.to_string()),
+        error => failed(&error),
+    })
+}
+
+fn client_credentials(edge: &Edge, id: &str, form: &Form, jkt: Option<&str>) -> Result<Response, Response> {
+    if form.audiences.len() > 1 {
+        return Err(invalid_request("a parameter is given twice"));
     }
-    let (id, secret) = match client_credentials(&headers, &form) {
-        Ok(found) => found,
-        Err(response) => return response,
-    };
-    match edge.app.access_token(&id, &secret, form.get("scope").map(String::as_str)).await {
+    // SECURITY: a client without a subject has no decision, so its token is never for a restricted resource.
+    if form.resources.iter().any(|resource| *resource != edge.app.issuer) {
+        let text = "an access token is for this service alone; exchange a subject for a restricted resource";
+        return Err(oauth_error(StatusCode::BAD_REQUEST, "invalid_target", text));
+    }
+    match edge.app.grant(id, form.get("scope"), jkt) {
         Ok(access) => {
             let scope = access.scopes.into_iter().collect::<Vec<_>>().join(" ");
-            let body = json!({ "access_token": access.token, "token_type": "Bearer", "expires_in": ACCESS_TTL_SECS, "scope": scope });
-            ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
-        }
-        Err(ServiceError::Unauthenticated) => {
-            oauth_error(StatusCode::UNAUTHORIZED, "invalid_client", "client authentication failed")
+            let token_type = if jkt.is_some() { "DPoP" } else { "Bearer" };
+            Ok(answer(
+                json!({ "access_token": access.token, "token_type": token_type, "expires_in": ACCESS_TTL_SECS, "scope": scope }),
+            ))
         }
         Err(ServiceError::Forbidden(_)) => {
-            oauth_error(StatusCode::BAD_REQUEST, "invalid_scope", "a scope is not this client's")
+            Err(oauth_error(StatusCode::BAD_REQUEST, "invalid_scope", "a scope is not this client's"))
         }
-        Err(error) => super::problem::Problem::from(error).into_response(),
+        Err(ServiceError::Unauthenticated) => Err(invalid_client("client authentication failed")),
+        Err(error) => Err(failed(&error)),
     }
 }
 
-/// The caller of introspection or revocation: a client by access token or by its credentials.
-async fn machine(edge: &Edge, headers: &HeaderMap, form: &HashMap<String, String>) -> Result<Caller, Response> {
-    let refused = || oauth_error(StatusCode::UNAUTHORIZED, "invalid_client", "client authentication failed");
-    if let Some(token) = super::extract::bearer(headers) {
-        return edge.app.caller(token).await.map_err(|_| refused());
+async fn exchange(edge: &Edge, id: &str, form: &Form, jkt: Option<&str>) -> Result<Response, Response> {
+    let caller = as_caller(&edge.app, id)?;
+    if caller.require("tokens:issue").is_err() {
+        return Err(oauth_error(StatusCode::BAD_REQUEST, "unauthorized_client", "needs the scope `tokens:issue`"));
     }
-    let (id, secret) = client_credentials(headers, form)?;
-    let access = edge.app.access_token(&id, &secret, None).await.map_err(|_| refused())?;
-    edge.app.caller(&access.token).await.map_err(|_| refused())
+    if form.get("scope").is_some() {
+        return Err(oauth_error(StatusCode::BAD_REQUEST, "invalid_scope", "an eligibility token has no scopes"));
+    }
+    if form.get("requested_token_type").is_some_and(|wanted| wanted != JWT) {
+        return Err(invalid_request("`requested_token_type` is not supported"));
+    }
+    let actor = match (form.get("actor_token"), form.get("actor_token_type")) {
+        (None, None) => None,
+        (Some(token), Some(kind)) => Some((token, kind)),
+        _ => return Err(invalid_request("`actor_token` and `actor_token_type` go together")),
+    };
+    let asked = Exchange {
+        subject_token: form.require("subject_token")?,
+        subject_token_type: form.require("subject_token_type")?,
+        actor,
+        resources: &form.resources,
+        audiences: &form.audiences,
+        acting_for: form.get("vouchsafe_acting_for"),
+        jkt,
+    };
+    match edge.app.exchange(&caller, &asked).await {
+        Ok(issued) => {
+            let token_type = if jkt.is_some() { "DPoP" } else { "N_A" };
+            Ok(answer(
+                json!({ "access_token": issued.token, "issued_token_type": JWT, "token_type": token_type, "expires_in": issued.expires_in }),
+            ))
+        }
+        Err(ExchangeError::Request(why)) => Err(invalid_request(why)),
+        Err(ExchangeError::Target(why)) => Err(oauth_error(StatusCode::BAD_REQUEST, "invalid_target", why)),
+        Err(ExchangeError::NotEligible(decision)) => Err(not_eligible(&decision)),
+        Err(ExchangeError::Service(error)) => Err(failed(&error)),
+    }
 }
 
-/// Introspection (RFC 7662).
+/// No token is made for this resource (RFC 8693 section 2.2.2), and what would change that.
+fn not_eligible(decision: &vouchsafe_core::Decision) -> Response {
+    let mut refusal = oauth_error(StatusCode::BAD_REQUEST, "invalid_target", "the subject is not eligible");
+    let body = json!({ "error": "invalid_target", "error_description": "the subject is not eligible",
+        "decision": super::decisions::ordinary(decision) });
+    refusal.headers_mut().remove(header::CONTENT_LENGTH);
+    *refusal.body_mut() = body.to_string().into();
+    refusal
+}
+
+/// The caller of introspection or revocation: a client by its credentials, or by an access token (RFC 6750, RFC 9449).
+async fn machine(edge: &Edge, headers: &HeaderMap, form: &Form, path: &str) -> Result<Caller, Response> {
+    let id = client(&edge.app, headers, form).await?;
+    match (id, presented(headers)) {
+        (Some(_), Presented::Bearer(_) | Presented::Dpop { .. }) => {
+            Err(invalid_request("use one way of client authentication"))
+        }
+        (Some(id), _) => as_caller(&edge.app, &id),
+        (None, Presented::None) => Err(invalid_client("authenticate the client")),
+        (None, _) => authenticate(edge, headers, "POST", path).await.map_err(|problem| {
+            let challenge = problem.challenge();
+            let mut refusal = match problem.code.as_str() {
+                "authorization_invalid" => invalid_request("the `Authorization` header cannot be read"),
+                "invalid_dpop_proof" => {
+                    let why = problem.detail.unwrap_or_default();
+                    oauth_error(StatusCode::UNAUTHORIZED, "invalid_dpop_proof", &why)
+                }
+                "unauthenticated" => {
+                    oauth_error(StatusCode::UNAUTHORIZED, "invalid_token", "the access token is not valid")
+                }
+                _ => return super::problem::Problem::into_response(problem),
+            };
+            if let Some(value) = challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
+                refusal.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+            }
+            refusal
+        }),
+    }
+}
+
+/// A service error of introspection or revocation.
+fn refused(error: &ServiceError) -> Response {
+    let ServiceError::Forbidden(scope) = error else { return failed(error) };
+    let mut refusal = oauth_error(StatusCode::FORBIDDEN, "insufficient_scope", &format!("needs the scope `{scope}`"));
+    if let Ok(value) = HeaderValue::try_from(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"")) {
+        refusal.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    }
+    refusal
+}
+
+/// Introspection (RFC 7662), signed where `Accept` asks for it (RFC 9701).
 #[utoipa::path(post, path = "/oauth2/introspect", tag = "oauth",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "what the token is worth now"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 403, description = "scope"), (status = 503, description = "cannot know")))]
+    responses((status = 200, description = "what the token is worth now"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 403, description = "OAuth error"), (status = 500, description = "OAuth error"), (status = 503, description = "cannot know")))]
 pub async fn introspect(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw) -> Response {
     let found = async {
-        let form = form(&headers, &body)?;
-        let caller = machine(&edge, &headers, &form).await?;
-        caller.require("tokens:introspect").map_err(|error| super::problem::Problem::from(error).into_response())?;
-        let token = form
-            .get("token")
-            .ok_or_else(|| oauth_error(StatusCode::BAD_REQUEST, "invalid_request", "token is missing"))?;
-        edge.app.introspect(token).await.map_err(|error| super::problem::Problem::from(error).into_response())
+        let form = Form::read(&headers, &body)?;
+        let caller = machine(&edge, &headers, &form, "/oauth2/introspect").await?;
+        let worth = edge.app.introspect(&caller, form.require("token")?).await.map_err(|error| refused(&error))?;
+        if !accepts_signed(&headers) {
+            return Ok(answer(worth));
+        }
+        let signed = edge.app.signed_introspection(&caller, &worth).map_err(|error| failed(&error))?;
+        Ok(([(header::CONTENT_TYPE, SIGNED), (header::CACHE_CONTROL, "no-store")], signed).into_response())
     };
-    match found.await {
-        Ok(body) => ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response(),
-        Err(response) => response,
-    }
+    found.await.unwrap_or_else(|refusal: Response| refusal)
+}
+
+/// Whether the signed form is asked for by its name.
+fn accepts_signed(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(SIGNED));
+        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
 }
 
 /// Revocation (RFC 7009): 200 also for unknown tokens.
 #[utoipa::path(post, path = "/oauth2/revoke", tag = "oauth",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "revoked or unknown"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 403, description = "scope"), (status = 503, description = "cannot write")))]
+    responses((status = 200, description = "revoked or unknown"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 403, description = "OAuth error"), (status = 500, description = "OAuth error"), (status = 503, description = "cannot write")))]
 pub async fn revoke(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw) -> Response {
     let done = async {
-        let form = form(&headers, &body)?;
-        let caller = machine(&edge, &headers, &form).await?;
-        caller.require("tokens:revoke").map_err(|error| super::problem::Problem::from(error).into_response())?;
-        let token = form
-            .get("token")
-            .ok_or_else(|| oauth_error(StatusCode::BAD_REQUEST, "invalid_request", "token is missing"))?;
-        edge.app
-            .revoke_token(&caller.actor(), token)
-            .await
-            .map_err(|error| super::problem::Problem::from(error).into_response())
+        let form = Form::read(&headers, &body)?;
+        let caller = machine(&edge, &headers, &form, "/oauth2/revoke").await?;
+        edge.app.revoke_token(&caller, form.require("token")?).await.map_err(|error| refused(&error))
     };
     match done.await {
-        Ok(()) => StatusCode::OK.into_response(),
-        Err(response) => response,
+        Ok(Revocation::Done) => StatusCode::OK.into_response(),
+        Ok(Revocation::Unsupported) => {
+            let text = "a token of this kind is not taken back here";
+            oauth_error(StatusCode::BAD_REQUEST, "unsupported_token_type", text)
+        }
+        Err(refusal) => refusal,
     }
-}
-
-/// Public keys (RFC 7517).
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "oauth", responses((status = 200, description = "JWK set")))]
-pub async fn jwks(State(edge): State<Edge>) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, "public, max-age=300")];
-    (headers, edge.app.keys.load().jwks().to_string()).into_response()
-}
-
-/// Authorization server metadata (RFC 8414).
-#[utoipa::path(get, path = "/.well-known/oauth-authorization-server", tag = "oauth", responses((status = 200, description = "metadata")))]
-pub async fn metadata(State(edge): State<Edge>) -> Json<Value> {
-    let at = |path: &str| format!("{}{path}", edge.app.issuer);
-    let methods = json!(["client_secret_basic", "client_secret_post"]);
-    let mut metadata = json!({
-        "issuer": edge.app.issuer, "token_endpoint": at("/oauth2/token"), "jwks_uri": at("/.well-known/jwks.json"),
-        "introspection_endpoint": at("/oauth2/introspect"), "revocation_endpoint": at("/oauth2/revoke"),
-        "grant_types_supported": ["client_credentials"], "response_types_supported": [],
-        "token_endpoint_auth_methods_supported": methods, "introspection_endpoint_auth_methods_supported": methods,
-        "revocation_endpoint_auth_methods_supported": methods, "scopes_supported": crate::service::admin::SCOPES,
-    });
-    if edge.app.deployment.is_test()
-        && let Some(members) = metadata.as_object_mut()
-    {
-        members.insert("vouchsafe_test_deployment".to_owned(), json!(true));
-    }
-    Json(metadata)
 }

@@ -1,8 +1,10 @@
 //! Problems (RFC 9457): stable types and codes; nothing is copied from an inner error.
 
 use super::arrival::RequestId;
+use super::extract::DPOP_ALGORITHMS;
 use crate::intake::IntakeError;
 use crate::service::ServiceError;
+use crate::service::admin::SCOPES;
 use axum::Json;
 use axum::body::Body;
 use axum::http::{Extensions, HeaderValue, Response as HttpResponse, StatusCode, header};
@@ -48,6 +50,9 @@ pub struct Problem {
     /// Seconds to wait before another try.
     #[serde(skip)]
     pub retry_after: Option<i64>,
+    /// What `WWW-Authenticate` says (RFC 6750 section 3): scheme, error, scope.
+    #[serde(skip)]
+    challenge: Option<(&'static str, &'static str, Option<&'static str>)>,
 }
 
 impl Problem {
@@ -64,6 +69,7 @@ impl Problem {
             decision: None,
             request_id: None,
             retry_after: None,
+            challenge: None,
         }
     }
 
@@ -72,6 +78,23 @@ impl Problem {
     pub fn retry_after(mut self, seconds: i64) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// With an error of this scheme in `WWW-Authenticate`.
+    #[must_use]
+    pub(super) fn challenged(mut self, scheme: &'static str, error: &'static str) -> Self {
+        self.challenge = Some((scheme, error, None));
+        self
+    }
+
+    /// The value of `WWW-Authenticate`, where it has one.
+    pub(super) fn challenge(&self) -> Option<String> {
+        match self.challenge {
+            Some((scheme, error, Some(scope))) => Some(format!("{scheme} error=\"{error}\", scope=\"{scope}\"")),
+            Some((scheme, error, None)) => Some(format!("{scheme} error=\"{error}\"")),
+            // Who brought nothing is told no error (RFC 6750 section 3.1).
+            None => (self.status == StatusCode::UNAUTHORIZED.as_u16()).then(|| "Bearer".to_owned()),
+        }
     }
 
     /// With a detail.
@@ -114,14 +137,11 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-            }
-            _ => {}
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        if let Some(value) = self.challenge().and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, value);
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
@@ -129,6 +149,34 @@ impl IntoResponse for Problem {
         // Kept beside the body until the edge puts the request's id in; see `with_request_id`.
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// A challenge says where to learn how to get a token (RFC 9728 section 5.1), and that one bound to a key is taken too.
+pub(super) fn with_metadata(response: &mut Response, issuer: &str) {
+    let Some(challenge) = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()) else {
+        return;
+    };
+    if !(challenge.starts_with("Bearer") || challenge.starts_with("DPoP")) {
+        return;
+    }
+    let separator = if challenge.contains(' ') { "," } else { "" };
+    let metadata = format!("{separator} resource_metadata=\"{issuer}/.well-known/oauth-protected-resource\"");
+    let bound = challenge.starts_with("DPoP");
+    let algorithms = DPOP_ALGORITHMS.join(" ");
+    let first = format!("{challenge}{metadata}");
+    let (first, second) = if bound {
+        (format!("{first}, algs=\"{algorithms}\""), None)
+    } else {
+        let second = (response.status() == StatusCode::UNAUTHORIZED).then(|| format!("DPoP algs=\"{algorithms}\""));
+        (first, second)
+    };
+    let headers = response.headers_mut();
+    headers.remove(header::WWW_AUTHENTICATE);
+    for text in std::iter::once(first).chain(second) {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.append(header::WWW_AUTHENTICATE, value);
+        }
     }
 }
 
@@ -184,13 +232,21 @@ impl From<ServiceError> for Problem {
                     .retry_after(wait_secs)
             }
             ServiceError::Forbidden(scope) => {
-                Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "not allowed for this client")
-                    .detail(format!("needs `{scope}`"))
+                let mut problem = Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "not allowed for this client")
+                    .detail(format!("needs `{scope}`"));
+                if SCOPES.contains(&scope) {
+                    problem.challenge = Some(("Bearer", "insufficient_scope", Some(scope)));
+                }
+                problem
             }
             ServiceError::Suspended => Self::new(StatusCode::FORBIDDEN, "suspended", "the source is suspended")
                 .detail("nothing it says is taken until it is reinstated; then say it anew"),
             ServiceError::Unauthenticated => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "authenticate first")
+            }
+            ServiceError::Unproven(why) => {
+                Self::new(StatusCode::UNAUTHORIZED, "invalid_dpop_proof", "prove the key that the token is bound to")
+                    .detail(why.to_string())
             }
             ServiceError::NotEligible(decision) => {
                 let mut problem = Self::new(StatusCode::FORBIDDEN, "not_eligible", "the subject is not eligible");

@@ -1,13 +1,12 @@
 //! Administration: clients, gateways, audiences, sources, organisations, packs, sets, policies.
 
-use super::world::{Audience, Client, Gateway, Organisation, Source, VendorSecrets};
+use super::world::{Audience, Gateway, Organisation, Source, VendorSecrets};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::crypto::{new_secret, sha256_hex};
 use crate::intake::native::Native;
 use crate::storage::{Change, FeedRow, Record, Write};
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
@@ -46,59 +45,17 @@ pub struct Created {
     pub secret: String,
 }
 
-fn name_ok(name: &str) -> bool {
+pub(crate) fn name_ok(name: &str) -> bool {
     !name.trim().is_empty() && name.len() <= 200
 }
 
-impl App {
-    /// Creates an API client; its secret is shown once.
-    ///
-    /// # Errors
-    /// `Invalid` for an unknown scope, source or organisation.
-    pub async fn create_client(
-        &self,
-        actor: &Actor,
-        name: &str,
-        owner: &str,
-        scopes: BTreeSet<String>,
-        sources: BTreeSet<String>,
-        organisation: Option<String>,
-    ) -> ServiceResult<Created> {
-        if !name_ok(name) {
-            return Err(invalid("/name", "give a name of 1 to 200 characters"));
-        }
-        if !name_ok(owner) {
-            return Err(invalid("/owner", "name the person who answers for it"));
-        }
-        if scopes.is_empty() || scopes.iter().any(|scope| !SCOPES.contains(&scope.as_str())) {
-            return Err(invalid("/scopes", format!("choose from {}", SCOPES.join(", "))));
-        }
-        {
-            let world = self.world.load();
-            if sources.iter().any(|source| source != super::SELF_SOURCE && !world.sources.contains_key(source)) {
-                return Err(invalid("/sources", "names an unknown source"));
-            }
-            if organisation.as_ref().is_some_and(|id| !world.organisations.contains_key(id)) {
-                return Err(invalid("/organisation", "no such organisation"));
-            }
-        }
-        let id = self.id("cli")?;
-        let secret = new_secret()?;
-        let secret_hash = self.hashed(secret.clone()).await?;
-        let detail = json!({ "scopes": scopes, "sources": sources, "owner": owner });
-        let client = Client {
-            name: name.to_owned(),
-            owner: owner.to_owned(),
-            secret_hash,
-            scopes,
-            sources,
-            organisation,
-            disabled: false,
-        };
-        self.create_record(actor, "client", &id, &client, None, detail).await?;
-        Ok(Created { id, secret })
-    }
+/// Whether a text is scheme, host and port, as a browser would write them.
+fn is_origin(text: &str) -> bool {
+    reqwest::Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.origin().ascii_serialization() == text)
+}
 
+impl App {
     /// Creates a gateway; its key `id.secret` is shown once.
     ///
     /// # Errors
@@ -112,29 +69,37 @@ impl App {
         asserts: bool,
         deny_status: u16,
     ) -> ServiceResult<Created> {
-        if !name_ok(name) {
+        let (name, audience) = (name.to_owned(), audience.to_owned());
+        let key_sha256 = String::new();
+        let origin = None;
+        self.register_gateway(actor, Gateway { name, key_sha256, resources, audience, asserts, deny_status, origin })
+            .await
+    }
+
+    /// Creates a gateway of these settings; its key is made here.
+    ///
+    /// # Errors
+    /// As [`App::create_gateway`]; `Invalid` for an origin that is none.
+    pub async fn register_gateway(&self, actor: &Actor, mut gateway: Gateway) -> ServiceResult<Created> {
+        if !name_ok(&gateway.name) {
             return Err(invalid("/name", "give a name of 1 to 200 characters"));
         }
-        if resources.is_empty() {
+        if gateway.resources.is_empty() {
             return Err(invalid("/resources", "names no resource"));
         }
-        if !self.world.load().audiences.contains_key(audience) {
+        if !self.world.load().audiences.contains_key(&gateway.audience) {
             return Err(invalid("/audience", "no such audience"));
         }
-        if !matches!(deny_status, 403 | 451) {
+        if !matches!(gateway.deny_status, 403 | 451) {
             return Err(invalid("/deny_status", "must be 403 or 451"));
+        }
+        if gateway.origin.as_deref().is_some_and(|origin| !is_origin(origin)) {
+            return Err(invalid("/origin", "must be an origin such as `https://api.example`, without path"));
         }
         let id = self.id("gw")?;
         let secret = new_secret()?;
-        let detail = json!({ "resources": resources, "audience": audience });
-        let gateway = Gateway {
-            name: name.to_owned(),
-            key_sha256: sha256_hex(secret.as_bytes()),
-            resources,
-            audience: audience.to_owned(),
-            asserts,
-            deny_status,
-        };
+        let detail = json!({ "resources": gateway.resources, "audience": gateway.audience });
+        gateway.key_sha256 = sha256_hex(secret.as_bytes());
         self.create_record(actor, "gateway", &id, &gateway, None, detail).await?;
         Ok(Created { secret: format!("{id}.{secret}"), id })
     }

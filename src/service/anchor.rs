@@ -78,6 +78,7 @@ fn takes_away(write: &Write) -> bool {
     match write {
         Write::Mark(_)
         | Write::RevokeToken { .. }
+        | Write::RevokeAccess { .. }
         | Write::Timeline { .. }
         | Write::Unlink { .. }
         | Write::Suspend { .. }

@@ -1,9 +1,11 @@
 //! Who calls: API clients by client credentials and short access tokens, gateways by key.
 
+use super::clients::{ClientError, ClientProof};
 use super::operators::is_session;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::crypto::{secret_matches, sha256_hex};
 use crate::token::Verified;
+use crate::token::dpop::{self, DpopError};
 use crate::token::keys::{Algorithm, Purpose};
 use crate::token::profile::Profile;
 use crate::token::verifier::{self, Audience, Expected};
@@ -102,24 +104,33 @@ pub(crate) async fn matches_in_turn(
 }
 
 impl App {
-    /// Checks a client's secret and gives a short access token (RFC 9068).
+    /// Checks a client's secret and gives a short access token (RFC 9068) to whoever holds it.
     ///
     /// # Errors
-    /// `Unauthenticated` for unknown client, wrong secret and disabled client alike; `Forbidden("scope")` when a scope is not the client's.
+    /// `Unauthenticated` for unknown client, wrong secret and disabled client alike; otherwise as [`App::grant`].
     pub async fn access_token(
         &self,
         client_id: &str,
         secret: &str,
         wanted: Option<&str>,
     ) -> ServiceResult<AccessToken> {
+        let proof = ClientProof::Secret { id: client_id, secret };
+        let client = self.authenticate_client(proof).await.map_err(|error| match error {
+            ClientError::Service(error) => error,
+            ClientError::Unproven | ClientError::Unfit(_) => ServiceError::Unauthenticated,
+        })?;
+        self.grant(&client, wanted, None)
+    }
+
+    /// A short access token for a client that was authenticated, bound to the key of thumbprint `jkt`, if there is one.
+    ///
+    /// # Errors
+    /// `Forbidden("scope")` when a scope is not the client's.
+    pub fn grant(&self, client_id: &str, wanted: Option<&str>, jkt: Option<&str>) -> ServiceResult<AccessToken> {
         self.check_history()?;
         self.check_issuing()?;
-        let client = self.world.load().clients.get(client_id).cloned();
-        let hash = client.as_ref().map_or_else(|| NO_CLIENT.to_owned(), |client| client.secret_hash.clone());
-        let secret = secret.to_owned();
-        let permit = self.hashing_permit().await?;
-        let matches = matches_in_turn(permit, secret, hash).await?;
-        let client = client.filter(|client| matches && !client.disabled).ok_or(ServiceError::Unauthenticated)?;
+        let world = self.world.load();
+        let client = world.clients.get(client_id).ok_or(ServiceError::Unauthenticated)?;
         let scopes: BTreeSet<String> = match wanted {
             Some(text) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
             None => client.scopes.clone(),
@@ -128,11 +139,14 @@ impl App {
             return Err(ServiceError::Forbidden("scope"));
         }
         let now = self.clock.now().epoch();
-        let claims = json!({
+        let mut claims = json!({
             "iss": self.issuer, "aud": self.issuer, "sub": client_id, "client_id": client_id, "iat": now,
             "exp": now + ACCESS_TTL_SECS, "jti": self.id("jti")?,
             "scope": scopes.iter().cloned().collect::<Vec<_>>().join(" "),
         });
+        if let (Some(jkt), Some(members)) = (jkt, claims.as_object_mut()) {
+            members.insert("cnf".to_owned(), json!({ "jkt": jkt }));
+        }
         let keys = self.keys.load();
         let key = keys.signer(Purpose::Access, Algorithm::Es256).ok_or(ServiceError::Unavailable("key"))?;
         Ok(AccessToken { token: key.sign("at+jwt", &claims)?, scopes })
@@ -195,24 +209,66 @@ impl App {
     /// The API client or operator behind a bearer token.
     ///
     /// # Errors
-    /// `Unauthenticated` for anything that is not a fresh access token of an enabled client or a sign-in that stands.
+    /// `Unauthenticated` for anything that is not a fresh access token of an enabled client or a sign-in that stands, and for
+    /// a token that is bound to a key: whoever bears it has to prove that key.
     pub async fn caller(&self, token: &str) -> ServiceResult<Caller> {
         if is_session(token) {
             return self.operator_caller(token).await;
         }
         self.check_history()?;
-        let verified = self.verify_own(token, Purpose::Access, "at+jwt").await?;
-        if verified.aud != self.issuer {
+        let verified = self.living_access(token).await?;
+        if verified.jkt.is_some() {
             return Err(ServiceError::Unauthenticated);
         }
+        self.client_caller(&verified.sub, Some(&verified.scope))
+    }
+
+    /// The API client behind a token that is bound to a key, with its proof for this request (RFC 9449 section 7).
+    ///
+    /// # Errors
+    /// `Unauthenticated` as for [`App::caller`], and for a token that is not bound; `Unproven` for a proof that does not hold,
+    /// is of another key, or was used before.
+    pub async fn bound_caller(&self, token: &str, proof: &str, method: &str, path: &str) -> ServiceResult<Caller> {
+        self.check_history()?;
+        let verified = self.living_access(token).await?;
+        let jkt = verified.jkt.as_deref().ok_or(ServiceError::Unauthenticated)?;
+        let url = format!("{}{path}", self.issuer);
+        self.prove(proof, dpop::Request { method, url: &url, token: Some(token) }, Some(jkt)).await?;
+        self.client_caller(&verified.sub, Some(&verified.scope))
+    }
+
+    /// Verifies a proof of possession and spends it; gives the thumbprint of its key, which is `bound` where the token says so.
+    ///
+    /// # Errors
+    /// `Unproven`.
+    pub async fn prove(&self, proof: &str, request: dpop::Request<'_>, bound: Option<&str>) -> ServiceResult<String> {
+        let now = self.clock.now().epoch();
+        let held = dpop::verify(proof, request, now).map_err(ServiceError::Unproven)?;
+        if bound.is_some_and(|bound| bound != held.jkt) {
+            return Err(ServiceError::Unproven(DpopError::Unfit("it is not of the key that the token is bound to")));
+        }
+        let until = held.iat + dpop::WINDOW_SECS + 1;
+        if self.spend(&format!("dpop/{}", held.jkt), &held.jti, until).await? {
+            Ok(held.jkt)
+        } else {
+            Err(ServiceError::Unproven(DpopError::Unfit("its `jti` was used before")))
+        }
+    }
+
+    /// A client that proved itself, with the scopes that it has now, of `scopes` where they are given.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for a client that is not there or disabled.
+    pub fn client_caller(&self, id: &str, scopes: Option<&str>) -> ServiceResult<Caller> {
         let world = self.world.load();
-        let client =
-            world.clients.get(&verified.sub).filter(|client| !client.disabled).ok_or(ServiceError::Unauthenticated)?;
+        let client = world.clients.get(id).filter(|client| !client.disabled).ok_or(ServiceError::Unauthenticated)?;
         // A scope taken from the client is gone at once, not when its token ends.
-        let scopes =
-            verified.scope.split(' ').filter(|scope| client.scopes.contains(*scope)).map(str::to_owned).collect();
+        let scopes = match scopes {
+            Some(text) => text.split(' ').filter(|scope| client.scopes.contains(*scope)).map(str::to_owned).collect(),
+            None => client.scopes.clone(),
+        };
         Ok(Caller {
-            id: verified.sub.clone(),
+            id: id.to_owned(),
             owner: client.owner.clone(),
             scopes,
             sources: client.sources.clone(),

@@ -3,6 +3,7 @@
 use super::issue::Bearer;
 use super::world::Gateway;
 use super::{App, NETWORK_SOURCE, ServiceError, ServiceResult};
+use crate::token::dpop;
 use crate::token::keys::Purpose;
 use std::net::IpAddr;
 use vouchsafe_core::facts::{Attestation, Facts, Grade, Kind, Outcome, SourceKind};
@@ -10,10 +11,19 @@ use vouchsafe_core::ids::{AttestationId, ResourceId, SourceId, SubjectId};
 use vouchsafe_core::{Status, check_live};
 
 /// How the gateway brings the caller.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Credential<'a> {
     /// The caller's own eligibility token.
     Token(&'a str),
+    /// The same, bound to a key, with its proof for the request to the gateway.
+    Bound {
+        /// The token.
+        token: &'a str,
+        /// The proof; `None` where there is not exactly one.
+        proof: Option<&'a str>,
+        /// The caller's request as the gateway names it, method and path; `None` where it does not.
+        request: Option<(&'a str, &'a str)>,
+    },
     /// A caller the gateway authenticated itself, `namespace:id`, and the organisation it acts for, if the gateway says so.
     Asserted(&'a str, Option<&'a str>),
     /// Nothing.
@@ -67,13 +77,16 @@ impl App {
         self.check_feed_age()?;
         let (subject, acting_for) = match credential {
             Credential::None => return Ok(Verdict::Challenge("")),
-            Credential::Token(token) => {
+            Credential::Token(token) | Credential::Bound { token, .. } => {
                 let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await
                 else {
                     return Ok(Verdict::Challenge("invalid_token"));
                 };
                 if verified.aud != gateway.audience || verified.resource.as_deref() != Some(resource.as_str()) {
                     return Ok(Verdict::Challenge("invalid_token"));
+                }
+                if let Some(error) = self.unproven(gateway, credential, verified.jkt.as_deref()).await? {
+                    return Ok(Verdict::Challenge(error));
                 }
                 if self.is_revoked(&verified.jti) {
                     return Ok(Verdict::Refuse {
@@ -131,6 +144,30 @@ impl App {
             }));
         }
         Ok(Verdict::Refuse { reason: safe_reason(answer), decision: Some(answer.id.clone()) })
+    }
+
+    /// The error of a token that is bound to a key and not proven, or the reverse; `None` where all is as it should be.
+    async fn unproven(
+        &self,
+        gateway: &Gateway,
+        credential: Credential<'_>,
+        jkt: Option<&str>,
+    ) -> ServiceResult<Option<&'static str>> {
+        let (token, proof, request, jkt) = match (credential, jkt) {
+            (Credential::Bound { token, proof, request }, Some(jkt)) => (token, proof, request, jkt),
+            (Credential::Bound { .. }, None) | (_, Some(_)) => return Ok(Some("invalid_token")),
+            (_, None) => return Ok(None),
+        };
+        // SECURITY: whoever cannot say which request the proof is for cannot say that it is for this one.
+        let (Some(origin), Some(proof), Some((method, path))) = (&gateway.origin, proof, request) else {
+            return Ok(Some("invalid_dpop_proof"));
+        };
+        let url = format!("{origin}{path}");
+        match self.prove(proof, dpop::Request { method, url: &url, token: Some(token) }, Some(jkt)).await {
+            Ok(_) => Ok(None),
+            Err(ServiceError::Unproven(_)) => Ok(Some("invalid_dpop_proof")),
+            Err(error) => Err(error),
+        }
     }
 
     /// One observation of the request's own address, never stored.

@@ -1,4 +1,4 @@
-//! Eligibility tokens: issue, introspect, revoke.
+//! Eligibility tokens: issued, and revoked by their id.
 
 use super::world::Audience;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
@@ -6,8 +6,8 @@ use crate::storage::{Conflict, FeedRow, StoredToken, Write};
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use vouchsafe_core::Status;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::{Second, Status};
 
 /// How often a token is tried whose subject or rules change under it.
 const TRIES: usize = 5;
@@ -45,12 +45,49 @@ pub struct Wanted<'a> {
     pub audience: &'a str,
 }
 
+/// What else a token is to say, and how long it may last beside the decision.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms<'a> {
+    /// The party that acts for the subject (`act`, RFC 8693 section 4.1).
+    pub act: Option<&'a Value>,
+    /// Thumbprint of the key that it is bound to (`cnf`, RFC 9449 section 6.1).
+    pub jkt: Option<&'a str>,
+    /// No later than this.
+    pub not_after: Option<Second>,
+}
+
+impl Terms<'_> {
+    fn write(&self, claims: &mut Value) {
+        let Some(members) = claims.as_object_mut() else { return };
+        if let Some(act) = self.act {
+            members.insert("act".to_owned(), act.clone());
+        }
+        if let Some(jkt) = self.jkt {
+            members.insert("cnf".to_owned(), json!({ "jkt": jkt }));
+        }
+    }
+}
+
 impl App {
     /// Issues an eligibility token: only while eligible, never longer than the decision, durable before it is given away.
     ///
     /// # Errors
     /// `NotEligible` with the decision; `Invalid` for an unknown audience or a resource that is not the audience's.
     pub async fn issue(&self, actor: &Actor, client: &str, wanted: Wanted<'_>) -> ServiceResult<Issued> {
+        self.issue_on(actor, client, wanted, Terms::default()).await
+    }
+
+    /// As [`App::issue`], on further terms.
+    ///
+    /// # Errors
+    /// As [`App::issue`].
+    pub async fn issue_on(
+        &self,
+        actor: &Actor,
+        client: &str,
+        wanted: Wanted<'_>,
+        terms: Terms<'_>,
+    ) -> ServiceResult<Issued> {
         let audience = self
             .world
             .load()
@@ -62,7 +99,7 @@ impl App {
             return Err(invalid("/resource", "is not one of the audience's resources"));
         }
         for _ in 0..TRIES {
-            match self.issue_once(actor, client, wanted, &audience).await? {
+            match self.issue_once(actor, client, wanted, terms, &audience).await? {
                 Some(issued) => return Ok(issued),
                 // Something was said or ordered meanwhile: look again.
                 None => {
@@ -81,6 +118,7 @@ impl App {
         actor: &Actor,
         client: &str,
         wanted: Wanted<'_>,
+        terms: Terms<'_>,
         audience: &Audience,
     ) -> ServiceResult<Option<Issued>> {
         let Wanted { subject, acting_for, resource, audience: audience_id } = wanted;
@@ -93,6 +131,7 @@ impl App {
         let policy = rules.body.policy.as_ref().ok_or(ServiceError::Unavailable("rules"))?;
         let now = self.clock.now();
         let exp = now.plus(policy.token_ttl.secs()).min(valid_until);
+        let exp = terms.not_after.map_or(exp, |not_after| exp.min(not_after));
         if exp <= now {
             return Err(ServiceError::Unavailable("decision"));
         }
@@ -113,10 +152,11 @@ impl App {
             members.insert("status".to_owned(), json!(decision.status));
             members.insert("confidence".to_owned(), json!(decision.confidence));
         }
-        let claims = json!({
+        let mut claims = json!({
             "iss": self.issuer, "aud": audience_id, "sub": sub, "client_id": client, "iat": now.epoch(),
             "exp": exp.epoch(), "jti": jti, "eligibility": eligibility,
         });
+        terms.write(&mut claims);
         let alg = Algorithm::parse(&audience.alg).ok_or(ServiceError::Unavailable("algorithm"))?;
         let keys = self.keys.load_full();
         let key = keys.signer(Purpose::Eligibility, alg).ok_or(ServiceError::Unavailable("key"))?;
@@ -146,38 +186,6 @@ impl App {
         Ok(Some(Issued { token, jti, expires_in: exp.since(now), decision: decision.id.clone() }))
     }
 
-    /// What an eligibility token is worth now (RFC 7662). Anything wrong is exactly `{"active":false}`.
-    ///
-    /// # Errors
-    /// `Unavailable` when it cannot know.
-    pub async fn introspect(&self, token: &str) -> ServiceResult<Value> {
-        let inactive = json!({ "active": false });
-        let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await else {
-            return Ok(inactive);
-        };
-        if self.is_revoked(&verified.jti) {
-            return Ok(inactive);
-        }
-        let Some(Bearer { subject, acting_for, resource }) = self.bearer(&verified)? else { return Ok(inactive) };
-        let (decision, _) = match self.eligibility_for(&subject, acting_for.as_ref(), &resource).await {
-            Ok(found) => found,
-            Err(ServiceError::NotFound(_) | ServiceError::Erased) => return Ok(inactive),
-            Err(error) => return Err(error),
-        };
-        if decision.status != Status::Eligible {
-            return Ok(inactive);
-        }
-        let mut eligibility = json!({ "resource": resource, "decision": decision.id, "live": decision.live });
-        if let (Some(party), Some(members)) = (&verified.acting_for, eligibility.as_object_mut()) {
-            members.insert("acting_for".to_owned(), json!(party));
-        }
-        Ok(json!({
-            "active": true, "iss": verified.iss, "aud": verified.aud, "sub": verified.sub, "client_id": verified.client_id,
-            "iat": verified.iat, "exp": verified.exp, "jti": verified.jti, "token_type": self.deployment.token_type(),
-            "eligibility": eligibility,
-        }))
-    }
-
     /// Whom and what a verified eligibility token of ours is about.
     pub(crate) fn bearer(&self, verified: &crate::token::Verified) -> ServiceResult<Option<Bearer>> {
         let Some(pairwise) = self.world.load().audiences.get(&verified.aud).map(|audience| audience.pairwise) else {
@@ -197,18 +205,6 @@ impl App {
         };
         let resource = verified.resource.as_deref().and_then(|resource| ResourceId::parse(resource).ok());
         Ok(party(&verified.sub).zip(resource).map(|(subject, resource)| Bearer { subject, acting_for, resource }))
-    }
-
-    /// Revokes a token by its text (RFC 7009). Unknown tokens are no error.
-    ///
-    /// # Errors
-    /// When the store cannot write.
-    pub async fn revoke_token(&self, actor: &Actor, token: &str) -> ServiceResult<()> {
-        // An expired token needs no revocation; one that never was ours is none of our business.
-        let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await else {
-            return Ok(());
-        };
-        self.revoke_jti(actor, &verified.jti).await
     }
 
     /// Revokes a token by its id.

@@ -24,19 +24,37 @@ pub struct Client {
     pub name: String,
     /// The person who answers for it.
     pub owner: String,
-    /// Argon2id of its secret.
-    pub secret_hash: String,
+    /// Argon2id of its secret; `None` for a client that proves itself by its keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_hash: Option<String>,
+    /// Public JWKs that its assertions are signed with (`private_key_jwt`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<Value>,
+    /// Its assertions may name the token endpoint as audience, as clients did before the issuer alone was asked for.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub endpoint_audience: bool,
+    /// Every access token it gets is bound to a key (`dpop_bound_access_tokens`, RFC 9449 section 5.2).
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub dpop_bound_access_tokens: bool,
     /// What it may do.
     pub scopes: BTreeSet<String>,
     /// Sources it may speak for.
     #[serde(default)]
     pub sources: BTreeSet<String>,
+    /// Audiences whose tokens it may introspect; empty for all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub audiences: BTreeSet<String>,
     /// The organisation it is, if it is an employer's.
     #[serde(default)]
     pub organisation: Option<String>,
     /// Switched off.
     #[serde(default)]
     pub disabled: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes members by reference")]
+fn is_no(value: &bool) -> bool {
+    !value
 }
 
 /// A gateway that asks whether a caller may pass.
@@ -57,6 +75,29 @@ pub struct Gateway {
     /// 403, or 451 where the gateway passes it on.
     #[serde(default = "forbidden")]
     pub deny_status: u16,
+    /// The origin by which callers know it; without one a token that is bound to a key does not pass here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+}
+
+/// A party whose ID tokens tell who a subject is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityProvider {
+    /// For people.
+    pub name: String,
+    /// `iss` of its ID tokens.
+    pub issuer: String,
+    /// Its public JWKs, where they are given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<Value>,
+    /// Where its keys are fetched, where they are not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
+    /// Its clients whose ID tokens are accepted.
+    pub audiences: BTreeSet<String>,
+    /// Namespace of the links under which its subjects (`sub`) are known here.
+    pub namespace: String,
 }
 
 fn forbidden() -> u16 {
@@ -233,6 +274,8 @@ pub struct World {
     pub operators: HashMap<String, Operator>,
     /// Organisations by id.
     pub organisations: HashMap<String, Organisation>,
+    /// Identity providers by id.
+    pub identity_providers: HashMap<String, Arc<IdentityProvider>>,
     /// Packs, policies, sets, weights.
     pub library: Library,
     /// Approved actions.
@@ -381,6 +424,11 @@ impl World {
             sources,
             operators: all(store, "operator").await?.into_iter().collect(),
             organisations: all(store, "organisation").await?.into_iter().collect(),
+            identity_providers: all(store, "identity_provider")
+                .await?
+                .into_iter()
+                .map(|(id, provider)| (id, Arc::new(provider)))
+                .collect(),
             library,
             timeline,
             approved,

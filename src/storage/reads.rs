@@ -472,8 +472,8 @@ macro_rules! implement_store {
 
             async fn revoked_tokens(&self, now_ms: i64) -> Result<Vec<String>, StoreError> {
                 let rows = sqlx::query_scalar::<$database, String>(
-                    "SELECT jti FROM tokens
-                     WHERE revoked_at_ms IS NOT NULL AND expires_at_ms > $1 ORDER BY jti",
+                    "SELECT jti FROM tokens WHERE revoked_at_ms IS NOT NULL AND expires_at_ms > $1
+                     UNION SELECT jti FROM spent_jtis WHERE issuer = 'access_token' AND expires_at_ms > $1 ORDER BY jti",
                 )
                 .bind(now_ms)
                 .fetch_all(&self.readers)

@@ -62,7 +62,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Suspend { .. } | Write::Reinstate { .. } => "suspensions",
         Write::Quarantine(_) | Write::Release(_) => "quarantine",
         Write::Compared(_) => "comparisons",
-        Write::Spend { .. } => "spent_jtis",
+        Write::Spend { .. } | Write::RevokeAccess { .. } => "spent_jtis",
         Write::RevokeToken { .. } => "tokens",
         Write::Key(_) => "keys",
         Write::Decision { .. } => "decisions",
@@ -172,6 +172,17 @@ macro_rules! implement_writes {
                     .execute(&mut *conn)
                     .await?;
                     or_conflict(done.rows_affected(), Conflict::Spent)
+                }
+                Write::RevokeAccess { jti, expires_at_ms } => {
+                    sqlx::query(
+                        "INSERT INTO spent_jtis (issuer, jti, expires_at_ms) VALUES ('access_token', $1, $2)
+                         ON CONFLICT DO NOTHING",
+                    )
+                    .bind(jti)
+                    .bind(expires_at_ms)
+                    .execute(&mut *conn)
+                    .await?;
+                    Ok(())
                 }
                 Write::RevokeToken { jti, at_ms } => revoke_token(conn, jti, *at_ms).await,
                 Write::Key(key) => add_key(conn, key).await,

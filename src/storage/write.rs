@@ -107,6 +107,13 @@ pub enum Write {
         /// Revocation, epoch milliseconds.
         at_ms: i64,
     },
+    /// Revokes an access token, of which nothing else is stored, until it ends; repeating it changes nothing.
+    RevokeAccess {
+        /// Token id.
+        jti: String,
+        /// Its end, epoch milliseconds.
+        expires_at_ms: i64,
+    },
     /// New signing key; `Exists("keys")`.
     Key(StoredKey),
     /// Records a decision and the rules it stands on; recording it again changes nothing.
@@ -215,8 +222,8 @@ pub enum Write {
 pub struct Change {
     /// Applied in order; the first conflict undoes all.
     pub writes: Vec<Write>,
-    /// Entries for the audit log; empty only where the writes bring their own, and for the books of idempotency keys
-    /// and of bulk work, which are no state of ours.
+    /// Entries for the audit log; empty only where the writes bring their own, and for the books of idempotency keys,
+    /// of spent ids and of bulk work, which are no state of ours.
     pub audit: Vec<AuditEntry>,
     /// What followers must reload.
     pub feed: Vec<FeedRow>,

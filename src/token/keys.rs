@@ -20,6 +20,8 @@ pub enum Purpose {
     Eligibility,
     /// `decision-receipt+jwt` for auditors.
     Receipt,
+    /// `token-introspection+jwt` for who introspects.
+    Introspection,
 }
 
 impl Purpose {
@@ -30,6 +32,7 @@ impl Purpose {
             Purpose::Access => "access",
             Purpose::Eligibility => "eligibility",
             Purpose::Receipt => "receipt",
+            Purpose::Introspection => "introspection",
         }
     }
 }
@@ -167,6 +170,7 @@ impl SigningKey {
             "access" => Purpose::Access,
             "eligibility" => Purpose::Eligibility,
             "receipt" => Purpose::Receipt,
+            "introspection" => Purpose::Introspection,
             _ => return Err(CryptoError::Opening),
         };
         let pkcs8 = crypto.open_secret(&format!("key/{}", stored.kid), &stored.sealed)?;
@@ -261,6 +265,8 @@ impl KeyRing {
             Purpose::Access => &self.access,
             Purpose::Eligibility => &self.eligibility,
             Purpose::Receipt => &self.receipt,
+            // Nothing of this kind ever comes back to us.
+            Purpose::Introspection => &[],
         }
     }
 

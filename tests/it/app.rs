@@ -155,6 +155,11 @@ impl TestApp {
         self.app.create_client(&Actor::system(), "test", "Bo", scopes, [].into(), None).await.unwrap()
     }
 
+    /// The clock, in seconds.
+    pub(crate) fn clock_secs(&self) -> i64 {
+        self.clock.now_ms() / 1000
+    }
+
     /// Client and digest of every idempotency key.
     pub(crate) async fn requests(&self) -> Vec<(String, String)> {
         self.requests_with("key").await

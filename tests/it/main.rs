@@ -24,6 +24,7 @@ mod edge;
 mod erasure;
 mod failover;
 mod idempotency;
+mod oauth;
 mod onfido;
 mod operators;
 #[cfg(feature = "otel")]

@@ -145,14 +145,22 @@ impl<'a> UnverifiedJws<'a> {
     /// [`JwsError::Header`], [`JwsError::Algorithm`], [`JwsError::UnknownKey`], [`JwsError::KeyAlgorithm`] and
     /// [`JwsError::Signature`], the first of them in this order.
     pub fn verify(self, keys: &[VerificationKey]) -> Result<(Header, Vec<u8>), JwsError> {
-        let header = self.judge(keys)?;
+        let header = self.judge(keys, false)?;
         Ok((header, self.payload))
     }
 
-    fn judge(&self, keys: &[VerificationKey]) -> Result<Header, JwsError> {
+    /// Verifies it with the key of its `kid`. Without one, where `unnamed`, with the only key of its algorithm.
+    fn judge(&self, keys: &[VerificationKey], unnamed: bool) -> Result<Header, JwsError> {
         let algorithm = self.algorithm()?;
-        let kid = self.text("kid").filter(|kid| kid_is_valid(kid)).ok_or(JwsError::Header("kid"))?;
-        let mut named = keys.iter().filter(|key| key.kid() == kid);
+        let kid = match self.header.get("kid") {
+            None if unnamed => None,
+            kid => Some(kid.and_then(Value::as_str).filter(|kid| kid_is_valid(kid)).ok_or(JwsError::Header("kid"))?),
+        };
+        // SECURITY: keys are never tried one after the other.
+        let mut named = keys.iter().filter(|key| match kid {
+            Some(kid) => key.kid() == kid,
+            None => key.algorithm() == algorithm,
+        });
         let (Some(key), None) = (named.next(), named.next()) else {
             return Err(JwsError::UnknownKey);
         };
@@ -249,15 +257,19 @@ impl<'a> UnverifiedToken<'a> {
         keys: &[VerificationKey],
         allowed_type: &str,
     ) -> Result<(Header, Map<String, Value>), JwsError> {
-        let (header, claims) = self.verify_any_type(keys)?;
+        let (header, claims) = self.verify_any_type(keys, false)?;
         if header.typ.as_deref() != Some(allowed_type.to_ascii_lowercase().as_str()) {
             return Err(JwsError::Type);
         }
         Ok((header, claims))
     }
 
-    pub(crate) fn verify_any_type(self, keys: &[VerificationKey]) -> Result<(Header, Map<String, Value>), JwsError> {
-        Ok((self.jws.judge(keys)?, self.claims))
+    pub(crate) fn verify_any_type(
+        self,
+        keys: &[VerificationKey],
+        unnamed: bool,
+    ) -> Result<(Header, Map<String, Value>), JwsError> {
+        Ok((self.jws.judge(keys, unnamed)?, self.claims))
     }
 
     pub(crate) fn verify_embedded(self) -> Result<(Header, Map<String, Value>, VerificationKey), JwsError> {

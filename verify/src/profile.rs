@@ -12,6 +12,8 @@ pub struct Profile<'a> {
     pub types: Types<'a>,
     /// Longest text, in bytes.
     pub max_length: usize,
+    /// Whether it may name no key, where its issuer has one key of its algorithm.
+    pub unnamed_key: bool,
     /// Whether it names its issuer, which then must be the expected one.
     pub issuer: bool,
     /// How it names its audience.
@@ -99,6 +101,7 @@ const OURS: Lifetime = Lifetime { expiry_leeway_secs: 0, ..THEIRS };
 pub const ANY: Profile<'static> = Profile {
     types: Types::Any,
     max_length: MAX_LENGTH,
+    unnamed_key: false,
     issuer: true,
     audience: AudienceForm::Among,
     expires: true,
@@ -164,6 +167,7 @@ pub const STATUS_LIST: Profile<'static> = Profile {
 /// and nobody beside us, and it ends within five minutes. Older clients name no type, or `JWT`.
 pub const CLIENT_ASSERTION: Profile<'static> = Profile {
     types: Types::NamedOrNone(&["client-authentication+jwt", "jwt"]),
+    unnamed_key: true,
     audience: AudienceForm::Sole,
     lifetime: Lifetime { furthest_ahead_secs: Some(300), ..THEIRS },
     required: &["sub", "jti"],
@@ -174,6 +178,7 @@ pub const CLIENT_ASSERTION: Profile<'static> = Profile {
 /// An identity provider's ID token (OpenID Connect Core 1.0). With several audiences `azp` is the caller's to compare.
 pub const ID_TOKEN: Profile<'static> = Profile {
     types: Types::NamedOrNone(&["jwt"]),
+    unnamed_key: true,
     audience: AudienceForm::Among,
     issued: true,
     required: &["sub"],

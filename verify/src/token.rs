@@ -207,7 +207,7 @@ pub fn verify(
     expected: &Expected<'_>,
 ) -> Result<Token, Refused> {
     let unverified = UnverifiedToken::parse_within(token, profile.max_length)?;
-    let (header, claims) = unverified.verify_any_type(keys)?;
+    let (header, claims) = unverified.verify_any_type(keys, profile.unnamed_key)?;
     judge(header, claims, profile, expected)
 }
 

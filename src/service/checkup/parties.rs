@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn client(owner: &str, more: Value) -> Client {
-        let mut body = json!({ "name": "n", "owner": owner, "secret_hash": "", "scopes": ["directives:approve"] });
+        let mut body = json!({ "name": "n", "owner": owner, "scopes": ["directives:approve"] });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         from(body)
     }

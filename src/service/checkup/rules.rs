@@ -183,6 +183,7 @@ mod tests {
             audience: "a".to_owned(),
             asserts: false,
             deny_status: 403,
+            origin: None,
         };
         world.library.policies.insert((id.clone(), 1), policy);
         world.gateways.insert("gw_1".to_owned(), Arc::new(gateway));

@@ -1,0 +1,57 @@
+//! What the authorization server and the API say of themselves (RFC 7517, 8414, 9728).
+
+use crate::http::Edge;
+use crate::http::extract::DPOP_ALGORITHMS;
+use crate::service::admin::SCOPES;
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+/// Public keys (RFC 7517).
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "oauth", responses((status = 200, description = "JWK set")))]
+pub async fn jwks(State(edge): State<Edge>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, "public, max-age=300")];
+    (headers, edge.app.keys.load().jwks().to_string()).into_response()
+}
+
+/// Authorization server metadata (RFC 8414).
+#[utoipa::path(get, path = "/.well-known/oauth-authorization-server", tag = "oauth", responses((status = 200, description = "metadata")))]
+pub async fn authorization_server(State(edge): State<Edge>) -> Json<Value> {
+    let at = |path: &str| format!("{}{path}", edge.app.issuer);
+    let methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
+    let algorithms = json!(DPOP_ALGORITHMS);
+    let mut metadata = json!({
+        "issuer": edge.app.issuer, "token_endpoint": at("/oauth2/token"), "jwks_uri": at("/.well-known/jwks.json"),
+        "introspection_endpoint": at("/oauth2/introspect"), "revocation_endpoint": at("/oauth2/revoke"),
+        "grant_types_supported": [super::CLIENT_CREDENTIALS, super::TOKEN_EXCHANGE],
+        // No grant begins at an authorization endpoint; the member is required all the same.
+        "response_types_supported": [],
+        "scopes_supported": SCOPES, "service_documentation": at("/docs"),
+        "introspection_signing_alg_values_supported": ["ES256"],
+        "dpop_signing_alg_values_supported": algorithms, "protected_resources": [edge.app.issuer],
+    });
+    if let Some(members) = metadata.as_object_mut() {
+        for endpoint in ["token", "introspection", "revocation"] {
+            members.insert(format!("{endpoint}_endpoint_auth_methods_supported"), methods.clone());
+            members.insert(format!("{endpoint}_endpoint_auth_signing_alg_values_supported"), algorithms.clone());
+        }
+        if edge.app.deployment.is_test() {
+            members.insert("vouchsafe_test_deployment".to_owned(), json!(true));
+        }
+    }
+    Json(metadata)
+}
+
+/// Metadata of the API as a protected resource (RFC 9728).
+#[utoipa::path(get, path = "/.well-known/oauth-protected-resource", tag = "oauth", responses((status = 200, description = "metadata")))]
+pub async fn protected_resource(State(edge): State<Edge>) -> Json<Value> {
+    Json(json!({
+        "resource": edge.app.issuer, "authorization_servers": [edge.app.issuer], "scopes_supported": SCOPES,
+        "bearer_methods_supported": ["header"], "resource_name": "Vouchsafe",
+        "resource_documentation": format!("{}/docs", edge.app.issuer),
+        "dpop_signing_alg_values_supported": DPOP_ALGORITHMS, "dpop_bound_access_tokens_required": false,
+        "tls_client_certificate_bound_access_tokens": false,
+    }))
+}

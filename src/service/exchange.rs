@@ -1,0 +1,187 @@
+//! Token exchange (RFC 8693): who a client brings becomes an eligibility token, by the same decision as any other.
+
+use super::authenticate::Caller;
+use super::issue::{Issued, Terms, Wanted};
+use super::{App, ServiceError};
+use crate::intake::vouch::{VouchSubject, parse_subject};
+use crate::token::keys::Purpose;
+use serde_json::{Value, json};
+use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::{Decision, Second};
+
+/// A subject by our id.
+pub const SUBJECT: &str = "urn:vouchsafe:params:oauth:token-type:subject";
+/// A subject by a link, as `namespace:id`.
+pub const LINK: &str = "urn:vouchsafe:params:oauth:token-type:link";
+/// An ID token of a registered identity provider.
+pub const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+/// An access token of ours, as `actor_token`.
+pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// What comes out: a JWT.
+pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// What a client asks for.
+#[derive(Debug, Default)]
+pub struct Exchange<'a> {
+    /// Whom it brings.
+    pub subject_token: &'a str,
+    /// How they are named.
+    pub subject_token_type: &'a str,
+    /// Who acts, where it is not the client itself: token and type.
+    pub actor: Option<(&'a str, &'a str)>,
+    /// Values of `resource`.
+    pub resources: &'a [String],
+    /// Values of `audience`.
+    pub audiences: &'a [String],
+    /// The organisation acted for.
+    pub acting_for: Option<&'a str>,
+    /// Thumbprint of the key that the token is to be bound to.
+    pub jkt: Option<&'a str>,
+}
+
+/// Why nothing is exchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// Something about the request or its tokens (RFC 8693 section 2.2.2: `invalid_request`).
+    #[error("request: {0}")]
+    Request(&'static str),
+    /// No token is made for that resource and audience (`invalid_target`).
+    #[error("target: {0}")]
+    Target(&'static str),
+    /// The subject is not eligible for that resource: no token is made for it (`invalid_target`).
+    #[error("not eligible")]
+    NotEligible(Box<Decision>),
+    /// It cannot be known now.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// Whom a subject token names, and until when it may be relied on.
+struct Brought {
+    subject: SubjectId,
+    until: Option<Second>,
+}
+
+impl App {
+    /// Exchanges what a client brings for an eligibility token: never wider than the decision, never longer than it, the
+    /// subject token or the actor token.
+    ///
+    /// # Errors
+    /// [`ExchangeError`].
+    pub async fn exchange(&self, caller: &Caller, asked: &Exchange<'_>) -> Result<Issued, ExchangeError> {
+        let (resource, audience) = self.target(asked)?;
+        let (act, actor_until) = self.acting_party(caller, asked.actor).await?;
+        let brought = self.brought(asked).await?;
+        let acting_for = asked.acting_for.map(|name| self.organisation_subject(name)).transpose();
+        let acting_for = acting_for.map_err(|_| ExchangeError::Request("`vouchsafe_acting_for` is no organisation"))?;
+        let wanted = Wanted {
+            subject: &brought.subject,
+            acting_for: acting_for.as_ref(),
+            resource: &resource,
+            audience: &audience,
+        };
+        let not_after = [brought.until, actor_until].into_iter().flatten().min();
+        let terms = Terms { act: Some(&act), jkt: asked.jkt, not_after };
+        self.issue_on(&caller.actor(), &caller.id, wanted, terms).await.map_err(|error| match error {
+            ServiceError::NotEligible(decision) => ExchangeError::NotEligible(decision),
+            // Erased, or never there: told alike.
+            ServiceError::Erased | ServiceError::NotFound("subject") => ExchangeError::Request(NOBODY),
+            ServiceError::NotFound(_) => ExchangeError::Request("`vouchsafe_acting_for` is no organisation"),
+            ServiceError::Invalid { .. } => ExchangeError::Target("the audience takes no tokens for this resource"),
+            error => ExchangeError::Service(error),
+        })
+    }
+
+    /// The restricted resource, and the audience that the token is made for.
+    fn target(&self, asked: &Exchange<'_>) -> Result<(ResourceId, String), ExchangeError> {
+        let [uri] = asked.resources else {
+            return Err(ExchangeError::Target("name one `resource`: a token is for one"));
+        };
+        let resource = self.resource_of(uri).ok_or(ExchangeError::Target("`resource` is unknown"))?;
+        let world = self.world.load();
+        let covers = |id: &String| {
+            world.audiences.get(id).is_some_and(|audience| audience.resources.iter().any(|own| own.covers(&resource)))
+        };
+        match asked.audiences {
+            [named] if covers(named) => Ok((resource, named.clone())),
+            [_] => Err(ExchangeError::Target("`audience` is unknown, or takes no tokens for this resource")),
+            [] => {
+                let mut fit = world.audiences.keys().filter(|id| covers(id));
+                match (fit.next(), fit.next()) {
+                    (Some(only), None) => Ok((resource, only.clone())),
+                    (None, _) => Err(ExchangeError::Target("`resource` is unknown")),
+                    _ => Err(ExchangeError::Target("name one `audience`: several take tokens for this resource")),
+                }
+            }
+            _ => Err(ExchangeError::Target("name one `audience`: a token is for one")),
+        }
+    }
+
+    /// The restricted resource behind `{issuer}/resources/{id}` (RFC 8707).
+    fn resource_of(&self, uri: &str) -> Option<ResourceId> {
+        let id = uri.strip_prefix(self.issuer.as_str())?.strip_prefix("/resources/")?;
+        ResourceId::parse(id).ok()
+    }
+
+    /// The `act` claim: the acting client, or the one whose access token it brings as `actor_token`.
+    async fn acting_party(
+        &self,
+        caller: &Caller,
+        actor: Option<(&str, &str)>,
+    ) -> Result<(Value, Option<Second>), ExchangeError> {
+        match actor {
+            None => Ok((json!({ "sub": caller.id }), None)),
+            Some((token, ACCESS_TOKEN)) => {
+                let unfit = || ExchangeError::Request("`actor_token` is no valid access token of this service");
+                let acting = self.living_access(token).await.map_err(|error| match error {
+                    ServiceError::Unauthenticated => unfit(),
+                    error => ExchangeError::Service(error),
+                })?;
+                Ok((json!({ "sub": acting.sub }), Some(Second::from_epoch(acting.exp))))
+            }
+            Some(_) => Err(ExchangeError::Request("`actor_token_type` must be that of an access token")),
+        }
+    }
+
+    async fn brought(&self, asked: &Exchange<'_>) -> Result<Brought, ExchangeError> {
+        let nobody = || ExchangeError::Request(NOBODY);
+        let (subject, until) = match asked.subject_token_type {
+            SUBJECT => (asked.subject_token.to_owned(), None),
+            LINK => match parse_subject(asked.subject_token) {
+                Some(VouchSubject::Link { namespace, id }) => {
+                    (self.resolve_link(&namespace, &id).await?.ok_or_else(nobody)?, None)
+                }
+                _ => return Err(ExchangeError::Request("`subject_token` is no link such as `namespace:id`")),
+            },
+            ID_TOKEN => {
+                let Some((namespace, identity)) = self.identify(asked.subject_token).await? else {
+                    return Err(ExchangeError::Request(
+                        "`subject_token` is no valid ID token of a registered provider",
+                    ));
+                };
+                let subject = self.resolve_link(&namespace, &identity.sub).await?.ok_or_else(nobody)?;
+                (subject, Some(Second::from_epoch(identity.exp)))
+            }
+            _ => return Err(ExchangeError::Request("`subject_token_type` is not supported")),
+        };
+        let subject = SubjectId::parse(&subject).map_err(|_| nobody())?;
+        Ok(Brought { subject, until })
+    }
+
+    /// An access token of ours that is worth something now.
+    pub(crate) async fn living_access(
+        &self,
+        token: &str,
+    ) -> Result<std::sync::Arc<crate::token::Verified>, ServiceError> {
+        let verified = self.verify_own(token, Purpose::Access, "at+jwt").await?;
+        let enabled = self.world.load().clients.get(&verified.sub).is_some_and(|client| !client.disabled);
+        if verified.aud == self.issuer && enabled && !self.is_revoked(&verified.jti) {
+            Ok(verified)
+        } else {
+            Err(ServiceError::Unauthenticated)
+        }
+    }
+}
+
+/// For a subject token that names nobody, whatever the reason.
+const NOBODY: &str = "`subject_token` names nobody we know";

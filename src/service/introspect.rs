@@ -1,0 +1,150 @@
+//! What a token is worth now (RFC 7662, RFC 9701), and taking one back (RFC 7009).
+
+use super::authenticate::Caller;
+use super::issue::Bearer;
+use super::operators::is_session;
+use super::{Actor, App, ServiceError, ServiceResult};
+use crate::storage::{FeedRow, Write};
+use crate::token::Verified;
+use crate::token::keys::{Algorithm, Purpose};
+use serde_json::{Value, json};
+use vouchsafe_core::Status;
+
+/// What became of a wish to revoke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// It is worth nothing any more, or never was.
+    Done,
+    /// A token of ours of a kind that is not taken back in this way.
+    Unsupported,
+}
+
+impl App {
+    /// What a token is worth now. Anything wrong, and whatever is not for this caller, is exactly `{"active":false}`.
+    ///
+    /// # Errors
+    /// `Forbidden` for a caller who may introspect no token but its own; `Unavailable` when it cannot know.
+    pub async fn introspect(&self, caller: &Caller, token: &str) -> ServiceResult<Value> {
+        let inactive = json!({ "active": false });
+        match self.living_access(token).await {
+            Ok(verified) if verified.client_id == caller.id || self.sees(caller, None) => {
+                return self.access_worth(&verified);
+            }
+            Ok(_) | Err(ServiceError::Unauthenticated) => {}
+            Err(error) => return Err(error),
+        }
+        caller.require("tokens:introspect")?;
+        let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await else {
+            return Ok(inactive);
+        };
+        if !self.sees(caller, Some(&verified.aud)) || self.is_revoked(&verified.jti) {
+            return Ok(inactive);
+        }
+        Ok(self.eligibility_worth(&verified).await?.unwrap_or(inactive))
+    }
+
+    /// Whether a caller may introspect tokens of this audience; `None`: access tokens, whose audience is this service.
+    fn sees(&self, caller: &Caller, audience: Option<&str>) -> bool {
+        let world = self.world.load();
+        let named = world.clients.get(&caller.id).map(|client| &client.audiences);
+        let within = named.is_none_or(|named| named.is_empty() || audience.is_some_and(|own| named.contains(own)));
+        within && caller.require("tokens:introspect").is_ok()
+    }
+
+    fn access_worth(&self, verified: &Verified) -> ServiceResult<Value> {
+        let now = self.client_caller(&verified.sub, Some(&verified.scope))?;
+        let scope = now.scopes.into_iter().collect::<Vec<_>>().join(" ");
+        let token_type = if verified.jkt.is_some() { "DPoP" } else { "Bearer" };
+        Ok(worth(verified, json!({ "scope": scope, "token_type": token_type })))
+    }
+
+    async fn eligibility_worth(&self, verified: &Verified) -> ServiceResult<Option<Value>> {
+        let Some(Bearer { subject, acting_for, resource }) = self.bearer(verified)? else { return Ok(None) };
+        let (decision, _) = match self.eligibility_for(&subject, acting_for.as_ref(), &resource).await {
+            Ok(found) => found,
+            Err(ServiceError::NotFound(_) | ServiceError::Erased) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if decision.status != Status::Eligible {
+            return Ok(None);
+        }
+        let mut eligibility = json!({ "resource": resource, "decision": decision.id, "live": decision.live });
+        if let (Some(party), Some(members)) = (&verified.acting_for, eligibility.as_object_mut()) {
+            members.insert("acting_for".to_owned(), json!(party));
+        }
+        let more = json!({ "token_type": self.deployment.token_type(), "eligibility": eligibility });
+        Ok(Some(worth(verified, more)))
+    }
+
+    /// An answer of introspection as a signed token for the caller (RFC 9701 section 5).
+    ///
+    /// # Errors
+    /// `Unavailable` without a key.
+    pub fn signed_introspection(&self, caller: &Caller, answer: &Value) -> ServiceResult<String> {
+        let claims = json!({
+            "iss": self.issuer, "aud": caller.id, "iat": self.clock.now().epoch(), "token_introspection": answer,
+        });
+        let keys = self.keys.load();
+        let key = keys.signer(Purpose::Introspection, Algorithm::Es256).ok_or(ServiceError::Unavailable("key"))?;
+        Ok(key.sign("token-introspection+jwt", &claims)?)
+    }
+
+    /// Revokes a token by its text. One that is unknown, expired or never was ours is no error.
+    ///
+    /// # Errors
+    /// `Forbidden` for another client's token without the scope `tokens:revoke`; when the store cannot write.
+    pub async fn revoke_token(&self, caller: &Caller, token: &str) -> ServiceResult<Revocation> {
+        let own = |verified: &Verified| {
+            if verified.client_id == caller.id { Ok(()) } else { caller.require("tokens:revoke") }
+        };
+        if let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await {
+            own(&verified)?;
+            if self.is_revoked(&verified.jti) {
+                // It was not acknowledged, perhaps, because the anchor could not be written.
+                self.cover().await?;
+            } else {
+                self.revoke_jti(&caller.actor(), &verified.jti).await?;
+            }
+        } else if let Ok(verified) = self.verify_own(token, Purpose::Access, "at+jwt").await {
+            own(&verified)?;
+            self.revoke_access(&caller.actor(), &verified).await?;
+        } else if is_session(token) || self.is_signed_by(token, Purpose::Receipt) {
+            return Ok(Revocation::Unsupported);
+        }
+        Ok(Revocation::Done)
+    }
+
+    /// Whether it is a token of ours whose kind nobody takes back.
+    fn is_signed_by(&self, token: &str, purpose: Purpose) -> bool {
+        use crate::token::jws::{JwsError, verify_jws};
+        // The type is judged last: whatever it is, the signature held.
+        matches!(verify_jws(token, self.keys.load().verifiers(purpose), ""), Ok(_) | Err(JwsError::Type))
+    }
+
+    async fn revoke_access(&self, actor: &Actor, verified: &Verified) -> ServiceResult<()> {
+        if self.is_revoked(&verified.jti) {
+            return self.cover().await;
+        }
+        let audit =
+            self.audit(actor, "access_token.revoked", &verified.jti, &json!({ "client": verified.client_id }))?;
+        let feed = vec![FeedRow { kind: "access_token".to_owned(), key: verified.jti.clone() }];
+        let write = Write::RevokeAccess { jti: verified.jti.clone(), expires_at_ms: verified.exp.saturating_mul(1000) };
+        self.commit(vec![write], audit, feed).await?.map_err(|_| ServiceError::Conflict("token"))?;
+        self.note_revoked(&verified.jti);
+        Ok(())
+    }
+}
+
+/// What every token that is worth something says, and more.
+fn worth(verified: &Verified, more: Value) -> Value {
+    let mut answer = json!({
+        "active": true, "iss": verified.iss, "aud": verified.aud, "sub": verified.sub, "client_id": verified.client_id,
+        "iat": verified.iat, "exp": verified.exp, "jti": verified.jti,
+    });
+    if let (Some(members), Value::Object(more)) = (answer.as_object_mut(), more) {
+        members.extend(more);
+        members.extend(verified.jkt.as_ref().map(|jkt| ("cnf".to_owned(), json!({ "jkt": jkt }))));
+        members.extend(verified.act.as_ref().map(|act| ("act".to_owned(), act.clone())));
+    }
+    answer
+}
