@@ -290,3 +290,32 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_token_of_others_may_leave_its_key_unnamed_where_there_is_one_of_its_algorithm() {
+    let (one, two, other) = (Signer::es256(), Signer::es256(), Signer::ed25519());
+    let claims = json!({"iss": ISSUER, "sub": ISSUER, "aud": AUDIENCE, "jti": "j", "iat": NOW, "exp": NOW + 60});
+    let token = |kid: Value| {
+        let mut header = json!({"alg": "ES256", "typ": "JWT"});
+        if kid != json!("absent") {
+            header["kid"] = kid;
+        }
+        one.sign(&header, &claims)
+    };
+    let judged = |token: &str, profile: &Profile<'_>, keys: &[crate::jws::VerificationKey]| {
+        verify(token, keys, profile, &expected(NOW)).map(|held| held.header.kid).map_err(Refused::code)
+    };
+    let unnamed = token(json!("absent"));
+    for profile in [&CLIENT_ASSERTION, &ID_TOKEN] {
+        assert_eq!(judged(&unnamed, profile, &[other.key("k2"), one.key("k1")]), Ok("k1".to_owned()));
+        assert_eq!(judged(&unnamed, profile, &[one.key("k1"), two.key("k2")]), Err("unknown_key"));
+        assert_eq!(judged(&unnamed, profile, &[two.key("k1")]), Err("bad_signature"));
+        assert_eq!(judged(&unnamed, profile, &[other.key("k1")]), Err("unknown_key"));
+        for kid in [json!(null), json!(1), json!(""), json!("a b")] {
+            assert_eq!(judged(&token(kid.clone()), profile, &[one.key("k1")]), Err("bad_header"), "{kid}");
+        }
+    }
+    let named = token(json!("k2"));
+    assert_eq!(judged(&named, &CLIENT_ASSERTION, &[one.key("k1")]), Err("unknown_key"), "the only key is not tried");
+    assert_eq!(judged(&unnamed, &profile::ANY, &[one.key("k1")]), Err("bad_header"));
+}
