@@ -20,6 +20,7 @@ pub mod ops;
 pub mod problem;
 pub mod roster;
 pub mod rules;
+pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
 
@@ -145,6 +146,8 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(oauth::revoke))
         .routes(routes!(oauth::jwks))
         .routes(routes!(oauth::metadata))
+        .routes(routes!(status_lists::all))
+        .routes(routes!(status_lists::one))
         .routes(routes!(operators::sign_in))
         .routes(routes!(evidence::webhook))
         .routes(routes!(gateway::check))

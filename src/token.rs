@@ -2,6 +2,7 @@
 
 pub mod jws;
 pub mod keys;
+pub mod status_list;
 
 use keys::Purpose;
 use serde_json::{Map, Value};
@@ -11,6 +12,8 @@ use serde_json::{Map, Value};
 pub struct Verified {
     /// What its key signs.
     pub purpose: Purpose,
+    /// Its key: retired, it takes the token with it.
+    pub kid: String,
     /// Issuer.
     pub iss: String,
     /// Its one audience.
@@ -38,7 +41,7 @@ pub struct Verified {
 impl Verified {
     /// Reads the claims; `None` when one is missing or of another type.
     #[must_use]
-    pub fn read(claims: &Map<String, Value>, purpose: Purpose) -> Option<Self> {
+    pub fn read(claims: &Map<String, Value>, purpose: Purpose, kid: &str) -> Option<Self> {
         let text = |name: &str| claims.get(name)?.as_str().map(str::to_owned);
         let eligibility = claims.get("eligibility").and_then(Value::as_object);
         let inner = |name: &str| eligibility?.get(name)?.as_str().map(str::to_owned);
@@ -47,6 +50,7 @@ impl Verified {
         }
         Some(Self {
             purpose,
+            kid: kid.to_owned(),
             iss: text("iss")?,
             aud: text("aud")?,
             sub: text("sub")?,

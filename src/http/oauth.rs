@@ -3,8 +3,10 @@
 use super::Edge;
 use super::extract::Raw;
 use super::problem::oauth as oauth_error;
+use crate::crypto::sha256_hex;
 use crate::service::ServiceError;
 use crate::service::authenticate::{ACCESS_TTL_SECS, Caller};
+use crate::service::keys::JWKS_MAX_AGE_SECS;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -146,11 +148,12 @@ pub async fn revoke(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw
     }
 }
 
-/// Public keys (RFC 7517).
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "oauth", responses((status = 200, description = "JWK set")))]
-pub async fn jwks(State(edge): State<Edge>) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, "public, max-age=300")];
-    (headers, edge.app.keys.load().jwks().to_string()).into_response()
+/// Public keys (RFC 7517), answered from memory; a key stands here long before it signs.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "oauth", responses((status = 200, description = "JWK set"), (status = 304, description = "as the caller has it")))]
+pub async fn jwks(State(edge): State<Edge>, headers: HeaderMap) -> Response {
+    let set = edge.app.key_set().to_string();
+    let kind = "application/jwk-set+json";
+    super::conditional::published(&headers, &sha256_hex(set.as_bytes()), kind, JWKS_MAX_AGE_SECS, set)
 }
 
 /// Authorization server metadata (RFC 8414).
@@ -162,6 +165,7 @@ pub async fn metadata(State(edge): State<Edge>) -> Json<Value> {
         "issuer": edge.app.issuer, "token_endpoint": at("/oauth2/token"), "jwks_uri": at("/.well-known/jwks.json"),
         "introspection_endpoint": at("/oauth2/introspect"), "revocation_endpoint": at("/oauth2/revoke"),
         "grant_types_supported": ["client_credentials"], "response_types_supported": [],
+        "status_list_aggregation_endpoint": at("/status-lists"),
         "token_endpoint_auth_methods_supported": methods, "introspection_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods, "scopes_supported": crate::service::admin::SCOPES,
     });

@@ -131,8 +131,7 @@ impl App {
             "exp": now + ACCESS_TTL_SECS, "jti": self.id("jti")?,
             "scope": scopes.iter().cloned().collect::<Vec<_>>().join(" "),
         });
-        let keys = self.keys.load();
-        let key = keys.signer(Purpose::Access, Algorithm::Es256).ok_or(ServiceError::Unavailable("key"))?;
+        let key = self.signer(Purpose::Access, Algorithm::Es256)?;
         Ok(AccessToken { token: key.sign("at+jwt", &claims)?, scopes })
     }
 
@@ -163,9 +162,10 @@ impl App {
             Some(verified) => verified,
             None => {
                 let keys = self.keys.load();
-                let (_, claims) =
+                let (header, claims) =
                     jws::verify_jws(token, keys.verifiers(purpose), typ).map_err(|_| ServiceError::Unauthenticated)?;
-                let verified = Arc::new(Verified::read(&claims, purpose).ok_or(ServiceError::Unauthenticated)?);
+                let verified = Verified::read(&claims, purpose, &header.kid).ok_or(ServiceError::Unauthenticated)?;
+                let verified = Arc::new(verified);
                 self.verified.insert(hash, Arc::clone(&verified)).await;
                 verified
             }
@@ -176,7 +176,9 @@ impl App {
             && now < verified.exp
             // Its revocation may be among what was lost with a piece of history.
             && verified.iat >= self.tokens_since_ms().div_euclid(1000)
-            && verified.iat <= now + 30;
+            && verified.iat <= now + 30
+            // SECURITY: what a retired key signed is dead, also where it was verified before.
+            && self.keys.load().verifies(purpose, &verified.kid, self.clock.now_ms());
         if fits { Ok(verified) } else { Err(ServiceError::Unauthenticated) }
     }
 
