@@ -10,6 +10,7 @@ pub mod definitions;
 pub mod demo;
 pub mod doctor;
 pub mod import;
+pub mod keys;
 pub mod operator;
 pub mod policy;
 pub mod ready;
@@ -19,7 +20,7 @@ pub mod verify;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, LogFormat, Otlp, RawConfig};
-use crate::crypto::Crypto;
+use crate::crypto::MasterKey;
 use crate::intake::geoip::GeoIp;
 use crate::service::App;
 use crate::service::deployment::Deployment;
@@ -119,22 +120,13 @@ enum Command {
     Audit(AuditCommand),
     /// Keys.
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(keys::KeysCommand),
 }
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// Check every link of the log, and that it holds what the anchor saw; exit code 1 when it does not.
     Verify(ConfigArgs),
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// Create a master key file, readable by its owner only.
-    Master {
-        /// Where; must not exist.
-        file: PathBuf,
-    },
 }
 
 /// Prints one line to standard output; a closed pipe is no error.
@@ -172,7 +164,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Migrate(args) => {
             let config = load(&args)?;
-            backup::open_anchored(&config, &Crypto::from_file(&config.master_key_file)?).await?;
+            backup::open_anchored(&config, &MasterKey::from_file(&config.master_key_file)?).await?;
             say(&if args.json {
                 json!({ "migrated": true }).to_string()
             } else {
@@ -194,7 +186,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(command) => policy::run(command),
         Command::Definitions(command) => definitions::run(command),
         Command::Audit(AuditCommand::Verify(args)) => verify_audit(&args).await,
-        Command::Keys(KeysCommand::Master { file }) => create_master_key(&file),
+        Command::Keys(command) => keys::run(command).await,
     }
 }
 
@@ -226,17 +218,19 @@ fn flagged(mut raw: RawConfig, args: &ConfigArgs) -> RawConfig {
 
 /// Opens the service as configured, its database migrated.
 pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
-    let crypto = Crypto::from_file(&config.master_key_file)?;
-    let (store, anchor) = backup::open_anchored(config, &crypto).await?;
+    let master = MasterKey::from_file(&config.master_key_file)?;
+    let (store, anchor) = backup::open_anchored(config, &master).await?;
     let geoip = if config.geoip.is_empty() {
         GeoIp::empty()
     } else {
         GeoIp::open(&config.geoip).context("configuration key `geoip`")?
     };
     let deployment = if config.test_deployment { Deployment::Test } else { Deployment::Production };
-    let app = App::open_as(deployment, store, Arc::new(SystemClock), crypto, config.public_origin.clone(), geoip).await;
+    let app = App::open_as(deployment, store, Arc::new(SystemClock), master, config.public_origin.clone(), geoip).await;
     let app = app.context("opening the service")?;
     app.retention_secs.store(config.retention.secs(), std::sync::atomic::Ordering::Relaxed);
+    let rotation = config.key_rotation.map_or(0, vouchsafe_core::policy::Span::secs);
+    app.key_rotation_secs.store(rotation, std::sync::atomic::Ordering::Relaxed);
     app.appeal_secs.store(config.appeal_within.secs(), std::sync::atomic::Ordering::Relaxed);
     if let Some(anchor) = anchor {
         app.hold_to(anchor);
@@ -296,19 +290,4 @@ fn human(report: &Value) -> String {
         let problem = report["problem"].as_str().unwrap_or_default();
         format!("the audit log does not hold at record {}: {problem}", report["position"])
     }
-}
-
-/// Writes 32 random bytes to a new file of mode 0400.
-pub(crate) fn create_master_key(file: &std::path::Path) -> anyhow::Result<ExitCode> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let bytes: [u8; 32] = crate::crypto::random()?;
-    let mut out = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o400)
-        .open(file)
-        .with_context(|| format!("creating `{}`", file.display()))?;
-    out.write_all(&bytes)?;
-    out.sync_all()?;
-    Ok(ExitCode::SUCCESS)
 }

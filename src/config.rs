@@ -2,6 +2,7 @@
 
 use crate::http::limits::{Quota, Quotas};
 use crate::service::appeals::APPEAL_SECS;
+use crate::service::keys::KEY_ROTATION_SECS;
 use crate::service::retention::RETENTION_SECS;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -70,6 +71,8 @@ pub struct RawConfig {
     pub retention: Option<String>,
     /// Within what time an appeal is to be decided: `30d`.
     pub appeal_within: Option<String>,
+    /// How long a key signs before the next one does: `90d`; or `off`.
+    pub key_rotation: Option<String>,
     /// MaxMind databases.
     pub geoip: Option<Vec<PathBuf>>,
     /// Whether evidence may be made up; for the whole life of a database.
@@ -111,6 +114,7 @@ impl RawConfig {
         set(&mut self.database, "VOUCHSAFE_DATABASE");
         set(&mut self.retention, "VOUCHSAFE_RETENTION");
         set(&mut self.appeal_within, "VOUCHSAFE_APPEAL_WITHIN");
+        set(&mut self.key_rotation, "VOUCHSAFE_KEY_ROTATION");
         set(&mut self.rate_limit_client, "VOUCHSAFE_RATE_LIMIT_CLIENT");
         set(&mut self.rate_limit_gateway, "VOUCHSAFE_RATE_LIMIT_GATEWAY");
         set(&mut self.rate_limit_public, "VOUCHSAFE_RATE_LIMIT_PUBLIC");
@@ -194,6 +198,8 @@ pub struct Config {
     pub retention: Span,
     /// Within what time an appeal is to be decided.
     pub appeal_within: Span,
+    /// How long a key signs before the next one does; none for ever.
+    pub key_rotation: Option<Span>,
     /// Network databases.
     pub geoip: Vec<PathBuf>,
     /// Whether evidence may be made up.
@@ -202,6 +208,17 @@ pub struct Config {
     pub log: LogFormat,
     /// Where traces go, if anywhere.
     pub otlp: Option<Otlp>,
+}
+
+/// How long a key signs; at least a day, for each rotation leaves a key behind for as long as its tokens live.
+fn rotation(text: Option<String>) -> Result<Option<Span>, ConfigError> {
+    let key = |problem: String| ConfigError::Key { key: "key_rotation", problem };
+    let span = match text.as_deref() {
+        None => Span::from_secs(KEY_ROTATION_SECS),
+        Some("off") => return Ok(None),
+        Some(text) => Span::try_from(text.to_owned()).map_err(key)?,
+    };
+    if span.secs() < DAY { Err(key("must be at least `1d`, or `off`".to_owned())) } else { Ok(Some(span)) }
 }
 
 /// Where traces go; refused by a binary that could not send them.
@@ -301,6 +318,7 @@ impl Config {
             quotas,
             retention,
             appeal_within,
+            key_rotation: rotation(raw.key_rotation)?,
             public_origin: origin.trim_end_matches('/').to_owned(),
             listen: address("listen", raw.listen.as_deref().unwrap_or("127.0.0.1:8080"))?,
             admin_listen,
@@ -353,6 +371,21 @@ mod tests {
         assert_eq!(Config::check(raw("30d")).unwrap().retention.secs(), 30 * 86_400);
         for wrong in ["23h", "5y", "-1d", ""] {
             assert!(Config::check(raw(wrong)).unwrap_err().to_string().contains("`retention`"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn keys_are_rotated_after_a_day_at_the_earliest_or_never() {
+        let raw = |rotation: Option<&str>| RawConfig {
+            public_origin: Some("https://a.example".into()),
+            master_key_file: Some("k".into()),
+            key_rotation: rotation.map(str::to_owned),
+            ..RawConfig::default()
+        };
+        let read = |text| Config::check(raw(text)).unwrap().key_rotation.map(Span::secs);
+        assert_eq!((read(None), read(Some("1d")), read(Some("off"))), (Some(90 * 86_400), Some(86_400), None));
+        for wrong in ["23h", "never", ""] {
+            assert!(Config::check(raw(Some(wrong))).unwrap_err().to_string().contains("`key_rotation`"), "{wrong}");
         }
     }
 

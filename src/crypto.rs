@@ -1,12 +1,16 @@
 //! Keys at rest: sealing of identifiers and secrets, keyed digests for look-ups, random ids.
 //!
-//! One master key of 32 bytes. From it, by HMAC-SHA256 over a label (RFC 5869's expand step with one block), come the key
-//! that wraps each subject's data key, the key of secrets, the key of look-ups, the lineage key (never rotated) and the key of
-//! statements outside the database.
+//! Two keys stand above all others. The *root secret* is random, made once, and never changes: from it, by HMAC-SHA256 over
+//! a label (RFC 5869's expand step with one block), come the key that wraps each subject's data key, the key of secrets, the
+//! key of look-ups and the lineage key. The *master key* is the file that the operator holds: it opens the root secret, and
+//! signs what is written down outside the database. So another master key takes the place of the old one by sealing 32
+//! bytes anew, and nothing that was sealed or digested before changes.
 
 use aws_lc_rs::aead::{AES_256_GCM, AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hmac, rand};
-use std::path::Path;
+pub use master::{Authenticator, MasterKey};
+
+mod master;
 
 /// Why something cannot be sealed or opened; never says what was inside.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +21,20 @@ pub enum CryptoError {
     /// The random source or a primitive failed.
     #[error("cryptographic primitive failed")]
     Primitive,
+    /// A signing key that everybody has, or could compute.
+    #[error("signing key `{kid}` {problem}: restore table `keys` from a backup")]
+    WeakKey {
+        /// RFC 7638 thumbprint.
+        kid: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The database belongs to another master key.
+    #[error(
+        "master key `{0}` does not open this database: put the file that belongs to it in place of `master_key_file`; one \
+         that another took the place of opens nothing any more"
+    )]
+    OtherMaster(String),
     /// The master key file is missing, too open or of another length.
     #[error("master key file `{path}`: {problem}")]
     MasterKey {
@@ -30,39 +48,14 @@ pub enum CryptoError {
 /// A data key of one subject.
 pub struct DataKey([u8; 32]);
 
-/// Everything derived from the master key.
+/// Everything derived from the root secret.
 pub struct Crypto {
     wrap: [u8; 32],
     secrets: [u8; 32],
     pairwise: [u8; 32],
     lookup: hmac::Key,
     lineage: hmac::Key,
-    statements: hmac::Key,
-}
-
-/// Tells statements that this deployment wrote down outside its database from everybody else's.
-#[derive(Clone)]
-pub struct Authenticator(hmac::Key);
-
-impl std::fmt::Debug for Authenticator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Authenticator(..)")
-    }
-}
-
-impl Authenticator {
-    /// HMAC-SHA256 (hex) of `text`; `domain` keeps kinds of statements apart.
-    #[must_use]
-    pub fn tag(&self, domain: &str, text: &str) -> String {
-        keyed(&self.0, domain, text)
-    }
-
-    /// Whether `tag` was made of this text by this deployment.
-    #[must_use]
-    pub fn is_ours(&self, domain: &str, text: &str, tag: &str) -> bool {
-        let expected = self.tag(domain, text);
-        aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), tag.as_bytes()).is_ok()
-    }
+    masters: [u8; 32],
 }
 
 impl std::fmt::Debug for Crypto {
@@ -148,43 +141,17 @@ fn open_with(key: &[u8; 32], context: &str, sealed: &[u8]) -> Result<Vec<u8>, Cr
 }
 
 impl Crypto {
-    /// From the 32 bytes of the master key.
+    /// From the root secret.
     #[must_use]
-    pub fn new(master: &[u8; 32]) -> Self {
+    pub fn new(root: &[u8; 32]) -> Self {
         Self {
-            wrap: expand(master, "wrap"),
-            secrets: expand(master, "secrets"),
-            pairwise: expand(master, "pairwise"),
-            lookup: hmac::Key::new(hmac::HMAC_SHA256, &expand(master, "lookup")),
-            lineage: hmac::Key::new(hmac::HMAC_SHA256, &expand(master, "lineage")),
-            statements: hmac::Key::new(hmac::HMAC_SHA256, &expand(master, "statements")),
+            wrap: expand(root, "wrap"),
+            secrets: expand(root, "secrets"),
+            pairwise: expand(root, "pairwise"),
+            lookup: hmac::Key::new(hmac::HMAC_SHA256, &expand(root, "lookup")),
+            lineage: hmac::Key::new(hmac::HMAC_SHA256, &expand(root, "lineage")),
+            masters: expand(root, "masters"),
         }
-    }
-
-    /// For what is written down outside the database: the anchor, manifests of backups.
-    #[must_use]
-    pub fn authenticator(&self) -> Authenticator {
-        Authenticator(self.statements.clone())
-    }
-
-    /// Reads the master key file: 32 bytes, readable by its owner alone (or lent by root, see `is_private`).
-    ///
-    /// # Errors
-    /// [`CryptoError::MasterKey`] with what to do.
-    pub fn from_file(path: &Path) -> Result<Self, CryptoError> {
-        use std::os::unix::fs::MetadataExt as _;
-        let fail = |problem| CryptoError::MasterKey { path: path.display().to_string(), problem };
-        let metadata =
-            std::fs::metadata(path).map_err(|_| fail("cannot be read; create it with `vouchsafe keys master FILE`"))?;
-        if !is_private(metadata.mode(), metadata.uid()) {
-            return Err(fail("must be readable by its owner only: chmod 0400"));
-        }
-        let bytes = std::fs::read(path).map_err(|_| fail("cannot be read"))?;
-        let master: [u8; 32] = bytes.try_into().map_err(|_| fail("must hold exactly 32 bytes"))?;
-        if master == [0; 32] {
-            return Err(fail("holds only zeros"));
-        }
-        Ok(Self::new(&master))
     }
 
     /// A new data key and its wrapped form, bound to the subject.
@@ -293,14 +260,6 @@ impl DataKey {
     }
 }
 
-/// Whether a key file of this mode and owner is closed to others: 0400, or 0440 when it belongs to root.
-///
-/// A service manager lends a file of root's by an access list, whose mask stands in the bits of the group: so do
-/// systemd's `LoadCredential=` (systemd issue 29435) and Kubernetes' `fsGroup`. A group of our own choosing is refused.
-fn is_private(mode: u32, owner: u32) -> bool {
-    mode & 0o377 == 0 || (owner == 0 && mode & 0o337 == 0)
-}
-
 fn keyed(key: &hmac::Key, domain: &str, text: &str) -> String {
     let mut context = hmac::Context::with_key(key);
     context.update(domain.as_bytes());
@@ -367,23 +326,6 @@ mod tests {
         let mut altered = sealed.clone();
         *altered.last_mut().unwrap() ^= 1;
         assert!(key.open("external_id", &altered).is_err());
-    }
-
-    #[test]
-    fn a_key_file_is_read_by_its_owner_or_lent_by_root() {
-        for (mode, owner, private) in [
-            (0o100_400, 0, true),
-            (0o100_400, 1000, true),
-            (0o100_440, 0, true),
-            (0o100_440, 1000, false),
-            (0o100_600, 0, false),
-            (0o100_404, 0, false),
-            (0o100_444, 0, false),
-            (0o100_460, 0, false),
-            (0o100_450, 0, false),
-        ] {
-            assert_eq!(is_private(mode, owner), private, "{mode:o} of {owner}");
-        }
     }
 
     #[test]

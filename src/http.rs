@@ -21,6 +21,7 @@ pub mod ops;
 pub mod problem;
 pub mod roster;
 pub mod rules;
+pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
 
@@ -149,6 +150,8 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(oauth::metadata::jwks))
         .routes(routes!(oauth::metadata::authorization_server))
         .routes(routes!(oauth::metadata::protected_resource))
+        .routes(routes!(status_lists::all))
+        .routes(routes!(status_lists::one))
         .routes(routes!(operators::sign_in))
         .routes(routes!(evidence::webhook))
         .routes(routes!(gateway::check))

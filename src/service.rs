@@ -25,6 +25,7 @@ pub mod index;
 pub mod ingest;
 pub mod introspect;
 pub mod issue;
+pub mod keys;
 pub mod operators;
 pub mod packed;
 pub mod parties;
@@ -32,9 +33,11 @@ pub mod populate;
 pub mod reassess;
 pub mod receipt;
 pub mod retention;
+pub mod roots;
 pub mod roster;
 pub mod rules;
 pub mod simulate;
+pub mod status;
 pub mod subjects;
 pub mod suspend;
 pub mod vendor;
@@ -42,11 +45,11 @@ pub mod vouch;
 pub mod world;
 
 use crate::clock::Clock;
-use crate::crypto::{Crypto, CryptoError, new_id};
+use crate::crypto::{Crypto, CryptoError, MasterKey, new_id};
 use crate::intake::IntakeError;
 use crate::intake::geoip::GeoIp;
-use crate::storage::{AuditEntry, Change, Conflict, FeedRow, Store, StoreError, Write};
-use crate::token::keys::{Algorithm, KeyRing, Purpose, SigningKey};
+use crate::storage::{AuditEntry, Change, Conflict, FeedRow, Store, StoreError, TokenPlace, Write};
+use crate::token::keys::KeyRing;
 use arc_swap::ArcSwap;
 use deployment::Deployment;
 use index::Index;
@@ -193,15 +196,6 @@ pub const NETWORK_SOURCE: &str = "src_network";
 /// The source of what this service itself sees by comparing.
 pub const SERVICE_SOURCE: &str = "src_service";
 
-/// The signing keys that every deployment has.
-pub(crate) const USUAL_KEYS: [(Purpose, Algorithm); 5] = [
-    (Purpose::Access, Algorithm::Es256),
-    (Purpose::Eligibility, Algorithm::Es256),
-    (Purpose::Eligibility, Algorithm::EdDsa),
-    (Purpose::Receipt, Algorithm::EdDsa),
-    (Purpose::Introspection, Algorithm::Es256),
-];
-
 /// Memory for packed facts and links, in bytes: about 600,000 subjects with four attestations each.
 const INDEX_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -223,6 +217,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Keys at rest.
     pub crypto: Crypto,
+    /// What opens them.
+    pub(crate) master: MasterKey,
     /// Our issuer, the public origin.
     pub issuer: String,
     /// Whether evidence may be made up here.
@@ -263,6 +259,10 @@ pub struct App {
     pub(crate) polled_at_ms: AtomicI64,
     /// How long what an auditor may ask about is kept, seconds.
     pub retention_secs: AtomicI64,
+    /// How long a key signs before the next one does, seconds; 0 for ever.
+    pub key_rotation_secs: AtomicI64,
+    /// Status lists, in memory.
+    pub(crate) status: status::Board,
     /// Subjects to be looked at again.
     pub(crate) waiting: reassess::Waiting,
     /// When idle subjects were last searched for, epoch milliseconds.
@@ -289,11 +289,11 @@ impl App {
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        crypto: Crypto,
+        master: MasterKey,
         issuer: String,
         geoip: GeoIp,
     ) -> ServiceResult<Arc<Self>> {
-        Self::open_as(Deployment::Production, store, clock, crypto, issuer, geoip).await
+        Self::open_as(Deployment::Production, store, clock, master, issuer, geoip).await
     }
 
     /// Opens the service as one or the other kind of deployment.
@@ -304,7 +304,7 @@ impl App {
         deployment: Deployment,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        crypto: Crypto,
+        master: MasterKey,
         issuer: String,
         geoip: GeoIp,
     ) -> ServiceResult<Arc<Self>> {
@@ -313,10 +313,12 @@ impl App {
         // The cursor is taken first: what is committed while we load is seen again, never missed.
         let (_, cursor) = store.feed("").await?;
         let now_ms = clock.now_ms();
+        let crypto = roots::open_or_found(&*store, &master, now_ms).await?;
         let app = Arc::new(Self {
             store,
             clock,
             crypto,
+            master,
             issuer,
             deployment,
             keys: ArcSwap::default(),
@@ -337,6 +339,8 @@ impl App {
             recorded: moka::future::Cache::new(200_000),
             polled_at_ms: AtomicI64::new(now_ms),
             retention_secs: AtomicI64::new(retention::RETENTION_SECS),
+            key_rotation_secs: AtomicI64::new(keys::KEY_ROTATION_SECS),
+            status: status::Board::default(),
             waiting: reassess::Waiting::default(),
             idle_searched_ms: AtomicI64::new(0),
             // A process that ended between erasing and this is made up for.
@@ -350,6 +354,7 @@ impl App {
         app.install_packs().await?;
         app.reload_world().await?;
         app.reload_revoked().await?;
+        app.load_lists().await?;
         Ok(app)
     }
 
@@ -418,7 +423,7 @@ impl App {
     /// Reloads what feed rows name.
     async fn follow(&self, rows: &[FeedRow]) -> ServiceResult<()> {
         let mut world = false;
-        let mut keys = false;
+        let (mut keys, mut lists) = (false, false);
         for row in rows {
             match row.kind.as_str() {
                 "subject" | "link" => self.index.invalidate(&row.key),
@@ -428,20 +433,25 @@ impl App {
                 }
                 "record" | "timeline" => world = true,
                 "key" => keys = true,
+                "root" => self.load_roots().await?,
+                "status" => lists = true,
                 "token" => {
                     if let Some(token) = self.store.token(&row.key).await?
                         && token.revoked_at_ms.is_some()
                     {
-                        self.note_revoked(&token.jti);
+                        self.note_revoked(&token.place());
                     }
                 }
                 // Written with its revocation.
-                "access_token" => self.note_revoked(&row.key),
+                "access_token" => self.note_access_revoked(&row.key),
                 _ => {}
             }
         }
         if keys {
             self.load_keys().await?;
+        }
+        if lists {
+            self.load_lists().await?;
         }
         if world {
             self.reload_world().await?;
@@ -472,9 +482,11 @@ impl App {
         };
         if cursor.is_empty() {
             self.index.invalidate_all();
+            self.load_roots().await?;
             self.load_keys().await?;
             self.reload_world().await?;
             self.reload_revoked().await?;
+            self.load_lists().await?;
             self.waiting.all_changed();
         }
         self.follow(&rows).await?;
@@ -496,7 +508,13 @@ impl App {
         (self.clock.now_ms() - self.polled_at_ms.load(Ordering::Relaxed)).max(0) / 1000
     }
 
-    pub(crate) fn note_revoked(&self, jti: &str) {
+    fn note_revoked(&self, token: &TokenPlace) {
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner).insert(token.jti.clone());
+        self.status.revoked(token);
+    }
+
+    /// An access token has no place in a list.
+    pub(crate) fn note_access_revoked(&self, jti: &str) {
         self.revoked.write().unwrap_or_else(PoisonError::into_inner).insert(jti.to_owned());
     }
 
@@ -507,43 +525,12 @@ impl App {
 
     /// Adds to what is known: a token that was just revoked here may not be in what was read.
     async fn reload_revoked(&self) -> ServiceResult<()> {
-        let revoked = self.store.revoked_tokens(self.clock.now_ms()).await?;
-        self.revoked.write().unwrap_or_else(PoisonError::into_inner).extend(revoked);
-        Ok(())
-    }
-
-    async fn load_keys(&self) -> ServiceResult<()> {
-        let _alone = self.reloading.lock().await;
-        let mut keys = Vec::new();
-        for stored in self.store.keys().await? {
-            keys.push(SigningKey::from_stored(&stored, &self.crypto)?);
+        for token in self.store.revoked_tokens(self.clock.now_ms()).await? {
+            self.note_revoked(&token);
         }
-        self.keys.store(Arc::new(KeyRing::new(keys)));
-        Ok(())
-    }
-
-    /// Makes the signing keys that are missing.
-    async fn ensure_keys(&self) -> ServiceResult<()> {
-        self.load_keys().await?;
-        for (purpose, alg) in USUAL_KEYS {
-            if self.keys.load().signer(purpose, alg).is_none() {
-                self.create_key(purpose, alg).await?;
-            }
+        for jti in self.store.revoked_access(self.clock.now_ms()).await? {
+            self.note_access_revoked(&jti);
         }
-        Ok(())
-    }
-
-    /// Makes a signing key and begins to use it.
-    pub(crate) async fn create_key(&self, purpose: Purpose, alg: Algorithm) -> ServiceResult<()> {
-        let generated = tokio::task::spawn_blocking(move || SigningKey::generate(alg, purpose))
-            .await
-            .map_err(|_| ServiceError::Unavailable("key generation"))?;
-        let (key, pkcs8) = generated?;
-        let stored = key.to_stored(&pkcs8, &self.crypto, self.clock.now_ms())?;
-        let detail = serde_json::json!({ "alg": alg.as_str(), "purpose": purpose.as_str() });
-        let audit = self.audit(&Actor::system(), "key.created", &key.kid, &detail)?;
-        let feed = vec![FeedRow { kind: "key".to_owned(), key: key.kid.clone() }];
-        self.commit(vec![Write::Key(stored)], audit, feed).await?.map_err(|_| ServiceError::Conflict("key"))?;
         Ok(())
     }
 }

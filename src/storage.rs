@@ -15,11 +15,13 @@ pub mod audit;
 pub mod backup;
 mod batch;
 pub mod inspect;
+mod lists;
 mod model;
 pub mod postgres;
 mod reads;
 mod review;
 mod rows;
+mod signing;
 mod sql;
 pub mod sqlite;
 mod standing;
@@ -191,11 +193,21 @@ pub trait Store: ReviewStore + Send + Sync + 'static {
     async fn rules(&self, digest: &str) -> Result<Option<String>, StoreError>;
     /// An issued token.
     async fn token(&self, jti: &str) -> Result<Option<StoredToken>, StoreError>;
-    /// jtis of eligibility and access tokens, revoked and not yet expired at `now_ms`.
-    async fn revoked_tokens(&self, now_ms: i64) -> Result<Vec<String>, StoreError>;
+    /// Tokens revoked and not yet expired at `now_ms`, by their ids.
+    async fn revoked_tokens(&self, now_ms: i64) -> Result<Vec<TokenPlace>, StoreError>;
+    /// jtis of access tokens revoked and not yet expired at `now_ms`.
+    async fn revoked_access(&self, now_ms: i64) -> Result<Vec<String>, StoreError>;
+    /// Tokens neither revoked nor expired at `now_ms` with an id after `after`, in order, at most `limit`.
+    async fn living_places(&self, after: &str, now_ms: i64, limit: i64) -> Result<Vec<TokenPlace>, StoreError>;
+    /// Status lists that are not retired, by their numbers.
+    async fn status_lists(&self) -> Result<Vec<StoredList>, StoreError>;
+    /// Reserved blocks of a status list, in order.
+    async fn status_blocks(&self, list: i64) -> Result<Vec<i64>, StoreError>;
     /// A request by its idempotency key.
     async fn request(&self, client: &str, key: &str) -> Result<Option<StoredRequest>, StoreError>;
-    /// All signing keys, newest first.
+    /// The root secret as each master key opens it.
+    async fn roots(&self) -> Result<Vec<StoredRoot>, StoreError>;
+    /// All signing keys, those retired included, newest first.
     async fn keys(&self) -> Result<Vec<StoredKey>, StoreError>;
 
     /// Feed rows committed and not yet seen by `cursor`, with the next cursor. An empty cursor means "from now": no rows,

@@ -3,6 +3,7 @@
 pub mod assertion;
 pub mod dpop;
 pub mod keys;
+pub mod status_list;
 
 pub use vouchsafe_verify::{jws, key, profile, token as verifier};
 
@@ -15,6 +16,8 @@ use vouchsafe_verify::token::{Times, Token};
 pub struct Verified {
     /// What its key signs.
     pub purpose: Purpose,
+    /// Its key: retired, it takes the token with it.
+    pub kid: String,
     /// Issuer.
     pub iss: String,
     /// Its one audience.
@@ -58,6 +61,7 @@ impl Verified {
         }
         Some(Self {
             purpose,
+            kid: token.header.kid.clone(),
             iss: text("iss")?,
             aud: text("aud")?,
             sub: text("sub")?,

@@ -252,7 +252,7 @@ CREATE TABLE standings (
 CREATE INDEX standings_due ON standings (due_ms) WHERE due_ms IS NOT NULL;
 
 CREATE TABLE tokens (
-    jti TEXT NOT NULL PRIMARY KEY,
+    jti TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     subject TEXT NOT NULL REFERENCES subjects (id),
     audience TEXT NOT NULL,
     resource TEXT NOT NULL,
@@ -261,10 +261,26 @@ CREATE TABLE tokens (
     client TEXT NOT NULL,
     issued_at_ms BIGINT NOT NULL,
     expires_at_ms BIGINT NOT NULL,
-    revoked_at_ms BIGINT
+    revoked_at_ms BIGINT,
+    -- Where its status stands.
+    status_list BIGINT NOT NULL,
+    status_idx BIGINT NOT NULL
 );
 CREATE INDEX tokens_by_subject ON tokens (subject);
 CREATE INDEX tokens_revoked ON tokens (expires_at_ms) WHERE revoked_at_ms IS NOT NULL;
+
+-- Status lists. A list is drawn from until `use_until_ms` at the latest; retired, its number stays used.
+CREATE TABLE status_lists (
+    number BIGINT NOT NULL PRIMARY KEY,
+    use_until_ms BIGINT NOT NULL,
+    retired_at_ms BIGINT
+);
+-- Blocks of places that some process has drawn from or lost: none is ever given to another.
+CREATE TABLE status_blocks (
+    list BIGINT NOT NULL REFERENCES status_lists (number) DEFERRABLE INITIALLY DEFERRED,
+    block BIGINT NOT NULL,
+    PRIMARY KEY (list, block)
+);
 
 -- Ids that count once: of vouches by organisation, of assertions by client, of proofs of possession by key; and, under the
 -- issuer `access_token`, access tokens that were revoked.
@@ -291,14 +307,33 @@ CREATE TABLE requests (
 );
 CREATE INDEX requests_by_end ON requests (expires_at_ms);
 
+-- The root secret, sealed under each master key that opens this database: two while one takes the place of the other.
+-- `statements` is that master key's key of what lies outside the database, sealed under the root secret. `founding` is
+-- set in the first row ever: of processes that start at once on an empty database one makes the root secret.
+CREATE TABLE roots (
+    master TEXT NOT NULL PRIMARY KEY,
+    founding BIGINT UNIQUE,
+    sealed BYTEA NOT NULL,
+    statements BYTEA NOT NULL
+);
+
+-- Signing keys and their lives, epoch milliseconds. `sealed` holds the private key while it may sign, then its public
+-- part alone, and nothing once it is retired. `last_signs_ms` is null until a successor is published, `verifies_until_ms`
+-- until the end of the last token it may have signed is known.
 CREATE TABLE keys (
     kid TEXT NOT NULL PRIMARY KEY,
     alg TEXT NOT NULL,
     purpose TEXT NOT NULL,
     sealed BYTEA NOT NULL,
     jwk TEXT NOT NULL,
-    created_at_ms BIGINT NOT NULL
+    published_ms BIGINT NOT NULL,
+    signs_from_ms BIGINT NOT NULL,
+    last_signs_ms BIGINT,
+    verifies_until_ms BIGINT,
+    retired_at_ms BIGINT
 );
+-- However many replicas rotate at once, a purpose has one newest key for each algorithm.
+CREATE UNIQUE INDEX keys_newest ON keys (purpose, alg) WHERE last_signs_ms IS NULL AND retired_at_ms IS NULL;
 
 -- Entries wait here, until the sequencer moves them into the log.
 CREATE TABLE audit_entries (

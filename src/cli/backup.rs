@@ -3,7 +3,7 @@
 use super::{ConfigArgs, load, say};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::crypto::Crypto;
+use crate::crypto::MasterKey;
 use crate::service::anchor::{Anchor, AnchorError, AnchorFile, Before, Mark, Regress};
 use crate::service::backup::{self, Manifest, partial_path};
 use crate::storage::{self, Store};
@@ -51,21 +51,21 @@ pub struct AcceptArgs {
 /// What the anchor, if there is one that can be read here, holds against the audit log.
 pub(crate) async fn against_anchor(config: &Config, store: &dyn Store) -> anyhow::Result<Option<String>> {
     // An auditor may have no key; then the log is judged by itself alone.
-    let Ok(crypto) = Crypto::from_file(&config.master_key_file) else { return Ok(None) };
-    let Some(file) = anchor_file(config, &crypto) else { return Ok(None) };
+    let Ok(master) = MasterKey::from_file(&config.master_key_file) else { return Ok(None) };
+    let Some(file) = anchor_file(config, &master) else { return Ok(None) };
     Ok(file.verdict(store).await?.and_then(|(_, verdict)| verdict.err()).map(|regress| regress.to_string()))
 }
 
-fn anchor_file(config: &Config, crypto: &Crypto) -> Option<AnchorFile> {
-    config.anchor_file.as_deref().map(|path| AnchorFile::new(path, crypto.authenticator()))
+fn anchor_file(config: &Config, master: &MasterKey) -> Option<AnchorFile> {
+    config.anchor_file.as_deref().map(|path| AnchorFile::new(path, master.authenticator()))
 }
 
 /// Opens and migrates the database, if it is the one the anchor knows; nothing is made or changed before that is clear.
 pub(crate) async fn open_anchored(
     config: &Config,
-    crypto: &Crypto,
+    master: &MasterKey,
 ) -> anyhow::Result<(Arc<dyn Store>, Option<Arc<Anchor>>)> {
-    let file = anchor_file(config, crypto);
+    let file = anchor_file(config, master);
     let before: Option<Before> = match &file {
         Some(file) => Some(file.before(&config.database).await.context("opening the database")?),
         None => {
@@ -84,9 +84,9 @@ pub(crate) async fn open_anchored(
 
 pub(crate) async fn back_up(args: BackupArgs) -> anyhow::Result<ExitCode> {
     let config = load(&args.config)?;
-    let crypto = Crypto::from_file(&config.master_key_file)?;
+    let master = MasterKey::from_file(&config.master_key_file)?;
     let progress = std::io::stderr().is_terminal().then(|| tokio::spawn(show_growth(partial_path(&args.file))));
-    let made = backup::back_up(&config.database, &args.file, &crypto.authenticator(), SystemClock.now()).await;
+    let made = backup::back_up(&config.database, &args.file, &master.authenticator(), SystemClock.now()).await;
     if let Some(progress) = progress {
         progress.abort();
         let _ = writeln!(std::io::stderr());
@@ -126,9 +126,9 @@ async fn show_growth(partial: PathBuf) {
 
 pub(crate) async fn restore(args: BackupArgs) -> anyhow::Result<ExitCode> {
     let config = load(&args.config)?;
-    let crypto = Crypto::from_file(&config.master_key_file)?;
-    let anchor = anchor_file(&config, &crypto);
-    let restored = backup::restore(&config.database, &args.file, &crypto.authenticator(), anchor.as_ref()).await;
+    let master = MasterKey::from_file(&config.master_key_file)?;
+    let anchor = anchor_file(&config, &master);
+    let restored = backup::restore(&config.database, &args.file, &master.authenticator(), anchor.as_ref()).await;
     let manifest = restored.context("nothing was restored")?;
     let store = storage::open(&config.database).await?;
     let verdict = match &anchor {
@@ -184,8 +184,8 @@ pub(crate) async fn anchor(command: AnchorCommand) -> anyhow::Result<ExitCode> {
 /// The store of a database that is there, and its anchor file; nothing is migrated.
 async fn existing(args: &ConfigArgs) -> anyhow::Result<(Arc<dyn Store>, AnchorFile)> {
     let config = load(args)?;
-    let crypto = Crypto::from_file(&config.master_key_file)?;
-    let file = anchor_file(&config, &crypto).context("configuration key `anchor_file` is `off`")?;
+    let master = MasterKey::from_file(&config.master_key_file)?;
+    let file = anchor_file(&config, &master).context("configuration key `anchor_file` is `off`")?;
     // Opening would make the file that is missing.
     match file.before(&config.database).await {
         Err(error @ (AnchorError::Empty { .. } | AnchorError::Store(_) | AnchorError::File { .. })) => {

@@ -3,7 +3,7 @@
 use super::{logs, say, serve};
 use crate::clock::SystemClock;
 use crate::config::LogFormat;
-use crate::crypto::{Crypto, new_id, new_secret, random};
+use crate::crypto::{MasterKey, new_id, new_secret, random};
 use crate::http::limits::Quotas;
 use crate::intake::geoip::GeoIp;
 use crate::service::authenticate::Caller;
@@ -92,8 +92,8 @@ async fn open(folder: &Path, url: &str) -> anyhow::Result<Arc<App>> {
     std::fs::write(&networks, NETWORKS)?;
     let store = storage::open(&format!("sqlite:{}", folder.join("demo.db").display())).await?;
     store.migrate().await?;
-    let crypto = Crypto::new(&random()?);
-    Ok(App::open(store, Arc::new(SystemClock), crypto, url.to_owned(), GeoIp::open(&[networks])?).await?)
+    let master = MasterKey::new(&random()?);
+    Ok(App::open(store, Arc::new(SystemClock), master, url.to_owned(), GeoIp::open(&[networks])?).await?)
 }
 
 struct Seeded {

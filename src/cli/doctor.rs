@@ -3,7 +3,7 @@
 use super::{ConfigArgs, say};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::crypto::Crypto;
+use crate::crypto::MasterKey;
 use crate::finding::{Finding, Level, files};
 use crate::service::checkup::{Stored, VendorApi, look_over};
 use crate::storage::inspect::inspect;
@@ -46,10 +46,10 @@ pub(crate) async fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 /// Everything that the configuration names. `refused` are keys whose values could not be used.
 async fn installation(config: &Config, refused: &[&'static str], offline: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut crypto = None;
+    let mut master = None;
     if !refused.contains(&"master_key_file") {
         let key;
-        (crypto, key) = master_key(&config.master_key_file);
+        (master, key) = master_key(&config.master_key_file);
         findings.extend(key);
     }
     findings.extend(listeners::check(config, refused).await);
@@ -60,7 +60,7 @@ async fn installation(config: &Config, refused: &[&'static str], offline: bool) 
     if let Some(content) = inspection.content {
         let stored = Stored {
             store: &*content.store,
-            crypto: crypto.as_ref(),
+            master: master.as_ref(),
             log_end: content.log_end,
             waiting: content.waiting,
             now_ms: SystemClock.now_ms(),
@@ -77,9 +77,9 @@ async fn installation(config: &Config, refused: &[&'static str], offline: bool) 
 }
 
 /// The master key, as the service would read it at its start.
-fn master_key(path: &Path) -> (Option<Crypto>, Vec<Finding>) {
-    match Crypto::from_file(path) {
-        Ok(crypto) => (Some(crypto), vec![files::mode("keys.file", path, 0o400), files::folder("keys.folder", path)]),
+fn master_key(path: &Path) -> (Option<MasterKey>, Vec<Finding>) {
+    match MasterKey::from_file(path) {
+        Ok(master) => (Some(master), vec![files::mode("keys.file", path, 0o400), files::folder("keys.folder", path)]),
         Err(error) => {
             let remedy = if path.exists() {
                 format!("put back the key that belongs to this database, and `chmod 0400 {}`", path.display())

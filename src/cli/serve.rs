@@ -1,7 +1,7 @@
 //! `vouchsafe serve`: listeners, background jobs, graceful end.
 
 use super::{ConfigArgs, load, logs, open};
-use crate::crypto::Crypto;
+use crate::crypto::MasterKey;
 use crate::http::limits::{Limits, Quotas};
 use crate::http::listen::{Bounds, listen};
 use crate::http::{Edge, admin_router, router};
@@ -23,7 +23,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = load(args)?;
     let traces = logs(config.log, config.otlp.as_ref())?;
     // The key first: without it no database is of use.
-    Crypto::from_file(&config.master_key_file)?;
+    MasterKey::from_file(&config.master_key_file)?;
     match storage::examine(&config.database).await {
         // The anchor knows whether there was one: if not, this is the first start of a new deployment.
         Err(StoreError::Missing(_)) if config.anchor_file.is_some() => {}
@@ -74,6 +74,8 @@ pub(crate) async fn serve(
     jobs.spawn(tasks.track_future(follow(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(link(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(reassess(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(tend_status(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(stock_up(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(tend(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(keep_bounds(app, stop.clone())));
     if let Some(metrics) = metrics {
@@ -151,6 +153,35 @@ async fn reassess(app: Arc<App>, stop: CancellationToken) -> Result<(), String> 
     Ok(())
 }
 
+/// How often status lists are looked at; one that changed is signed anew as often at most.
+const SIGNING: Duration = Duration::from_secs(1);
+
+async fn tend_status(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    loop {
+        if app.check_history().is_ok()
+            && app.check_feed_age().is_ok()
+            && let Err(error) = app.tend_status().await
+        {
+            tracing::error!(error = %error, "status lists stay as they are");
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(SIGNING)).await.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Between two looks at the clock a burst may need more places.
+async fn stock_up(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(app.stock_runs_low()).await.is_some() {
+        if let Err(error) = app.stock_up().await {
+            tracing::error!(error = %error, "places in status lists cannot be reserved");
+            // Whoever needs one tries for itself.
+            stop.run_until_cancelled(tokio::time::sleep(SIGNING)).await;
+        }
+    }
+    Ok(())
+}
+
 /// How often it is looked what people have to look at.
 const TENDING: Duration = Duration::from_secs(1);
 
@@ -172,6 +203,11 @@ async fn keep_bounds(app: Arc<App>, stop: CancellationToken) -> Result<(), Strin
     while stop.run_until_cancelled(tokio::time::sleep(BOUNDS)).await.is_some() {
         if let Err(error) = app.keep_bounds().await {
             tracing::error!(error = %error, "what has outlived its use cannot be let go");
+        }
+        if app.check_history().is_ok()
+            && let Err(error) = app.tend_keys().await
+        {
+            tracing::error!(error = %error, "signing keys cannot be moved on");
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use axum::Json;
+use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -43,14 +44,39 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     }
 }
 
+/// Whether the caller names the tag as what it has.
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    tags(headers, &header::IF_NONE_MATCH)
+        .is_some_and(|found| found.iter().any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag))
+}
+
 /// The thing at its version, or 304 for who has it already.
 pub(crate) fn at_version(headers: &HeaderMap, version: i64, body: &impl Serialize) -> Response {
     let tag = tag(version);
-    let known = tags(headers, &header::IF_NONE_MATCH).is_some_and(|found| {
-        found.iter().any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
-    });
+    let known = is_known(headers, &tag);
     let set = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "no-store")];
     if known { (StatusCode::NOT_MODIFIED, set).into_response() } else { (set, Json(body)).into_response() }
+}
+
+/// What everybody may fetch and keep for `max_age` seconds, under a strong tag; or 304 for who has it already.
+pub(crate) fn published(
+    headers: &HeaderMap,
+    tag: &str,
+    content_type: &'static str,
+    max_age: i64,
+    body: impl Into<Body>,
+) -> Response {
+    let tag = format!("\"{tag}\"");
+    let known = is_known(headers, &tag);
+    let set = [
+        (header::ETAG, tag),
+        (header::CACHE_CONTROL, format!("public, max-age={max_age}")),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*".to_owned()),
+    ];
+    if known {
+        return (StatusCode::NOT_MODIFIED, set).into_response();
+    }
+    (set, [(header::CONTENT_TYPE, content_type)], body.into()).into_response()
 }
 
 #[cfg(test)]

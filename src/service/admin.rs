@@ -116,9 +116,7 @@ impl App {
             return Err(invalid("/resources", "names no resource"));
         }
         let alg = Algorithm::parse(&audience.alg).ok_or_else(|| invalid("/alg", "must be ES256, EdDSA or RS256"))?;
-        if self.keys.load().signer(Purpose::Eligibility, alg).is_none() {
-            self.create_key(Purpose::Eligibility, alg).await?;
-        }
+        self.ensure_key(Purpose::Eligibility, alg).await?;
         let detail = json!({ "resources": audience.resources, "pairwise": audience.pairwise, "alg": audience.alg });
         self.create_record(actor, "audience", id, &audience, None, detail).await
     }

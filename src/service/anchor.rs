@@ -25,6 +25,8 @@ pub struct Anchor {
     file: AnchorFile,
     mark: Mutex<Mark>,
     failing: AtomicBool,
+    /// The file has to be written also if nothing new happened: other master keys shall know it for ours.
+    anew: AtomicBool,
     /// Rounds that have begun.
     begun: AtomicU64,
     /// The last round that ended and whether it succeeded.
@@ -37,6 +39,7 @@ impl Anchor {
             file,
             mark: Mutex::new(mark),
             failing: AtomicBool::new(false),
+            anew: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             ended: tokio::sync::Mutex::default(),
         })
@@ -86,6 +89,7 @@ fn takes_away(write: &Write) -> bool {
         | Write::Hold(_)
         | Write::TokensSince(_) => true,
         Write::Record { expected, .. } => *expected > 0,
+        Write::MoveKey { times, .. } => times.retired_at_ms.is_some(),
         Write::Review(write) => write.takes_away(),
         Write::Subject(_)
         | Write::Link(_)
@@ -94,7 +98,11 @@ fn takes_away(write: &Write) -> bool {
         | Write::Release(_)
         | Write::Compared(_)
         | Write::Spend { .. }
+        | Write::Root { .. }
+        | Write::OnlyRoot(_)
         | Write::Key(_)
+        | Write::Reserve { .. }
+        | Write::RetireList { .. }
         | Write::Decision { .. }
         | Write::Standing { .. }
         | Write::Attestation(_)
@@ -121,6 +129,13 @@ impl App {
     /// Holds the service to an anchor; the second one is ignored.
     pub fn hold_to(&self, anchor: Arc<Anchor>) {
         let _ = self.continuity.anchor.set(anchor);
+    }
+
+    /// The anchor is written once more, for the master keys that there are now.
+    pub(crate) fn sign_anchor_anew(&self) {
+        if let Some(anchor) = self.continuity.anchor.get() {
+            anchor.anew.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Whether the anchor could be written when it last had to be.
@@ -205,8 +220,9 @@ impl App {
         link(&*self.store).await?;
         let mark = anchor.mark();
         let found = self.judged(Some(&mark)).await?;
+        let anew = anchor.anew.swap(false, Ordering::SeqCst);
         // One that could not be written is tried again even if nothing new happened.
-        if found.position == mark.position && !anchor.failing.load(Ordering::Relaxed) {
+        if found.position == mark.position && !anchor.failing.load(Ordering::Relaxed) && !anew {
             return Ok(());
         }
         anchor.advance(Mark::of(&found, self.clock.now_ms())).await.map_err(|error| {
@@ -233,7 +249,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::{Crypto, new_id};
+    use crate::crypto::{MasterKey, new_id};
 
     fn mark(position: i64, hash: &str) -> Mark {
         Mark { deployment: "d".repeat(32), position, hash: hash.repeat(64), at_ms: 1_795_219_200_000 }
@@ -254,7 +270,7 @@ mod tests {
     fn a_writer_that_is_late_does_not_set_the_anchor_back() {
         let folder = std::env::temp_dir().join(new_id("vouchsafe_anchor", 0).unwrap());
         std::fs::create_dir(&folder).unwrap();
-        let file = AnchorFile::new(&folder.join("anchor"), Crypto::new(&[1; 32]).authenticator());
+        let file = AnchorFile::new(&folder.join("anchor"), MasterKey::new(&[1; 32]).authenticator());
         assert_eq!(file.store(&mark(5, "a"), false).unwrap(), mark(5, "a"));
         assert_eq!(file.store(&mark(3, "b"), false).unwrap(), mark(5, "a"), "another process was further");
         assert_eq!(file.load().unwrap(), Some(mark(5, "a")));

@@ -147,8 +147,7 @@ impl App {
         if let (Some(jkt), Some(members)) = (jkt, claims.as_object_mut()) {
             members.insert("cnf".to_owned(), json!({ "jkt": jkt }));
         }
-        let keys = self.keys.load();
-        let key = keys.signer(Purpose::Access, Algorithm::Es256).ok_or(ServiceError::Unavailable("key"))?;
+        let key = self.signer(Purpose::Access, Algorithm::Es256)?;
         Ok(AccessToken { token: key.sign("at+jwt", &claims)?, scopes })
     }
 
@@ -193,7 +192,9 @@ impl App {
         let fits = verified.purpose == purpose
             && verified.times.check(&profile.lifetime, now).is_ok()
             // Its revocation may be among what was lost with a piece of history.
-            && verified.iat >= self.tokens_since_ms().div_euclid(1000);
+            && verified.iat >= self.tokens_since_ms().div_euclid(1000)
+            // SECURITY: what a retired key signed is dead, also where it was verified before.
+            && self.keys.load().verifies(purpose, &verified.kid, self.clock.now_ms());
         if fits { Ok(verified) } else { Err(ServiceError::Unauthenticated) }
     }
 

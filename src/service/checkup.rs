@@ -1,13 +1,15 @@
 //! Looking over what is stored, without changing it: keys, rules, parties, vendors, the audit log, the clock.
 
+use super::keys::USUAL_KEYS;
+use super::roots::opened;
 use super::vendor::account;
 use super::world::{DirectiveState, VendorSecrets, World, all_records};
-use super::{ServiceError, ServiceResult, USUAL_KEYS};
-use crate::crypto::Crypto;
+use super::{ServiceError, ServiceResult};
+use crate::crypto::{Crypto, CryptoError, MasterKey};
 use crate::finding::{Finding, Level};
 use crate::storage::audit::GENESIS;
 use crate::storage::{AuditRecord, Store, StoredKey};
-use crate::token::keys::SigningKey;
+use crate::token::keys::RingKey;
 use vouchsafe_core::Second;
 
 mod parties;
@@ -37,8 +39,8 @@ pub struct VendorApi {
 pub struct Stored<'a> {
     /// The database.
     pub store: &'a dyn Store,
-    /// Keys at rest; `None` if the master key cannot be read.
-    pub crypto: Option<&'a Crypto>,
+    /// The master key; `None` if it cannot be read.
+    pub master: Option<&'a MasterKey>,
     /// Position of the last record of the audit log.
     pub log_end: i64,
     /// Oldest and newest instant of what waits for the log, epoch milliseconds.
@@ -67,12 +69,27 @@ async fn look(stored: &Stored<'_>, findings: &mut Vec<Finding>, vendors: &mut Ve
     let store = stored.store;
     findings.extend(audit(stored).await?);
     let keys = store.keys().await?;
-    if let Some(crypto) = stored.crypto {
-        findings.extend(signing_keys(&keys, crypto));
-        findings.extend(subject_keys(store, crypto).await?);
-    }
+    let crypto = match stored.master.map(|master| opened(store, master)) {
+        None => None,
+        Some(opening) => match opening.await {
+            Ok(Some(crypto)) => {
+                findings.extend(signing_keys(&keys, &crypto));
+                findings.extend(subject_keys(store, &crypto).await?);
+                Some(crypto)
+            }
+            Ok(None) => {
+                findings.push(Finding::ok("keys.signing", NO_KEYS_YET));
+                None
+            }
+            Err(ServiceError::Crypto(CryptoError::OtherMaster(_) | CryptoError::Opening)) => {
+                findings.push(other_master_key(keys.len()));
+                None
+            }
+            Err(error) => return Err(error),
+        },
+    };
     let world = World::load(store).await?;
-    if let Some(crypto) = stored.crypto {
+    if let Some(crypto) = &crypto {
         findings.extend(secrets(&world, crypto));
     }
     let mut directives = Vec::new();
@@ -93,28 +110,32 @@ async fn look(stored: &Stored<'_>, findings: &mut Vec<Finding>, vendors: &mut Ve
     Ok(())
 }
 
+const NO_KEYS_YET: &str = "there are no signing keys yet; the service makes them when it starts";
+
+fn other_master_key(keys: usize) -> Finding {
+    Finding::failure(
+        "keys.master",
+        format!("the master key opens none of {keys} signing keys: it is not the key of this database"),
+        "the service does not start: it could sign nothing and read no identifier",
+        "put back the master key file that belongs to this database; a new one opens nothing that is stored",
+    )
+}
+
 /// Whether the master key is the one that these keys were sealed with, and which are missing.
 fn signing_keys(stored: &[StoredKey], crypto: &Crypto) -> Vec<Finding> {
     let check = "keys.master";
     if stored.is_empty() {
-        return vec![Finding::ok(
-            "keys.signing",
-            "there are no signing keys yet; the service makes them when it starts",
-        )];
+        return vec![Finding::ok("keys.signing", NO_KEYS_YET)];
     }
+    let living = stored.iter().filter(|key| key.times.retired_at_ms.is_none());
     let (opened, shut): (Vec<_>, Vec<_>) =
-        stored.iter().map(|key| (key, SigningKey::from_stored(key, crypto).ok())).partition(|(_, key)| key.is_some());
+        living.map(|key| (key, RingKey::from_stored(key, crypto).ok())).partition(|(_, key)| key.is_some());
     if opened.is_empty() {
-        return vec![Finding::failure(
-            check,
-            format!("the master key opens none of {} signing keys: it is not the key of this database", stored.len()),
-            "the service does not start: it could sign nothing and read no identifier",
-            "put back the master key file that belongs to this database; a new one opens nothing that is stored",
-        )];
+        return vec![other_master_key(shut.len())];
     }
     let mut findings = Vec::new();
     if shut.is_empty() {
-        findings.push(Finding::ok(check, format!("the master key opens all {} signing keys", stored.len())));
+        findings.push(Finding::ok(check, format!("the master key opens all {} signing keys", opened.len())));
     } else {
         let kids: Vec<&str> = shut.iter().map(|(key, _)| key.kid.as_str()).collect();
         findings.push(Finding::failure(
@@ -124,7 +145,10 @@ fn signing_keys(stored: &[StoredKey], crypto: &Crypto) -> Vec<Finding> {
             "restore table `keys` from a backup",
         ));
     }
-    let held = |purpose: &str, alg: &str| opened.iter().any(|(key, _)| key.purpose == purpose && key.alg == alg);
+    let newest = |key: &StoredKey| key.times.last_signs_ms.is_none();
+    let held = |purpose: &str, alg: &str| {
+        opened.iter().any(|(key, _)| key.purpose == purpose && key.alg == alg && newest(key))
+    };
     let missing: Vec<String> = USUAL_KEYS
         .iter()
         .filter(|(purpose, alg)| !held(purpose.as_str(), alg.as_str()))
@@ -272,12 +296,13 @@ fn or_ok(findings: Vec<Finding>, check: &'static str, found: impl Into<String>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::KeyTimes;
     use crate::storage::audit_hash;
-    use crate::token::keys::{Algorithm, Purpose};
+    use crate::token::keys::{Algorithm, Purpose, SigningKey};
 
     fn stored_key(crypto: &Crypto, purpose: Purpose, alg: Algorithm) -> StoredKey {
         let (key, pkcs8) = SigningKey::generate(alg, purpose).unwrap();
-        key.to_stored(&pkcs8, crypto, 0).unwrap()
+        key.to_stored(&pkcs8, crypto, KeyTimes::new(0, 0)).unwrap()
     }
 
     fn level_of(findings: &[Finding], check: &str) -> Level {

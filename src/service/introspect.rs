@@ -84,8 +84,7 @@ impl App {
         let claims = json!({
             "iss": self.issuer, "aud": caller.id, "iat": self.clock.now().epoch(), "token_introspection": answer,
         });
-        let keys = self.keys.load();
-        let key = keys.signer(Purpose::Introspection, Algorithm::Es256).ok_or(ServiceError::Unavailable("key"))?;
+        let key = self.signer(Purpose::Introspection, Algorithm::Es256)?;
         Ok(key.sign("token-introspection+jwt", &claims)?)
     }
 
@@ -130,7 +129,7 @@ impl App {
         let feed = vec![FeedRow { kind: "access_token".to_owned(), key: verified.jti.clone() }];
         let write = Write::RevokeAccess { jti: verified.jti.clone(), expires_at_ms: verified.exp.saturating_mul(1000) };
         self.commit(vec![write], audit, feed).await?.map_err(|_| ServiceError::Conflict("token"))?;
-        self.note_revoked(&verified.jti);
+        self.note_access_revoked(&verified.jti);
         Ok(())
     }
 }

@@ -152,14 +152,15 @@ impl App {
             members.insert("status".to_owned(), json!(decision.status));
             members.insert("confidence".to_owned(), json!(decision.confidence));
         }
+        let place = self.draw_place().await?;
+        let status = json!({ "status_list": { "idx": place.index, "uri": self.status_list_uri(place.list) } });
         let mut claims = json!({
             "iss": self.issuer, "aud": audience_id, "sub": sub, "client_id": client, "iat": now.epoch(),
-            "exp": exp.epoch(), "jti": jti, "eligibility": eligibility,
+            "exp": exp.epoch(), "jti": jti, "status": status, "eligibility": eligibility,
         });
         terms.write(&mut claims);
         let alg = Algorithm::parse(&audience.alg).ok_or(ServiceError::Unavailable("algorithm"))?;
-        let keys = self.keys.load_full();
-        let key = keys.signer(Purpose::Eligibility, alg).ok_or(ServiceError::Unavailable("key"))?;
+        let key = self.signer(Purpose::Eligibility, alg)?;
         let token = key.sign(self.deployment.token_type(), &claims)?;
         let stored = StoredToken {
             jti: jti.clone(),
@@ -171,6 +172,8 @@ impl App {
             issued_at_ms: self.clock.now_ms(),
             expires_at_ms: exp.millis(),
             revoked_at_ms: None,
+            status_list: place.list,
+            status_idx: place.index,
         };
         let detail =
             json!({ "subject": subject, "audience": audience_id, "resource": resource, "decision": decision.id });
@@ -215,9 +218,8 @@ impl App {
         let audit = self.audit(actor, "token.revoked", jti, &json!({}))?;
         let feed = vec![FeedRow { kind: "token".to_owned(), key: jti.to_owned() }];
         let write = Write::RevokeToken { jti: jti.to_owned(), at_ms: self.clock.now_ms() };
-        if self.commit(vec![write], audit, feed).await?.is_ok() {
-            self.note_revoked(jti);
-        }
+        // Its own feed row is followed at once; a token that nobody issued is no error.
+        let _ = self.commit(vec![write], audit, feed).await?;
         Ok(())
     }
 }

@@ -54,9 +54,8 @@ impl App {
         let (decision, rules, facts) = self.replayed(&stored, facts).await?;
         let receipt = Receipt::new(&self.issuer, &rules, &facts, &decision)
             .map_err(|error| ServiceError::Unreadable(format!("receipt of {}: {error}", stored.id)))?;
-        let keys = self.keys.load_full();
         // Ed25519 signs the same content with the same bytes.
-        let key = keys.signer(Purpose::Receipt, Algorithm::EdDsa).ok_or(ServiceError::Unavailable("key"))?;
+        let key = self.signer(Purpose::Receipt, Algorithm::EdDsa)?;
         let typ = if self.deployment.is_test() { TEST_RECEIPT_TYPE } else { RECEIPT_TYPE };
         Ok(key.sign_text(typ, &receipt.canonical())?)
     }

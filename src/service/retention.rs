@@ -7,6 +7,7 @@
 //! | messages nobody fetched | after 7 days |
 //! | deliveries for sessions that nobody bound | after 30 days |
 //! | tokens | 30 days after their end |
+//! | blocks of a status list | when no token of the list can live any more; its number stays |
 //! | sign-ins of operators | 30 days after they were opened |
 //! | closed cases, decided appeals | when the retention since then is over |
 //! | decisions | when they are over and older than the retention |
@@ -69,6 +70,7 @@ impl App {
         for table in Table::ALL {
             self.prune(table, now_ms).await?;
         }
+        self.retire_lists().await?;
         self.erase_idle(now_ms).await?;
         self.scrub_erased().await
     }

@@ -22,9 +22,9 @@ pub struct AuditEntry {
 /// What followers must reload; never what it became.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct FeedRow {
-    /// `subject`, `record`, `timeline`, `token`, `key` or `source`.
+    /// `subject`, `record`, `timeline`, `token`, `key`, `root`, `status` or `source`.
     pub kind: String,
-    /// Key of the changed thing: a subject id, `kind/id`, a jti, the id of a source whose every statement changed.
+    /// Key of the changed thing: a subject id, `kind/id`, a jti, the number of a status list, the id of a source whose every statement changed.
     pub key: String,
 }
 
@@ -290,23 +290,102 @@ pub struct StoredToken {
     pub expires_at_ms: i64,
     /// Revocation, epoch milliseconds.
     pub revoked_at_ms: Option<i64>,
+    /// Number of the status list it stands in.
+    pub status_list: i64,
+    /// Its index there; no other token ever has it.
+    pub status_idx: i64,
 }
 
-/// A signing key; the private part is sealed under the master key.
+impl StoredToken {
+    /// Where its status stands.
+    #[must_use]
+    pub fn place(&self) -> TokenPlace {
+        TokenPlace {
+            jti: self.jti.clone(),
+            resource: self.resource.clone(),
+            issued_at_ms: self.issued_at_ms,
+            list: self.status_list,
+            idx: self.status_idx,
+        }
+    }
+}
+
+/// A token and where its status stands.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct TokenPlace {
+    /// Token id.
+    pub jti: String,
+    /// The restricted resource.
+    pub resource: String,
+    /// Issue, epoch milliseconds.
+    pub issued_at_ms: i64,
+    /// Number of its status list.
+    pub list: i64,
+    /// Its index there.
+    pub idx: i64,
+}
+
+/// A status list that is not retired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredList {
+    /// Its number.
+    pub number: i64,
+    /// Until when it may be drawn from, epoch milliseconds.
+    pub use_until_ms: i64,
+    /// How many of its blocks are reserved.
+    pub taken: i64,
+}
+
+/// The root secret as one master key opens it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredRoot {
+    /// Which master key.
+    pub master: String,
+    /// The root secret, sealed under it.
+    pub sealed: Sealed,
+    /// Its key of statements, sealed under the root secret.
+    pub statements: Sealed,
+}
+
+/// The instants of a signing key's life, epoch milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct KeyTimes {
+    /// In the key set since.
+    pub published_ms: i64,
+    /// First signature.
+    pub signs_from_ms: i64,
+    /// The last one; none while no successor is published.
+    pub last_signs_ms: Option<i64>,
+    /// End of the last token it may have signed; none while that is not known.
+    pub verifies_until_ms: Option<i64>,
+    /// Since when it is neither published nor believed.
+    pub retired_at_ms: Option<i64>,
+}
+
+impl KeyTimes {
+    /// Of a key that nothing follows yet.
+    #[must_use]
+    pub const fn new(published_ms: i64, signs_from_ms: i64) -> Self {
+        Self { published_ms, signs_from_ms, last_signs_ms: None, verifies_until_ms: None, retired_at_ms: None }
+    }
+}
+
+/// A signing key, sealed under the master key.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StoredKey {
     /// RFC 7638 thumbprint.
     pub kid: String,
     /// `ES256`, `EdDSA` or `RS256`.
     pub alg: String,
-    /// `eligibility`, `access`, `receipt`.
+    /// `eligibility`, `access`, `receipt`, `status_list`.
     pub purpose: String,
-    /// Private key, PKCS#8, sealed.
+    /// Private key (PKCS#8) while it may sign, then its public JWK, both sealed; empty once it is retired.
     pub sealed: Sealed,
-    /// Public JWK as JSON.
+    /// Public JWK as JSON, for people: what is believed is sealed.
     pub jwk: String,
-    /// Creation, epoch milliseconds.
-    pub created_at_ms: i64,
+    /// Its life.
+    #[sqlx(flatten)]
+    pub times: KeyTimes,
 }
 
 /// A request under an idempotency key.

@@ -7,8 +7,9 @@ use super::sql::Undo;
 use super::{
     AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History, Intent, NewAttestation,
     OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAppeal, StoredAttestation,
-    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
-    StoredResolution, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, audit,
+    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredList, StoredMark,
+    StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept,
+    Table, TimelineRow, TokenPlace, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;

@@ -178,7 +178,7 @@ macro_rules! implement_store {
             async fn tokens_of(&self, subject: &str, after: &str, limit: i64) -> Result<Vec<StoredToken>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredToken>(
                     "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
-                         revoked_at_ms
+                         revoked_at_ms, status_list, status_idx
                      FROM tokens WHERE subject = $1 AND jti > $2 ORDER BY jti LIMIT $3",
                 )
                 .bind(subject)
@@ -440,7 +440,7 @@ macro_rules! implement_store {
             async fn living_tokens(&self, subject: &str, now_ms: i64) -> Result<Vec<StoredToken>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredToken>(
                     "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
-                         revoked_at_ms
+                         revoked_at_ms, status_list, status_idx
                      FROM tokens WHERE subject = $1 AND expires_at_ms > $2 AND revoked_at_ms IS NULL ORDER BY jti",
                 )
                 .bind(subject)
@@ -461,7 +461,7 @@ macro_rules! implement_store {
             async fn token(&self, jti: &str) -> Result<Option<StoredToken>, StoreError> {
                 let row = sqlx::query_as::<$database, StoredToken>(
                     "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
-                         revoked_at_ms
+                         revoked_at_ms, status_list, status_idx
                      FROM tokens WHERE jti = $1",
                 )
                 .bind(jti)
@@ -470,12 +470,61 @@ macro_rules! implement_store {
                 Ok(row)
             }
 
-            async fn revoked_tokens(&self, now_ms: i64) -> Result<Vec<String>, StoreError> {
-                let rows = sqlx::query_scalar::<$database, String>(
-                    "SELECT jti FROM tokens WHERE revoked_at_ms IS NOT NULL AND expires_at_ms > $1
-                     UNION SELECT jti FROM spent_jtis WHERE issuer = 'access_token' AND expires_at_ms > $1 ORDER BY jti",
+            async fn revoked_tokens(&self, now_ms: i64) -> Result<Vec<TokenPlace>, StoreError> {
+                let rows = sqlx::query_as::<$database, TokenPlace>(
+                    "SELECT jti, resource, issued_at_ms, status_list AS list, status_idx AS idx FROM tokens
+                     WHERE revoked_at_ms IS NOT NULL AND expires_at_ms > $1 ORDER BY jti",
                 )
                 .bind(now_ms)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn revoked_access(&self, now_ms: i64) -> Result<Vec<String>, StoreError> {
+                let rows = sqlx::query_scalar::<$database, String>(
+                    "SELECT jti FROM spent_jtis WHERE issuer = 'access_token' AND expires_at_ms > $1 ORDER BY jti",
+                )
+                .bind(now_ms)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn living_places(
+                &self,
+                after: &str,
+                now_ms: i64,
+                limit: i64,
+            ) -> Result<Vec<TokenPlace>, StoreError> {
+                let rows = sqlx::query_as::<$database, TokenPlace>(
+                    "SELECT jti, resource, issued_at_ms, status_list AS list, status_idx AS idx FROM tokens
+                     WHERE jti > $1 AND expires_at_ms > $2 AND revoked_at_ms IS NULL ORDER BY jti LIMIT $3",
+                )
+                .bind(after)
+                .bind(now_ms)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn status_lists(&self) -> Result<Vec<StoredList>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredList>(
+                    "SELECT number, use_until_ms,
+                         (SELECT COUNT(*) FROM status_blocks WHERE list = number) AS taken
+                     FROM status_lists WHERE retired_at_ms IS NULL ORDER BY number",
+                )
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn status_blocks(&self, list: i64) -> Result<Vec<i64>, StoreError> {
+                let rows = sqlx::query_scalar::<$database, i64>(
+                    "SELECT block FROM status_blocks WHERE list = $1 ORDER BY block",
+                )
+                .bind(list)
                 .fetch_all(&self.readers)
                 .await?;
                 Ok(rows)
@@ -493,10 +542,20 @@ macro_rules! implement_store {
                 Ok(row)
             }
 
+            async fn roots(&self) -> Result<Vec<StoredRoot>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredRoot>(
+                    "SELECT master, sealed, statements FROM roots ORDER BY master",
+                )
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
             async fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredKey>(
-                    "SELECT kid, alg, purpose, sealed, jwk, created_at_ms
-                     FROM keys ORDER BY created_at_ms DESC, kid",
+                    "SELECT kid, alg, purpose, sealed, jwk, published_ms, signs_from_ms, last_signs_ms,
+                         verifies_until_ms, retired_at_ms
+                     FROM keys ORDER BY published_ms DESC, kid",
                 )
                 .fetch_all(&self.readers)
                 .await?;

@@ -64,7 +64,10 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Compared(_) => "comparisons",
         Write::Spend { .. } | Write::RevokeAccess { .. } => "spent_jtis",
         Write::RevokeToken { .. } => "tokens",
-        Write::Key(_) => "keys",
+        Write::Key(_) | Write::MoveKey { .. } => "keys",
+        Write::Root { .. } | Write::OnlyRoot(_) => "roots",
+        Write::Reserve { .. } => "status_blocks",
+        Write::RetireList { .. } => "status_lists",
         Write::Decision { .. } => "decisions",
         Write::Standing { .. } => "standings",
         Write::Attestation(_) => "attestations",
@@ -186,6 +189,13 @@ macro_rules! implement_writes {
                 }
                 Write::RevokeToken { jti, at_ms } => revoke_token(conn, jti, *at_ms).await,
                 Write::Key(key) => add_key(conn, key).await,
+                Write::Root { root, founds } => add_root(conn, root, *founds).await,
+                Write::OnlyRoot(master) => only_root(conn, master).await,
+                Write::Reserve { list, blocks, until_ms } => reserve(conn, *list, blocks, *until_ms).await,
+                Write::RetireList { list, use_until_ms, at_ms } => {
+                    retire_list(conn, *list, *use_until_ms, *at_ms).await
+                }
+                Write::MoveKey { kid, was, times, sealed } => move_key(conn, kid, was, times, sealed.as_ref()).await,
                 Write::Decision { decision, rules } => add_decision(conn, decision, rules).await,
                 Write::Standing { standing, replaces, timeline } => {
                     stand(conn, standing, replaces.as_ref(), *timeline).await
@@ -532,22 +542,6 @@ macro_rules! implement_writes {
                     .execute(conn)
                     .await?;
             or_conflict(done.rows_affected(), Conflict::Stale("tokens"))
-        }
-
-        async fn add_key(conn: &mut $connection, key: &StoredKey) -> Result<(), Undo> {
-            let done = sqlx::query(
-                "INSERT INTO keys (kid, alg, purpose, sealed, jwk, created_at_ms)
-                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-            )
-            .bind(&key.kid)
-            .bind(&key.alg)
-            .bind(&key.purpose)
-            .bind(&key.sealed)
-            .bind(&key.jwk)
-            .bind(key.created_at_ms)
-            .execute(conn)
-            .await?;
-            or_conflict(done.rows_affected(), Conflict::Exists("keys"))
         }
 
         async fn add_decision(

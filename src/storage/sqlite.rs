@@ -6,8 +6,9 @@ use super::review::reads::implement_review_reads;
 use super::{
     AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History, Intent, NewAttestation,
     OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAppeal, StoredAttestation,
-    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
-    StoredResolution, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow,
+    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredList, StoredMark,
+    StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept,
+    Table, TimelineRow, TokenPlace,
 };
 use async_trait::async_trait;
 pub(super) use engine::MIGRATIONS;

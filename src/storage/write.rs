@@ -1,9 +1,9 @@
 //! The steps of a change, and the change: all of it or nothing.
 
 use super::{
-    AuditEntry, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed,
-    StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSession,
-    StoredStanding, StoredSubject, Table,
+    AuditEntry, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed,
+    StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot,
+    StoredSession, StoredStanding, StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.
@@ -114,8 +114,50 @@ pub enum Write {
         /// Its end, epoch milliseconds.
         expires_at_ms: i64,
     },
-    /// New signing key; `Exists("keys")`.
+    /// Lets a master key open the root secret; `Exists("roots")` if it does already, or if it founds a database that has a
+    /// root secret.
+    Root {
+        /// The row.
+        root: StoredRoot,
+        /// Whether this is the first row ever.
+        founds: bool,
+    },
+    /// Only this master key opens the root secret from now on; `Stale("roots")` if it does not or is the only one.
+    OnlyRoot(String),
+    /// Reserves blocks of a status list, which is made if there is none, for one process until an instant; what it does
+    /// not use is lost. `Exists("status_blocks")` if one of them was reserved before, `Stale("status_lists")` if the list
+    /// is retired.
+    Reserve {
+        /// Number of the list.
+        list: i64,
+        /// Which.
+        blocks: Vec<i64>,
+        /// Until when they are drawn from, epoch milliseconds.
+        until_ms: i64,
+    },
+    /// No token of the list lives any more; `Stale("status_lists")` unless it is drawn from until the instant that was
+    /// read. Its number stays used.
+    RetireList {
+        /// Number of the list.
+        list: i64,
+        /// As it was read.
+        use_until_ms: i64,
+        /// When, epoch milliseconds.
+        at_ms: i64,
+    },
+    /// New signing key; `Exists("keys")`, also where its purpose and algorithm have a newest one already.
     Key(StoredKey),
+    /// Another part of a key's life begins; `Stale("keys")` unless its instants are still those that were read.
+    MoveKey {
+        /// The key.
+        kid: String,
+        /// As they were read.
+        was: KeyTimes,
+        /// As they are from now on.
+        times: KeyTimes,
+        /// What is kept of it from now on, if something else.
+        sealed: Option<Sealed>,
+    },
     /// Records a decision and the rules it stands on; recording it again changes nothing.
     Decision {
         /// The compact row.

@@ -1,15 +1,18 @@
-//! Signing keys: one key, one algorithm, one purpose; the private part sealed at rest.
+//! Signing keys: one key, one algorithm, one purpose; the private part sealed at rest, and only while it may sign.
 
 use crate::crypto::{Crypto, CryptoError};
-use crate::storage::StoredKey;
-use crate::token::jws::VerificationKey;
+use crate::storage::{KeyTimes, StoredKey};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+pub use ring::{KeyRing, RingKey};
 use serde_json::{Value, json};
+
+mod known;
+mod ring;
 
 /// What a key signs. Keys of one purpose never verify for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub enum Purpose {
     Receipt,
     /// `token-introspection+jwt` for who introspects.
     Introspection,
+    /// `statuslist+jwt` for whoever verifies eligibility tokens offline.
+    StatusList,
 }
 
 impl Purpose {
@@ -33,7 +38,16 @@ impl Purpose {
             Purpose::Eligibility => "eligibility",
             Purpose::Receipt => "receipt",
             Purpose::Introspection => "introspection",
+            Purpose::StatusList => "status_list",
         }
+    }
+
+    /// From its name in storage.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Access, Self::Eligibility, Self::Receipt, Self::Introspection, Self::StatusList]
+            .into_iter()
+            .find(|purpose| purpose.as_str() == text)
     }
 }
 
@@ -163,33 +177,31 @@ impl SigningKey {
     /// From its stored form.
     ///
     /// # Errors
-    /// When the row is not a key of ours.
+    /// When the row is not a key of ours that may still sign; [`CryptoError::WeakKey`].
     pub fn from_stored(stored: &StoredKey, crypto: &Crypto) -> Result<Self, CryptoError> {
         let alg = Algorithm::parse(&stored.alg).ok_or(CryptoError::Opening)?;
-        let purpose = match stored.purpose.as_str() {
-            "access" => Purpose::Access,
-            "eligibility" => Purpose::Eligibility,
-            "receipt" => Purpose::Receipt,
-            "introspection" => Purpose::Introspection,
-            _ => return Err(CryptoError::Opening),
-        };
-        let pkcs8 = crypto.open_secret(&format!("key/{}", stored.kid), &stored.sealed)?;
+        let purpose = Purpose::parse(&stored.purpose).ok_or(CryptoError::Opening)?;
+        let pkcs8 = crypto.open_secret(&private_context(&stored.kid), &stored.sealed)?;
         let key = Self::from_pkcs8(alg, purpose, &pkcs8)?;
-        if key.kid == stored.kid { Ok(key) } else { Err(CryptoError::Opening) }
+        if key.kid != stored.kid {
+            return Err(CryptoError::Opening);
+        }
+        known::refuse(&key.kid, &key.jwk)?;
+        Ok(key)
     }
 
     /// Its stored form.
     ///
     /// # Errors
     /// When sealing fails.
-    pub fn to_stored(&self, pkcs8: &[u8], crypto: &Crypto, created_at_ms: i64) -> Result<StoredKey, CryptoError> {
+    pub fn to_stored(&self, pkcs8: &[u8], crypto: &Crypto, times: KeyTimes) -> Result<StoredKey, CryptoError> {
         Ok(StoredKey {
             kid: self.kid.clone(),
             alg: self.alg.as_str().to_owned(),
             purpose: self.purpose.as_str().to_owned(),
-            sealed: crypto.seal_secret(&format!("key/{}", self.kid), pkcs8)?,
+            sealed: crypto.seal_secret(&private_context(&self.kid), pkcs8)?,
             jwk: self.jwk.to_string(),
-            created_at_ms,
+            times,
         })
     }
 
@@ -227,54 +239,20 @@ impl SigningKey {
     }
 }
 
-/// All keys of the deployment, newest first.
-#[derive(Debug, Default)]
-pub struct KeyRing {
-    keys: Vec<SigningKey>,
-    access: Vec<VerificationKey>,
-    eligibility: Vec<VerificationKey>,
-    receipt: Vec<VerificationKey>,
+fn private_context(kid: &str) -> String {
+    format!("key/{kid}")
 }
 
-impl KeyRing {
-    /// From keys, newest first.
-    #[must_use]
-    pub fn new(keys: Vec<SigningKey>) -> Self {
-        let verifiers = |purpose: Purpose| {
-            let own = keys.iter().filter(|key| key.purpose == purpose);
-            own.filter_map(|key| VerificationKey::from_jwk(&key.kid, &key.jwk).ok()).collect()
-        };
-        Self {
-            access: verifiers(Purpose::Access),
-            eligibility: verifiers(Purpose::Eligibility),
-            receipt: verifiers(Purpose::Receipt),
-            keys,
-        }
-    }
+fn public_context(kid: &str) -> String {
+    format!("key/{kid}/public")
+}
 
-    /// The key to sign with.
-    #[must_use]
-    pub fn signer(&self, purpose: Purpose, alg: Algorithm) -> Option<&SigningKey> {
-        self.keys.iter().find(|key| key.purpose == purpose && key.alg == alg)
-    }
-
-    /// What tokens of a purpose verify with.
-    #[must_use]
-    pub fn verifiers(&self, purpose: Purpose) -> &[VerificationKey] {
-        match purpose {
-            Purpose::Access => &self.access,
-            Purpose::Eligibility => &self.eligibility,
-            Purpose::Receipt => &self.receipt,
-            // Nothing of this kind ever comes back to us.
-            Purpose::Introspection => &[],
-        }
-    }
-
-    /// The JWK set (RFC 7517) of all public keys.
-    #[must_use]
-    pub fn jwks(&self) -> Value {
-        json!({ "keys": self.keys.iter().map(|key| key.jwk.clone()).collect::<Vec<_>>() })
-    }
+/// What is kept of a key that signs no more: its public part, sealed, so that nobody who writes to the database can add one.
+///
+/// # Errors
+/// When sealing fails.
+pub fn seal_public(kid: &str, jwk: &Value, crypto: &Crypto) -> Result<Vec<u8>, CryptoError> {
+    crypto.seal_secret(&public_context(kid), jwk.to_string().as_bytes())
 }
 
 #[cfg(test)]
@@ -286,7 +264,7 @@ mod tests {
         let crypto = Crypto::new(&[3; 32]);
         for alg in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256] {
             let (key, pkcs8) = SigningKey::generate(alg, Purpose::Eligibility).unwrap();
-            let stored = key.to_stored(&pkcs8, &crypto, 0).unwrap();
+            let stored = key.to_stored(&pkcs8, &crypto, KeyTimes::new(0, 0)).unwrap();
             let back = SigningKey::from_stored(&stored, &crypto).unwrap();
             assert_eq!(back.kid, key.kid);
             assert_eq!(back.jwk["alg"], alg.as_str());

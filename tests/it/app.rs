@@ -3,16 +3,24 @@
 use crate::support::Database;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use vouchsafe::clock::{Clock, ManualClock};
-use vouchsafe::crypto::Crypto;
+use vouchsafe::crypto::MasterKey;
 use vouchsafe::http::limits::{Limits, Quotas};
 use vouchsafe::http::{Edge, router};
 use vouchsafe::intake::geoip::GeoIp;
+use vouchsafe::service::authenticate::Caller;
 use vouchsafe::service::deployment::Deployment;
 use vouchsafe::service::{Actor, App};
 use vouchsafe_core::policy::{NamedSet, Policy};
+
+/// The master key of [`TestApp`]; a pattern would be refused.
+pub(crate) const MASTER: [u8; 32] = [
+    0x5b, 0xe1, 0x07, 0x9c, 0xd3, 0x2a, 0x84, 0xf6, 0x11, 0xc8, 0x3e, 0x70, 0xab, 0x55, 0x9f, 0x02, 0xe7, 0x46, 0xbd,
+    0x18, 0x6c, 0xfa, 0x23, 0x91, 0x0d, 0xd8, 0x7f, 0x34, 0xa2, 0xee, 0x49, 0xb0,
+];
 
 /// 2026-11-21T00:00:00Z.
 pub(crate) const START_MS: i64 = 1_795_219_200_000;
@@ -68,6 +76,19 @@ fn serve(app: &Arc<App>, listener: tokio::net::TcpListener, quotas: &Quotas) -> 
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() })
 }
 
+/// What a token is worth to somebody who may see all.
+pub(crate) async fn introspect(app: &App, token: &str) -> Value {
+    let caller = Caller {
+        id: "cli_any".to_owned(),
+        owner: "Ada".to_owned(),
+        scopes: ["tokens:introspect".to_owned()].into(),
+        sources: BTreeSet::new(),
+        organisation: None,
+        operator: None,
+    };
+    app.introspect(&caller, token).await.unwrap()
+}
+
 impl TestApp {
     /// A service with every scope in one client's hands and the shipped policies committed, none in force.
     pub(crate) async fn start(database: &Database) -> Self {
@@ -82,8 +103,8 @@ impl TestApp {
         let networks = format!("{}/fixtures/geoip/test.mmdb", env!("CARGO_MANIFEST_DIR"));
         let geoip = GeoIp::open(&[networks.into()]).unwrap();
         let clock_dyn: Arc<dyn Clock> = clock.clone();
-        let crypto = Crypto::new(&[9; 32]);
-        let app = App::open_as(deployment, store, clock_dyn, crypto, url.clone(), geoip).await.unwrap();
+        let master = MasterKey::new(&MASTER);
+        let app = App::open_as(deployment, store, clock_dyn, master, url.clone(), geoip).await.unwrap();
         let server = serve(&app, listener, &Quotas::default());
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let mut this = Self { app, clock, url, http, admin: String::new(), database_url: database.url(), server };
@@ -120,7 +141,7 @@ impl TestApp {
     pub(crate) async fn replica(&self) -> Arc<App> {
         let store = vouchsafe::storage::open(&self.database_url).await.unwrap();
         let clock: Arc<dyn Clock> = self.clock.clone();
-        App::open(store, clock, Crypto::new(&[9; 32]), self.app.issuer.clone(), GeoIp::empty()).await.unwrap()
+        App::open(store, clock, MasterKey::new(&MASTER), self.app.issuer.clone(), GeoIp::empty()).await.unwrap()
     }
 
     /// The access token of a new client.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vouchsafe::clock::Clock as _;
-use vouchsafe::crypto::{Authenticator, Crypto};
+use vouchsafe::crypto::{Authenticator, MasterKey};
 use vouchsafe::service::anchor::{AnchorError, AnchorFile, Before, Mark, Regress};
 use vouchsafe::service::backup::{Manifest, back_up, manifest_path, restore};
 use vouchsafe::service::issue::Wanted;
@@ -18,7 +18,7 @@ use vouchsafe_core::Second;
 
 /// Of the master key that [`TestApp`] uses.
 fn ours() -> Authenticator {
-    Crypto::new(&[9; 32]).authenticator()
+    MasterKey::new(&crate::app::MASTER).authenticator()
 }
 
 /// A service held by an anchor, and a folder outside its database.
@@ -441,7 +441,7 @@ async fn a_backup_that_is_not_whole_or_not_ours_is_refused_with_the_reason() {
             refused.to_string()
         };
         let target = held.elsewhere().await;
-        let stranger = Crypto::new(&[8; 32]).authenticator();
+        let stranger = MasterKey::new(&[8; 32]).authenticator();
         assert!(refusal(&backup, &stranger, &target).await.contains("another master key"));
 
         let other = |name: &str| held.folder.path().join(name);
@@ -795,7 +795,7 @@ async fn a_missing_tool_is_named_with_what_to_install() {
     let Some(database) = Database::postgres().await else { return };
     let held = Held::start(database).await;
     let key = held.folder.path().join("master.key");
-    std::fs::write(&key, [9; 32]).unwrap();
+    std::fs::write(&key, crate::app::MASTER).unwrap();
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
     let output = std::process::Command::new(crate::binary::BINARY)
         .args(["backup"])

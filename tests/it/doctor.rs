@@ -231,6 +231,10 @@ async fn every_broken_key_and_mode_is_told_with_what_to_do() {
     fs::remove_file(installation.key()).unwrap();
     fs::write(installation.key(), [7; 32]).unwrap();
     mode("master.key", 0o400);
+    installation.doctor().says("keys.file", "failure", "is a pattern, not a key");
+    fs::remove_file(installation.key()).unwrap();
+    fs::write(installation.key(), crate::app::MASTER).unwrap();
+    mode("master.key", 0o400);
     installation.doctor().says("keys.master", "failure", "not the key of this database");
     fs::rename(installation.path("kept"), installation.key()).unwrap();
     assert_eq!(installation.doctor().unwell(), BTreeSet::new());

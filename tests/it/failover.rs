@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use vouchsafe::crypto::Crypto;
+use vouchsafe::crypto::MasterKey;
 use vouchsafe::service::anchor::{AnchorError, AnchorFile, Regress};
 
 fn script(arguments: &[&str]) -> Option<String> {
@@ -48,7 +48,7 @@ async fn a_failover_to_a_standby_that_lags_is_noticed_and_nobody_is_let_in() {
     execute(&primary_url, "CREATE DATABASE deployment").await;
     let url = format!("postgres://vouchsafe@localhost/deployment?host={}", address.display());
 
-    let file = AnchorFile::new(&at("anchor"), Crypto::new(&[9; 32]).authenticator());
+    let file = AnchorFile::new(&at("anchor"), MasterKey::new(&crate::app::MASTER).authenticator());
     let before = file.before(&url).await.unwrap();
     let t = TestApp::start(&Database::Postgres { url: url.clone() }).await;
     t.app.hold_to(file.clone().hold(before, &*t.app.store, crate::app::START_MS).await.unwrap());

@@ -19,7 +19,7 @@ impl Machine {
     pub(crate) fn of(t: &TestApp) -> Self {
         let dir = TempDir::new();
         let key = dir.path().join("master.key");
-        std::fs::write(&key, [9; 32]).unwrap();
+        std::fs::write(&key, crate::app::MASTER).unwrap();
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o400)).unwrap();
         Self { dir, database: t.database_url.clone(), origin: t.app.issuer.clone() }
     }

@@ -311,8 +311,7 @@ async fn no_member_of_a_receipt_can_be_altered_and_no_other_key_signs_one() {
         Err(Refused::Signature(verifier::Refused::Jws(JwsError::UnknownKey)))
     ));
     // By the issuer itself, and untrue all the same.
-    let ours = t.app.keys.load();
-    let signer = ours.signer(Purpose::Receipt, Algorithm::EdDsa).unwrap();
+    let signer = t.app.signer(Purpose::Receipt, Algorithm::EdDsa).unwrap();
     let mut untrue = bundle.clone();
     untrue["decision"]["status"] = json!("ineligible");
     let forged = signer.sign_text(RECEIPT_TYPE, &untrue.to_string()).unwrap();
@@ -373,7 +372,7 @@ async fn decide_gives_the_same_bytes_from_the_database_from_files_and_from_the_r
 
     // The database, by another process, with the key of this test.
     let key = dir.path().join("master.key");
-    std::fs::write(&key, [9; 32]).unwrap();
+    std::fs::write(&key, crate::app::MASTER).unwrap();
     std::os::unix::fs::chown(&key, None, None).unwrap();
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
     let output = Command::new(BINARY)
@@ -390,9 +389,8 @@ async fn decide_gives_the_same_bytes_from_the_database_from_files_and_from_the_r
     // What does not hold is refused by name, and nothing is printed as if it did.
     let mut untrue = bundle;
     untrue["decision"]["confidence"] = json!(1);
-    let keys = t.app.keys.load();
     let forged =
-        keys.signer(Purpose::Receipt, Algorithm::EdDsa).unwrap().sign_text(RECEIPT_TYPE, &untrue.to_string()).unwrap();
+        t.app.signer(Purpose::Receipt, Algorithm::EdDsa).unwrap().sign_text(RECEIPT_TYPE, &untrue.to_string()).unwrap();
     let forged = file("forged.jws", &forged);
     for arguments in [vec!["--receipt", &forged, "--jwks", &set], vec!["--receipt", &forged]] {
         let output = vouchsafe(&arguments);

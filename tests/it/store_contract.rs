@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use vouchsafe::storage::{
-    self, AuditEntry, AuditRecord, Basis, Change, Conflict, FeedRow, Forgotten, NewAttestation, OutboxRow, Quarantined,
-    Record, Store, StoredDecision, StoredErasure, StoredKey, StoredLink, StoredMark, StoredRequest, StoredSubject,
-    StoredToken, Write, audit_hash,
+    self, AuditEntry, AuditRecord, Basis, Change, Conflict, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow,
+    Quarantined, Record, Store, StoredDecision, StoredErasure, StoredKey, StoredLink, StoredMark, StoredRequest,
+    StoredRoot, StoredSubject, StoredToken, Write, audit_hash,
 };
 
 /// Runs every function on both databases.
@@ -71,6 +71,9 @@ contract!(
     token_of_a_subject_or_rules_that_changed_is_refused,
     revocation_keeps_its_first_instant,
     keys_are_unique_and_newest_first,
+    a_key_moves_on_only_from_where_it_was_read,
+    of_replicas_that_rotate_at_once_one_does,
+    a_root_secret_is_founded_once_and_opened_by_those_who_were_added,
     feed_from_now_is_empty,
     feed_loses_nothing_under_concurrent_writers,
     audit_log_links_every_entry_in_commit_order,
@@ -159,7 +162,14 @@ pub(crate) fn token(jti: &str, subject: &str) -> StoredToken {
         issued_at_ms: 10,
         expires_at_ms: 20,
         revoked_at_ms: None,
+        status_list: 7,
+        status_idx: 3,
     }
+}
+
+/// Ids of tokens that are revoked and live.
+pub(crate) async fn revoked(store: &Arc<dyn Store>, now_ms: i64) -> Vec<String> {
+    store.revoked_tokens(now_ms).await.unwrap().into_iter().map(|token| token.jti).collect()
 }
 
 pub(crate) fn mark(attestation: &str, kind: &str, at_ms: i64) -> StoredMark {
@@ -1025,25 +1035,114 @@ async fn revocation_keeps_its_first_instant(database: &Database) {
     assert_eq!(store.commit(revoke("a", 14)).await.unwrap(), Ok(()));
     assert_eq!(store.token("b").await.unwrap().unwrap().revoked_at_ms, Some(12));
     assert_eq!(store.token("c").await.unwrap().unwrap().revoked_at_ms, None);
-    assert_eq!(store.revoked_tokens(19).await.unwrap(), ["a", "b"]);
-    assert_eq!(store.revoked_tokens(20).await.unwrap(), [] as [&str; 0], "they end at 20");
+    assert_eq!(revoked(&store, 19).await, ["a", "b"]);
+    assert_eq!(revoked(&store, 20).await, [] as [&str; 0], "they end at 20");
+}
+
+fn key(kid: &str, purpose: &str, published_ms: i64) -> StoredKey {
+    StoredKey {
+        kid: kid.to_owned(),
+        alg: "EdDSA".to_owned(),
+        purpose: purpose.to_owned(),
+        sealed: vec![5],
+        jwk: "{}".to_owned(),
+        times: KeyTimes::new(published_ms, published_ms + 10),
+    }
+}
+
+fn move_key(key: &StoredKey, times: KeyTimes, sealed: Option<Vec<u8>>) -> Write {
+    Write::MoveKey { kid: key.kid.clone(), was: key.times, times, sealed }
 }
 
 async fn keys_are_unique_and_newest_first(database: &Database) {
     let store = database.store().await;
-    let key = |kid: &str, created_at_ms| StoredKey {
-        kid: kid.to_owned(),
-        alg: "EdDSA".to_owned(),
-        purpose: "access".to_owned(),
-        sealed: vec![5],
-        jwk: "{}".to_owned(),
-        created_at_ms,
-    };
-    let add = |kid, at| change("k", vec![Write::Key(key(kid, at))]);
-    assert_eq!(store.commit(add("k1", 1)).await.unwrap(), Ok(()));
-    assert_eq!(store.commit(add("k2", 2)).await.unwrap(), Ok(()));
-    assert_eq!(store.commit(add("k1", 3)).await.unwrap(), Err(Conflict::Exists("keys")));
-    assert_eq!(store.keys().await.unwrap(), [key("k2", 2), key("k1", 1)]);
+    let commit = async |writes| store.commit(change("k", writes)).await.unwrap();
+    let (first, other, next) = (key("k1", "access", 1), key("k2", "receipt", 2), key("k3", "access", 3));
+    assert_eq!(commit(vec![Write::Key(first.clone())]).await, Ok(()));
+    assert_eq!(commit(vec![Write::Key(other.clone())]).await, Ok(()));
+    assert_eq!(commit(vec![Write::Key(key("k1", "eligibility", 3))]).await, Err(Conflict::Exists("keys")), "its id");
+    assert_eq!(commit(vec![Write::Key(next.clone())]).await, Err(Conflict::Exists("keys")), "a second newest");
+    let followed = KeyTimes { last_signs_ms: Some(13), ..first.times };
+    assert_eq!(commit(vec![move_key(&first, followed, None), Write::Key(next.clone())]).await, Ok(()));
+    let first = StoredKey { times: followed, ..first };
+    assert_eq!(store.keys().await.unwrap(), [next, other, first]);
+}
+
+async fn a_key_moves_on_only_from_where_it_was_read(database: &Database) {
+    let store = database.store().await;
+    let commit = async |write| store.commit(change("k", vec![write])).await.unwrap();
+    let mut key = key("k1", "access", 1);
+    commit(Write::Key(key.clone())).await.unwrap();
+    let stale = Err(Conflict::Stale("keys"));
+    let lives = [
+        (KeyTimes { signs_from_ms: 5, ..key.times }, None),
+        (KeyTimes { signs_from_ms: 5, last_signs_ms: Some(20), ..key.times }, None),
+        (
+            KeyTimes { signs_from_ms: 5, last_signs_ms: Some(20), verifies_until_ms: Some(30), ..key.times },
+            Some(vec![6]),
+        ),
+        (
+            KeyTimes {
+                signs_from_ms: 5,
+                last_signs_ms: Some(20),
+                verifies_until_ms: Some(30),
+                retired_at_ms: Some(40),
+                ..key.times
+            },
+            Some(Vec::new()),
+        ),
+    ];
+    for (times, sealed) in lives {
+        let before = key.clone();
+        assert_eq!(commit(move_key(&key, times, sealed.clone())).await, Ok(()));
+        assert_eq!(commit(move_key(&before, times, sealed.clone())).await, stale, "another was faster");
+        key = StoredKey { times, sealed: sealed.unwrap_or(before.sealed), ..key };
+        assert_eq!(store.keys().await.unwrap(), [key.clone()]);
+    }
+    assert_eq!(commit(move_key(&StoredKey { kid: "k0".to_owned(), ..key.clone() }, key.times, None)).await, stale);
+    // Retired, it stands in nobody's way.
+    let follower = StoredKey { kid: "k2".to_owned(), times: KeyTimes::new(50, 50), ..key };
+    assert_eq!(commit(Write::Key(follower)).await, Ok(()));
+}
+
+async fn of_replicas_that_rotate_at_once_one_does(database: &Database) {
+    let old = key("k0", "access", 1);
+    let store = database.store().await;
+    store.commit(change("k", vec![Write::Key(old.clone())])).await.unwrap().unwrap();
+    let mut rotating = tokio::task::JoinSet::new();
+    for n in 1..=8 {
+        let store = database.store().await;
+        let times = KeyTimes { last_signs_ms: Some(100 + n), ..old.times };
+        let writes = vec![move_key(&old, times, None), Write::Key(key(&format!("k{n}"), "access", n))];
+        rotating.spawn(async move { store.commit(change(&format!("r{n}"), writes)).await.unwrap() });
+    }
+    let answers = rotating.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
+    assert_eq!(store.keys().await.unwrap().len(), 2);
+}
+
+async fn a_root_secret_is_founded_once_and_opened_by_those_who_were_added(database: &Database) {
+    let store = database.store().await;
+    let root = |master: &str| StoredRoot { master: master.to_owned(), sealed: vec![1], statements: vec![2] };
+    let commit = async |write| store.commit(change("r", vec![write])).await.unwrap();
+    let add = |master: &str, founds| Write::Root { root: root(master), founds };
+    let mut founding = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let (store, write) = (database.store().await, add(&format!("m{n}"), true));
+        founding.spawn(async move { store.commit(change(&format!("f{n}"), vec![write])).await.unwrap() });
+    }
+    assert_eq!(founding.join_all().await.iter().filter(|answer| answer.is_ok()).count(), 1);
+    let first = store.roots().await.unwrap().remove(0).master;
+    let taken = Err(Conflict::Exists("roots"));
+    assert_eq!((commit(add("x", true)).await, commit(add(&first, false)).await), (taken.clone(), taken.clone()));
+    assert_eq!(commit(add("x", false)).await, Ok(()));
+    assert_eq!(store.roots().await.unwrap(), [root(&first), root("x")]);
+    let stale = Err(Conflict::Stale("roots"));
+    assert_eq!(commit(Write::OnlyRoot("nobody".to_owned())).await, stale, "nothing would open it any more");
+    assert_eq!(commit(Write::OnlyRoot("x".to_owned())).await, Ok(()));
+    assert_eq!(commit(Write::OnlyRoot("x".to_owned())).await, stale, "there is nothing to end");
+    assert_eq!(store.roots().await.unwrap(), [root("x")]);
+    assert_eq!(commit(add("y", true)).await, taken, "founded once");
 }
 
 async fn feed_from_now_is_empty(database: &Database) {

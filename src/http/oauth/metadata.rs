@@ -1,19 +1,22 @@
 //! What the authorization server and the API say of themselves (RFC 7517, 8414, 9728).
 
-use crate::http::Edge;
+use crate::crypto::sha256_hex;
+use crate::http::{Edge, conditional};
 use crate::http::extract::DPOP_ALGORITHMS;
 use crate::service::admin::SCOPES;
+use crate::service::keys::JWKS_MAX_AGE_SECS;
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse as _, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde_json::{Value, json};
 
-/// Public keys (RFC 7517).
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "oauth", responses((status = 200, description = "JWK set")))]
-pub async fn jwks(State(edge): State<Edge>) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, "public, max-age=300")];
-    (headers, edge.app.keys.load().jwks().to_string()).into_response()
+/// Public keys (RFC 7517), answered from memory; a key stands here long before it signs.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "oauth", responses((status = 200, description = "JWK set"), (status = 304, description = "as the caller has it")))]
+pub async fn jwks(State(edge): State<Edge>, headers: HeaderMap) -> Response {
+    let set = edge.app.key_set().to_string();
+    let kind = "application/jwk-set+json";
+    conditional::published(&headers, &sha256_hex(set.as_bytes()), kind, JWKS_MAX_AGE_SECS, set)
 }
 
 /// Authorization server metadata (RFC 8414).
@@ -28,6 +31,7 @@ pub async fn authorization_server(State(edge): State<Edge>) -> Json<Value> {
         "grant_types_supported": [super::CLIENT_CREDENTIALS, super::TOKEN_EXCHANGE],
         // No grant begins at an authorization endpoint; the member is required all the same.
         "response_types_supported": [],
+        "status_list_aggregation_endpoint": at("/status-lists"),
         "scopes_supported": SCOPES, "service_documentation": at("/docs"),
         "introspection_signing_alg_values_supported": ["ES256"],
         "dpop_signing_alg_values_supported": algorithms, "protected_resources": [edge.app.issuer],

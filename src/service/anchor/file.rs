@@ -90,6 +90,11 @@ impl AnchorFile {
     /// # Errors
     /// [`AnchorError::File`] when it cannot be read, was edited, or was made under another master key.
     pub fn load(&self) -> Result<Option<Mark>, AnchorError> {
+        Ok(self.read()?.map(|(mark, _)| mark))
+    }
+
+    /// What the file says, and its text.
+    fn read(&self) -> Result<Option<(Mark, String)>, AnchorError> {
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -101,7 +106,7 @@ impl AnchorFile {
         });
         let edited = "was edited, or made under another master key: put the right one back, or move it away and accept the \
                       database as it is with `vouchsafe anchor accept`";
-        parsed.map(Some).ok_or_else(|| self.fail(edited))
+        parsed.map(|mark| Some((mark, text.clone()))).ok_or_else(|| self.fail(edited))
     }
 
     /// Writes `mark` durably and gives what the file then says. Another process on the file may be further: it is
@@ -113,20 +118,24 @@ impl AnchorFile {
         let held = File::open(folder(&self.path)).map_err(|error| self.fail(error))?;
         // One writer at a time; the lock ends with the handle.
         held.lock().map_err(|error| self.fail(error))?;
-        let current = if back { None } else { self.load()? };
-        if let Some(current) =
-            current.filter(|current| current.deployment == mark.deployment && current.position >= mark.position)
-        {
-            return Ok(current);
-        }
-        let body = mark.text();
-        let tag = self.authenticator.tag(DOMAIN, &body);
+        let current = if back { None } else { self.read()? };
+        let current = current.filter(|(held, _)| held.deployment == mark.deployment && held.position >= mark.position);
+        let text = |mark: &Mark| {
+            let body = mark.text();
+            format!("{body}mac {}\n", self.authenticator.tag(DOMAIN, &body))
+        };
+        let mark = match &current {
+            // For the same master keys, too: nothing to write.
+            Some((held, written)) if *written == text(held) => return Ok(held.clone()),
+            Some((held, _)) => held,
+            None => mark,
+        };
         let mut partial = self.path.clone().into_os_string();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
         let written = (|| {
             let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-            file.write_all(format!("{body}mac {tag}\n").as_bytes())?;
+            file.write_all(text(mark).as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&partial, &self.path)?;
             sync_folder(&self.path)

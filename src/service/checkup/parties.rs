@@ -53,7 +53,12 @@ fn gates(world: &World, keys: &[StoredKey]) -> Vec<Finding> {
     }
     for (id, audience) in &world.audiences {
         let alg = Algorithm::parse(&audience.alg).map(Algorithm::as_str);
-        let signs = |key: &&StoredKey| key.purpose == Purpose::Eligibility.as_str() && Some(key.alg.as_str()) == alg;
+        let signs = |key: &&StoredKey| {
+            key.purpose == Purpose::Eligibility.as_str()
+                && Some(key.alg.as_str()) == alg
+                && key.times.last_signs_ms.is_none()
+                && key.times.retired_at_ms.is_none()
+        };
         // A database without any key has not been started on yet.
         if !keys.is_empty() && !keys.iter().any(|key| signs(&key)) {
             findings.push(Finding::failure(
@@ -153,6 +158,7 @@ fn people(world: &World) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::finding::Level;
+    use crate::storage::KeyTimes;
     use serde_json::{Value, json};
     use std::sync::Arc;
 
@@ -168,7 +174,8 @@ mod tests {
 
     fn key(alg: &str) -> StoredKey {
         let (alg, purpose) = (alg.to_owned(), "eligibility".to_owned());
-        StoredKey { kid: "k".to_owned(), alg, purpose, sealed: Vec::new(), jwk: String::new(), created_at_ms: 0 }
+        let times = KeyTimes::new(0, 0);
+        StoredKey { kid: "k".to_owned(), alg, purpose, sealed: Vec::new(), jwk: String::new(), times }
     }
 
     fn world() -> World {

@@ -105,9 +105,11 @@ WITH input AS (
     ON CONFLICT DO NOTHING
 ), written AS (
     INSERT INTO tokens
-        (jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms, revoked_at_ms)
+        (jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms, revoked_at_ms,
+         status_list, status_idx)
     SELECT e ->> 'jti', e ->> 'subject', e ->> 'audience', e ->> 'resource', e ->> 'decision', e ->> 'client',
-        (e ->> 'issued')::bigint, (e ->> 'expires')::bigint, (e ->> 'revoked')::bigint
+        (e ->> 'issued')::bigint, (e ->> 'expires')::bigint, (e ->> 'revoked')::bigint,
+        (e ->> 'list')::bigint, (e ->> 'idx')::bigint
     FROM fit ORDER BY e ->> 'jti'
     ON CONFLICT DO NOTHING
     RETURNING jti

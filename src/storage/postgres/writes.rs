@@ -1,17 +1,21 @@
 //! Single writes on PostgreSQL.
 
+use crate::storage::lists::implement_lists;
 use crate::storage::review::writes::implement_review_writes;
+use crate::storage::signing::implement_signing;
 use crate::storage::sql::{Undo, implement_writes, table};
 use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
-    AuditEntry, Change, Conflict, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, StoredAppeal,
-    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
-    StoredSession, StoredStanding, StoredSubject, Table, Write,
+    AuditEntry, Change, Conflict, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite,
+    StoredAppeal, StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
+    StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
 };
 use sqlx::PgConnection;
 
 implement_writes!(PgConnection, " FOR UPDATE");
 implement_upkeep!(PgConnection);
 implement_standing!(PgConnection);
+implement_signing!(PgConnection);
+implement_lists!(PgConnection);
 implement_review_writes!(PgConnection);

@@ -1,13 +1,15 @@
 //! Single writes on SQLite.
 
+use crate::storage::lists::implement_lists;
 use crate::storage::review::writes::implement_review_writes;
+use crate::storage::signing::implement_signing;
 use crate::storage::sql::{Undo, implement_writes, table};
 use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
-    AuditEntry, Change, Conflict, Forgotten, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, StoredAppeal,
-    StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest,
-    StoredSession, StoredStanding, StoredSubject, Table, Write,
+    AuditEntry, Change, Conflict, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite,
+    StoredAppeal, StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
+    StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
 };
 use sqlx::SqliteConnection;
 
@@ -15,4 +17,6 @@ use sqlx::SqliteConnection;
 implement_writes!(SqliteConnection, "");
 implement_upkeep!(SqliteConnection);
 implement_standing!(SqliteConnection);
+implement_signing!(SqliteConnection);
+implement_lists!(SqliteConnection);
 implement_review_writes!(SqliteConnection);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use vouchsafe::clock::{Clock, SystemClock};
-use vouchsafe::crypto::Crypto;
+use vouchsafe::crypto::MasterKey;
 use vouchsafe::intake::geoip::GeoIp;
 use vouchsafe::service::anchor::AnchorFile;
 use vouchsafe::service::world::{Audience, Organisation, Source};
@@ -197,12 +197,12 @@ impl Deployment {
 
     /// Sources, clients, a gateway and a policy in force.
     pub(super) async fn seed(&self) -> Seeded {
-        let crypto = Crypto::from_file(&self.key()).unwrap();
-        let anchor = AnchorFile::new(&self.anchor(), crypto.authenticator());
+        let master = MasterKey::from_file(&self.key()).unwrap();
+        let anchor = AnchorFile::new(&self.anchor(), master.authenticator());
         let before = anchor.before(&self.database.url()).await.unwrap();
         let store = self.database.store().await;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let app = App::open(store, clock, crypto, ORIGIN.to_owned(), GeoIp::empty()).await.unwrap();
+        let app = App::open(store, clock, master, ORIGIN.to_owned(), GeoIp::empty()).await.unwrap();
         app.hold_to(anchor.hold(before, &*app.store, app.clock.now_ms()).await.unwrap());
         let actor = Actor::system();
         let source = async |kind, max_grade| {
