@@ -7,6 +7,8 @@
 pub mod address;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+#[cfg(feature = "tower")]
+pub mod gate;
 pub mod jws;
 pub mod key;
 pub mod profile;

