@@ -125,7 +125,7 @@ fn run(machine: &Machine, steps: &mut Vec<(&'static str, Outcome)>) -> Outcome {
 
     let token = AccessToken::new(token);
     let active = || -> Result<bool, Box<dyn std::error::Error>> {
-        Ok(client.introspect(&token)?.request(&http)?.active())
+        Ok(client.introspect(&token).request(&http)?.active())
     };
     steps.push(("oauth2: introspection", active().and_then(|active| check(active, "not active"))));
     let revoke = || -> Outcome {
