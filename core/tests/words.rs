@@ -88,7 +88,7 @@ fn plain() -> Value {
 }
 
 /// STRONG by a vendor: .92 x .97 = .8924, 16.587 units, 11.333 are needed: .5495 half-lives after the grace. 30 + 54.95 days;
-/// 86,400 + 47,478 s, less than two days. The own word: .2 x .5 = .1. There is no trust in registers.
+/// 86,400 + 47,477.8 s, less than two days, so not in second 133,878. The own word: .2 x .5 = .1. There is no trust in registers.
 #[test]
 fn a_policy_is_told_with_what_is_enough_and_for_how_long() {
     let text = words::policy(&policy(plain()), &library());
@@ -151,14 +151,14 @@ fn every_part_of_a_policy_has_its_sentence() {
         ]
     );
     // SUPERIOR by a vendor: .98 x .97 = .9506, 38.486 units; 2 x .95 / .05 = 38 are needed: log2(38.486 / 38) = .01833
-    // half-lives. 30 + 1.83 days; 86,400 + 1,583 s.
+    // half-lives. 30 + 1.83 days; 86,400 + 1,583.5 s, so not in second 87,984.
     let badge = [
         "All of these must hold:",
         "- badge: `badge` must not be `none` (art. 1).",
         "  It ends with the earliest document that counts.",
         "  One proof must be SUPERIOR or better by itself: a document check or a register's record.",
         "  Enough by itself, where it shows one of those:",
-        "    a document check of grade SUPERIOR or better, for 87983s: `day_pass`",
+        "    a document check of grade SUPERIOR or better, for 87984s: `day_pass`",
         "    a document check of grade SUPERIOR or better, for 31 days: `red_badge` or `blue_badge`",
         "  Helps, and is not enough by itself: the person's own word (`own_word`).",
     ];

@@ -79,6 +79,9 @@ pub(crate) fn add_switch(tree: &Path) -> Result<()> {
 pub(crate) fn build(tree: &Path, files: &BTreeMap<String, Rewritten>) -> Result<Built> {
     let output = Command::new("cargo")
         .args(["test", "--no-run", "--locked", "-p", "vouchsafe-core", "--lib", "--tests", "--message-format=json"])
+        // Built once, run thousands of times; overflow is still looked for.
+        .args(["--config", "profile.dev.opt-level=3", "--config", "profile.dev.package.vouchsafe-core.opt-level=3"])
+        .args(["--config", "profile.dev.codegen-units=16", "--config", "profile.dev.debug=false"])
         .env("RUSTFLAGS", "-Awarnings")
         .current_dir(tree)
         .stderr(Stdio::inherit())
