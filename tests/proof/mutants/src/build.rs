@@ -86,13 +86,16 @@ pub(crate) fn build(tree: &Path, files: &BTreeMap<String, Rewritten>) -> Result<
         .current_dir(tree)
         .stderr(Stdio::inherit())
         .output()?;
-    let messages: Vec<Value> = String::from_utf8(output.stdout)?.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let messages: Vec<Value> =
+        String::from_utf8(output.stdout)?.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     if output.status.success() {
         return Ok(Built::Binaries(messages.iter().filter_map(binary).collect()));
     }
     let mut broken = BTreeMap::new();
     let errors = messages.iter().filter(|m| m["message"]["level"] == "error");
-    for error in errors.map(|m| &m["message"]).filter(|error| error["spans"].as_array().is_some_and(|spans| !spans.is_empty())) {
+    for error in
+        errors.map(|m| &m["message"]).filter(|error| error["spans"].as_array().is_some_and(|spans| !spans.is_empty()))
+    {
         let blamed = blamed(error, files);
         if blamed.is_empty() {
             bail!("no mutant explains this\n{}", error["rendered"].as_str().unwrap_or_default());
@@ -105,7 +108,9 @@ pub(crate) fn build(tree: &Path, files: &BTreeMap<String, Rewritten>) -> Result<
             }
         }
     }
-    if broken.is_empty() { bail!("cargo fails without an error that has a place") }
+    if broken.is_empty() {
+        bail!("cargo fails without an error that has a place")
+    }
     Ok(Built::Broken(broken))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! `vouchsafe-mutants TREE LIST OUT`: TREE is a copy of the repository that may be rewritten, LIST what `cargo mutants --list
 //! --json` says of it, OUT a directory that keeps what was found. Written there: `outcomes.tsv` (outcome, file's digest, mutant, by
-//! what), `open.txt`, what no test has noticed so far, `unviable.txt`, what the compiler refuses, and `left.txt`, the mutants that cannot
-//! stand beside the others in one program: those are for cargo-mutants itself.
+//! what), `result.tsv` when all are tried, `open.txt`, what no test has noticed so far, `unviable.txt`, what the compiler refuses, and
+//! `left.txt`, the mutants that cannot stand beside the others in one program: those are for cargo-mutants itself.
 
 mod build;
 mod outcomes;
@@ -52,11 +52,17 @@ fn main() -> Result<()> {
     let (binaries, unfit) = build_without_what_breaks(&tree, &mutants, &sources, earlier)?;
     unfit.write(&out, &mutants)?;
     let apart = unfit.all();
-    println!("{} mutants in one program, {} unviable, {} left", mutants.len() - apart.len(), unfit.unviable.len(), unfit.left.len());
+    println!(
+        "{} mutants in one program, {} unviable, {} left",
+        mutants.len() - apart.len(),
+        unfit.unviable.len(),
+        unfit.left.len()
+    );
 
     let tests = run::measured(&tree, &binaries, mutants.len())?;
     let mut kept = outcomes::Outcomes::read(&out.join("outcomes.tsv"), &mutants, &sources)?;
-    run::all(&tree, &tests, &apart, &mut kept)
+    run::all(&tree, &tests, &apart, &mut kept)?;
+    kept.sum_up(&unfit.unviable)
 }
 
 /// Mutants that are not in the one program.
@@ -97,7 +103,10 @@ fn names<'i>(mutants: &[Mutant], ids: impl IntoIterator<Item = &'i usize>) -> St
 /// The text of every mutated file, as it stands before any switch is put in.
 fn sources(tree: &Path, mutants: &[Mutant]) -> Result<BTreeMap<String, String>> {
     let files: BTreeSet<&String> = mutants.iter().map(|m| &m.file).collect();
-    files.into_iter().map(|file| Ok((file.clone(), std::fs::read_to_string(tree.join(file)).with_context(|| file.clone())?))).collect()
+    files
+        .into_iter()
+        .map(|file| Ok((file.clone(), std::fs::read_to_string(tree.join(file)).with_context(|| file.clone())?)))
+        .collect()
 }
 
 /// Builds again and again without the mutants that the compiler complains of, until it has no complaint.

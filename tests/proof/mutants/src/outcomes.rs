@@ -1,6 +1,6 @@
 //! What was found of each mutant, kept in a file so that a stopped run goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
@@ -44,7 +44,8 @@ impl Outcomes {
     /// When the file is there and cannot be read.
     pub(crate) fn read(path: &Path, mutants: &[Mutant], sources: &BTreeMap<String, String>) -> Result<Self> {
         let digests: BTreeMap<&String, String> = sources.iter().map(|(file, text)| (file, digest(text))).collect();
-        let keys: Vec<_> = mutants.iter().map(|m| (m.name.clone(), digests.get(&m.file).cloned().unwrap_or_default())).collect();
+        let keys: Vec<_> =
+            mutants.iter().map(|m| (m.name.clone(), digests.get(&m.file).cloned().unwrap_or_default())).collect();
         let text = if path.exists() { std::fs::read_to_string(path)? } else { String::new() };
         let kept: BTreeMap<(&str, &str), Outcome> = text
             .lines()
@@ -59,7 +60,10 @@ impl Outcomes {
                 Some(((name, digest), outcome))
             })
             .collect();
-        let known = keys.iter().enumerate().filter_map(|(n, (name, digest))| Some((n + 1, *kept.get(&(name.as_str(), digest.as_str()))?)));
+        let known = keys
+            .iter()
+            .enumerate()
+            .filter_map(|(n, (name, digest))| Some((n + 1, *kept.get(&(name.as_str(), digest.as_str()))?)));
         Ok(Self { path: path.to_owned(), known: known.collect(), keys })
     }
 
@@ -74,6 +78,19 @@ impl Outcomes {
     pub(crate) fn show_open(&self, open: &[usize]) -> Result<()> {
         let names: String = open.iter().map(|id| format!("{}\n", self.keys[id - 1].0)).collect();
         Ok(std::fs::write(self.path.with_file_name("open.txt"), names)?)
+    }
+
+    /// Writes what is known of every mutant, one a line, without what earlier runs knew of other sources.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn sum_up(&self, unviable: &BTreeSet<usize>) -> Result<()> {
+        let line = |(id, (name, _)): (usize, &(String, String))| {
+            let outcome = self.known(id).map(Outcome::word).or(unviable.contains(&id).then_some("unviable"));
+            outcome.map(|outcome| format!("{outcome}\t{name}\n"))
+        };
+        let text: String = (1..).zip(&self.keys).filter_map(line).collect();
+        Ok(std::fs::write(self.path.with_file_name("result.tsv"), text)?)
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -140,10 +140,14 @@ pub(crate) fn rewrite<'a>(text: &str, mutants: impl Iterator<Item = (usize, &'a 
         };
         add(kind, edit);
         if let ("MatchArm", Some(arm)) = (mutant.genre.as_str(), found.arms.get(&bytes.start)) {
-            add(Kind::Match, Edit { range: arm.whole.clone(), head: String::new(), branches: vec![(String::new(), id)] });
+            add(
+                Kind::Match,
+                Edit { range: arm.whole.clone(), head: String::new(), branches: vec![(String::new(), id)] },
+            );
         }
     }
-    let mut out = Writer { source: text, at: 0, open: Vec::new(), text: String::new(), places: Vec::new(), matches: Vec::new() };
+    let mut out =
+        Writer { source: text, at: 0, open: Vec::new(), text: String::new(), places: Vec::new(), matches: Vec::new() };
     for ((.., kind), edit) in edits {
         out.close_before(edit.range.start);
         out.open(kind, edit);
@@ -224,18 +228,25 @@ impl Writer<'_> {
 
 /// How one mutant is switched, or nothing where it has no form that stands beside the source.
 fn switched(text: &str, found: &Found, id: usize, mutant: &Mutant, bytes: &Range<usize>) -> Option<(Kind, Edit)> {
-    let put = |at: usize, piece: String| (Kind::Put, Edit { range: at..at, head: String::new(), branches: vec![(piece, id)] });
-    let instead = |kind, range: Range<usize>, piece: String| (kind, Edit { range, head: String::new(), branches: vec![(piece, id)] });
+    let put = |at: usize, piece: String| {
+        (Kind::Put, Edit { range: at..at, head: String::new(), branches: vec![(piece, id)] })
+    };
+    let instead = |kind, range: Range<usize>, piece: String| {
+        (kind, Edit { range, head: String::new(), branches: vec![(piece, id)] })
+    };
     Some(match mutant.genre.as_str() {
         // What is returned first is the type that `impl Iterator` stands for: another one cannot be returned beside it.
         "FnValue" if mutant.replacement.starts_with("::std::iter::") => return None,
         "FnValue" => put(bytes.start, format!("if crate::mutation::on({id}) {{ return {}; }} ", mutant.replacement)),
         "BinaryOperator" | "UnaryOperator" => {
             let whole = found.operators.get(&(bytes.start, bytes.end))?.clone();
-            let changed = format!("{}{}{}", &text[whole.start..bytes.start], mutant.replacement, &text[bytes.end..whole.end]);
+            let changed =
+                format!("{}{}{}", &text[whole.start..bytes.start], mutant.replacement, &text[bytes.end..whole.end]);
             instead(Kind::Operator, whole, changed)
         }
-        "MatchArmGuard" if found.guards.contains(bytes) => instead(Kind::Guard, bytes.clone(), mutant.replacement.clone()),
+        "MatchArmGuard" if found.guards.contains(bytes) => {
+            instead(Kind::Guard, bytes.clone(), mutant.replacement.clone())
+        }
         "MatchArm" => match found.arms.get(&bytes.start)? {
             Arm { guard: Some(guard), .. } => instead(Kind::Guard, guard.clone(), "false".to_owned()),
             Arm { pattern_end, .. } => put(*pattern_end, format!(" if !crate::mutation::on({id})")),

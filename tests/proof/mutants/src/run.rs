@@ -68,13 +68,23 @@ pub(crate) fn measured(tree: &Path, binaries: &[Binary], mutants: usize) -> Resu
     let reached = std::env::temp_dir().join(format!("vouchsafe-reached-{}", std::process::id()));
     let mut tests = Vec::new();
     for binary in binaries {
-        let list = Command::new(&binary.path).args(["--list", "--format=terse"]).current_dir(tree.join("core")).output()?;
+        let list =
+            Command::new(&binary.path).args(["--list", "--format=terse"]).current_dir(tree.join("core")).output()?;
         let list = String::from_utf8(list.stdout)?;
         for name in list.lines().filter_map(|line| line.strip_suffix(": test")) {
-            let mut test = Test { name: name.to_owned(), binary: binary.path.clone(), took: Duration::ZERO, reaches: BTreeSet::new() };
+            let mut test = Test {
+                name: name.to_owned(),
+                binary: binary.path.clone(),
+                took: Duration::ZERO,
+                reaches: BTreeSet::new(),
+            };
             std::fs::write(&reached, "")?;
             let begun = Instant::now();
-            if !test.start(tree, ("REACHED", reached.to_str().context("a directory for temporary files in UTF-8")?))?.wait()?.success() {
+            if !test
+                .start(tree, ("REACHED", reached.to_str().context("a directory for temporary files in UTF-8")?))?
+                .wait()?
+                .success()
+            {
                 bail!("`{name}` of `{}` fails with no mutant on", binary.name);
             }
             test.took = begun.elapsed();
@@ -95,7 +105,8 @@ pub(crate) fn measured(tree: &Path, binaries: &[Binary], mutants: usize) -> Resu
 /// # Errors
 /// When a test cannot be started or an outcome not be kept.
 pub(crate) fn all(tree: &Path, tests: &[Test], left: &BTreeSet<usize>, kept: &mut Outcomes) -> Result<()> {
-    let mut open: Vec<usize> = (1..=kept.count()).filter(|id| !left.contains(id) && kept.known(*id).is_none()).collect();
+    let mut open: Vec<usize> =
+        (1..=kept.count()).filter(|id| !left.contains(id) && kept.known(*id).is_none()).collect();
     let latest = Mutex::new(Vec::new());
     let mut least = Duration::ZERO;
     for most in ROUNDS {
