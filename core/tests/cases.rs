@@ -2,7 +2,17 @@
 
 mod support;
 
+use std::cell::OnceCell;
 use vouchsafe_core::cases::Case;
+use vouchsafe_core::rules::Library;
+
+thread_local! {
+    static LIBRARY: OnceCell<Library> = const { OnceCell::new() };
+}
+
+fn with_library<R>(ask: impl FnOnce(&Library) -> R) -> R {
+    LIBRARY.with(|library| ask(library.get_or_init(support::library)))
+}
 
 /// What differs, and what keeps the case from being run.
 fn run(name: &str, text: &str) -> Vec<String> {
@@ -10,7 +20,7 @@ fn run(name: &str, text: &str) -> Vec<String> {
         Ok(case) => case,
         Err(findings) => return findings.iter().map(|finding| format!("{name}: {finding}")).collect(),
     };
-    match case.run(&support::library()) {
+    match with_library(|library| case.run(library)) {
         Ok(runs) => runs
             .iter()
             .flat_map(|run| run.differences.iter().map(move |difference| (run.at, difference)))
@@ -56,7 +66,8 @@ fn expecting(case: &str, expect: &str) -> Vec<String> {
     let path = support::files("cases").into_iter().find(|path| path.ends_with(case)).unwrap();
     let text = std::fs::read_to_string(path).unwrap();
     let person = text.split("[[expect]]").next().unwrap();
-    match Case::from_toml(&format!("{person}[[expect]]\n{expect}\n")).unwrap().run(&support::library()) {
+    let case = Case::from_toml(&format!("{person}[[expect]]\n{expect}\n")).unwrap();
+    match with_library(|library| case.run(library)) {
         Ok(runs) => runs.into_iter().flat_map(|run| run.differences).map(|difference| difference.what).collect(),
         Err(error) => vec![error.to_string()],
     }
