@@ -2,7 +2,17 @@
 
 mod support;
 
+use std::cell::OnceCell;
 use vouchsafe_core::cases::Case;
+use vouchsafe_core::rules::Library;
+
+thread_local! {
+    static LIBRARY: OnceCell<Library> = const { OnceCell::new() };
+}
+
+fn with_library<R>(ask: impl FnOnce(&Library) -> R) -> R {
+    LIBRARY.with(|library| ask(library.get_or_init(support::library)))
+}
 
 /// What differs, and what keeps the case from being run.
 fn run(name: &str, text: &str) -> Vec<String> {
@@ -10,7 +20,7 @@ fn run(name: &str, text: &str) -> Vec<String> {
         Ok(case) => case,
         Err(findings) => return findings.iter().map(|finding| format!("{name}: {finding}")).collect(),
     };
-    match case.run(&support::library()) {
+    match with_library(|library| case.run(library)) {
         Ok(runs) => runs
             .iter()
             .flat_map(|run| run.differences.iter().map(move |difference| (run.at, difference)))
@@ -49,4 +59,86 @@ fn a_case_that_says_what_nobody_reads_is_refused() {
     assert_eq!(run("inline", &text), ["inline: unknown member `confidance`: did you mean `confidence`?"]);
     let empty = "title = \"t\"\npolicy = \"embargo\"\nresource = \"regional.x\"\nexpect = []\n";
     assert_eq!(run("inline", empty), ["inline: a case that expects nothing proves nothing"]);
+}
+
+/// A shipped case's person under expectations of one's own.
+fn expecting(case: &str, expect: &str) -> Vec<String> {
+    let path = support::files("cases").into_iter().find(|path| path.ends_with(case)).unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let person = text.split("[[expect]]").next().unwrap();
+    let case = Case::from_toml(&format!("{person}[[expect]]\n{expect}\n")).unwrap();
+    match with_library(|library| case.run(library)) {
+        Ok(runs) => runs.into_iter().flat_map(|run| run.differences).map(|difference| difference.what).collect(),
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+/// Figures of the shipped case; the confidence to its two places, belief .9534 to half a unit of its last place.
+#[test]
+fn each_member_that_does_not_hold_is_told_by_its_name() {
+    let dual = |expect: &str| expecting("dual_citizen_behind_a_vpn.toml", &format!("status = \"eligible\"\n{expect}"));
+    for (holds, differs, what) in [
+        ("confidence = 0.95", "confidence = 0.951", "confidence"),
+        ("confidence = 0.9500000005", "confidence = 0.950000002", "confidence"),
+        ("confidence = 0.95", "confidence = \"none\"", "confidence"),
+        ("confidence = 0.95", "confidence = \"much\"", "confidence"),
+        ("decided_at = 2026-11-01T00:00:00Z", "decided_at = 2026-11-01T00:00:01Z", "decided_at"),
+        ("expires_at = \"2027-01-30T00:00:00Z\"", "expires_at = \"none\"", "expires_at"),
+        ("expiry_cause = \"policy_max_ttl\"", "expiry_cause = \"confidence\"", "expiry_cause"),
+        ("exemption = \"none\"", "exemption = \"annex-a\"", "exemption"),
+        ("reasons = [\"us_status.supported\"]", "reasons = [\"us_status.missing\"]", "reasons"),
+        ("not_reasons = [\"us_status.missing\"]", "not_reasons = [\"us_status.supported\"]", "reasons"),
+        ("live_criteria = []", "live_criteria = [\"location\"]", "live_criteria"),
+        ("next_steps = []", "next_steps = [{ action = \"REVIEW\" }]", "next_steps"),
+    ] {
+        assert_eq!(dual(holds), Vec::<String>::new(), "{holds}");
+        assert_eq!(dual(differs), [what], "{differs}");
+    }
+    let status = |expect: &str| dual(&format!("[expect.criteria.us-status]\n{expect}"));
+    for (holds, differs, what) in [
+        ("status = \"eligible\"", "status = \"review\"", "status"),
+        ("belief = 0.95345", "belief = 0.9536", "belief"),
+        ("disbelief = 0.00005", "disbelief = 0.0001", "disbelief"),
+        ("neutral = false", "neutral = true", "neutral"),
+        ("evidence = { vouch = \"counted\" }", "evidence = { vouch = \"ended\" }", "evidence.vouch"),
+        ("", "key = \"org_a\"", "key"),
+    ] {
+        assert_eq!(status(holds), Vec::<String>::new(), "{holds}");
+        assert_eq!(status(differs), [format!("criteria.us-status.{what}")], "{differs}");
+    }
+    assert_eq!(dual("[expect.criteria.nobody]"), ["criteria"]);
+}
+
+/// 18.0 units are missing, by four routes.
+#[test]
+fn a_next_step_is_told_apart_by_each_of_its_members() {
+    let case = "strong_and_fair_where_one_does_not_suffice.toml";
+    let step = |action: &str, rest: &str| {
+        expecting(case, &format!("status = \"insufficient\"\nnext_steps = [{{ action = \"{action}\"{rest} }}]"))
+    };
+    for holds in [
+        "",
+        ", exemption = \"none\"",
+        ", criterion = \"identity\"",
+        ", criterion = \"identity\", missing_units = 18.005",
+        ", criterion = \"identity\", evidence_for_one_of = [\"proofed\"]",
+    ] {
+        assert_eq!(step("PROVIDE", holds), Vec::<String>::new(), "{holds}");
+    }
+    assert_eq!(step("REVIEW", ""), ["next_steps"]);
+    for differs in [
+        ", exemption = \"annex-a\"",
+        ", at = 2026-11-21T00:00:00Z",
+        ", criterion = \"us-status\"",
+        ", criterion = \"identity\", missing_units = 18.006",
+        ", criterion = \"identity\", missing_units = 17.994",
+        ", criterion = \"identity\", routes = [\"document_check SUPERIOR\"]",
+        ", criterion = \"identity\", evidence_for_one_of = [\"not_proofed\"]",
+        // One member that holds makes up for none that does not.
+        ", exemption = \"annex-a\", criterion = \"identity\"",
+        ", exemption = \"none\", criterion = \"us-status\"",
+        ", criterion = \"identity\", missing_units = 17.0, evidence_for_one_of = [\"proofed\"]",
+    ] {
+        assert_eq!(step("PROVIDE", differs), ["next_steps"], "{differs}");
+    }
 }

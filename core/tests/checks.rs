@@ -1,5 +1,10 @@
 //! Each thing that can be wrong with rules is told with its line, its column and what to do, all of them at once.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails where a production path must not")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails where a production path must not"
+)]
 
 mod support;
 
@@ -332,4 +337,82 @@ fn a_text_with_more_wrong_than_anybody_reads_is_refused_soon() {
     let findings = policy(&text);
     assert_eq!(findings.len(), 200);
     assert!(vouchsafe_core::check::refused(&findings));
+}
+
+/// One finding about `OWNED` after a change, at `mark`.
+fn owned(from: &str, to: &str, mark: &str, words: &[&str]) {
+    const OWNED: &str = "id = \"owned\"\ntitle = \"Owned\"\nresources = [\"owned\"]\ndefinitions = [\"ownership@1\"]\n\n[[criteria]]\nid = \"owners\"\nframe = \"ownership\"\nof = \"acting_for\"\nnone_of = [\"org_a\"]\naggregate = { at = \"50%\", along = \"control\" }\n";
+    assert!(policy(OWNED).is_empty() && OWNED.contains(from));
+    one(&OWNED.replacen(from, to, 1), mark, words, policy);
+}
+
+#[test]
+fn a_test_that_does_not_fit_its_frame_is_refused() {
+    breaks(
+        "allow = [\"proofed\"]",
+        "any_of = [\"proofed\"]",
+        "[\"proofed\"]",
+        &["is a frame of states", "`allow` or `deny`"],
+    );
+    owned("none_of", "any_of", "[\"org_a\"]", &["is a frame of shares", "ask with `none_of`"]);
+    owned("aggregate = { at = \"50%\", along = \"control\" }", "", "[[criteria]]", &["from which share on"]);
+    owned("\"50%\"", "\"0%\"", "\"0%\"", &["no share to measure by"]);
+    owned("\"50%\"", "\"unknown\"", "\"unknown\"", &["no share to measure by"]);
+    let identity = "allow = [\"proofed\"]";
+    let more = |line: &str| format!("{identity}\n{line}");
+    breaks(identity, &more("aggregate = { at = \"50%\", along = \"product\" }"), "{ at", &["is no frame of shares"]);
+    breaks(identity, &more("chain = 2 # links"), "2 # links", &["only memberships are followed"]);
+    breaks(identity, &more("chain = 0 # links"), "0 # links", &["`chain` is from 1 to"]);
+    breaks(identity, &more("live = true\nof = \"acting_for\""), "\"acting_for\"", &["a request shows nothing"]);
+    // Where it is a membership a chain is as long as it may be, and no longer.
+    let employer = "any_of = \"set:annex-a@2026-06-26\"";
+    let chain = |links: u8| format!("{employer}\nchain = {links} # links");
+    let longest = vouchsafe_core::policy::MAX_CHAIN;
+    assert_eq!(policy(&POLICY.replacen(employer, &chain(longest), 1)), []);
+    let mark = format!("{} # links", longest + 1);
+    breaks(employer, &chain(longest + 1), &mark, &[&format!("`chain` is from 1 to {longest}")]);
+}
+
+#[test]
+fn names_and_sets_that_are_meant_are_told_by_the_newest_date() {
+    let mut library = support::library();
+    let mut newer = library.sets["annex-a@2026-06-26"].clone();
+    newer.id = "annex-a@2026-09-01".to_owned();
+    library.sets.insert(newer.id.clone(), newer);
+    let text = POLICY.replacen("annex-a@2026-06-26", "annex-a", 1);
+    let findings = Policy::examine(&mut Document::from_toml(&text).unwrap(), &library).1;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].to_string().contains("write `set:annex-a@2026-09-01`"), "{findings:?}");
+    let text = POLICY.replacen("annex-a@2026-06-26", "nothing-like-it", 1);
+    let findings = Policy::examine(&mut Document::from_toml(&text).unwrap(), &library).1;
+    assert!(findings[0].to_string().contains("write `set:name@date`"), "{findings:?}");
+}
+
+#[test]
+fn a_deny_list_is_judged_by_what_it_leaves() {
+    // Denied is all but `lpr`: a green card carries it; and of all but nobody nothing is left.
+    let deny = |list: &str| POLICY.replacen("allow = [\"citizen\", \"lpr\"]", &format!("deny = {list}"), 1);
+    assert_eq!(policy(&deny("[\"citizen\", \"national\", \"protected\", \"other\"]")), []);
+    let every = deny("[\"citizen\", \"national\", \"lpr\", \"protected\", \"other\"]");
+    one(&every, "[\"citizen\", \"national\"", &["names every state of the frame"], policy);
+    // Nobody can reach what only an unreadable status is left for: no row of the pack of badges shows `green`.
+    let mut library = support::library();
+    let text = PACK.replacen("\"none\"]", "\"green\", \"none\"]", 1);
+    let read = Pack::from_toml(&text).unwrap();
+    library.packs.insert(read.name(), read);
+    let badges = |deny: &str| {
+        let text = format!(
+            "id = \"badges\"\ntitle = \"Badges\"\nresources = [\"badges\"]\ndefinitions = [\"badge@1\"]\n\n[[criteria]]\nid = \"badge\"\nframe = \"badge\"\ndeny = {deny}\neligible_at = 0.85\n"
+        );
+        let findings = Policy::examine(&mut Document::from_toml(&text).unwrap(), &library).1;
+        findings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let none = badges("[\"red\", \"blue\", \"none\"]");
+    assert!(none.len() == 1 && none[0].contains("nobody can reach it") && none[0].contains("belief 0.000"), "{none:?}");
+    // As `allow = [\"red\", \"blue\"]`: one is asked again sooner than the other.
+    let sooner = badges("[\"green\", \"none\"]");
+    assert!(
+        sooner.len() == 1 && sooner[0].contains("after 84 days") && sooner[0].contains("`red` after 290 days"),
+        "{sooner:?}"
+    );
 }

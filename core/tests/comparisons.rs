@@ -302,3 +302,145 @@ fn a_pack_whose_trust_moves_is_not_decided_and_says_so() {
     assert_eq!(found.verdict, Verdict::NotDecided);
     assert_eq!(found.open, ["numbers `trust` of frame `us_status` differ"]);
 }
+
+/// A policy of one criterion.
+fn of(criterion: &Value) -> Policy {
+    let mut criterion = criterion.clone();
+    criterion["id"] = json!("only");
+    let mut policy: Policy = serde_json::from_value(json!({
+        "id": "one", "title": "one", "resources": ["one"], "criteria": [criterion],
+        "definitions": ["us_status@1", "identity@1", "employer@1", "citizenship@1", "country_now@1"],
+    }))
+    .unwrap();
+    policy.write_out_defaults();
+    LIBRARY.with(|library| policy.check(library)).unwrap();
+    policy
+}
+
+fn with(base: &Value, member: &str, value: Value) -> Value {
+    let mut changed = base.clone();
+    changed[member] = value;
+    changed
+}
+
+/// Each pair both ways: to the second from the first, and back.
+fn stand(first: &Value, second: &Value, forth: Verdict, back: Verdict) {
+    let (old, new) = (of(first), of(second));
+    for (old, new, expected) in [(&old, &new, forth), (&new, &old, back)] {
+        let found = compared(old, new);
+        assert_eq!(found.verdict, expected, "{first} and {second}: {:?}", found.open);
+        examples_hold(old, new, &found);
+        let (gains, loses) = (found.gains.is_some(), found.loses.is_some());
+        assert_eq!((gains, loses), (expected == Verdict::Wider, expected == Verdict::Narrower), "{first} and {second}");
+    }
+}
+
+#[test]
+fn a_criterion_is_wider_by_its_test_its_threshold_its_gate_or_what_it_leaves_out() {
+    let wider = |first: &Value, second: &Value| stand(first, second, Verdict::Wider, Verdict::Narrower);
+    let status = json!({ "frame": "us_status", "allow": ["citizen"], "eligible_at": 0.85 });
+    let employer = json!({ "frame": "employer", "any_of": ["org_a"], "eligible_at": 0.6 });
+    let nowhere = json!({ "frame": "employer", "none_of": ["org_a", "org_b"], "eligible_at": 0.6 });
+    wider(&status, &with(&status, "allow", json!(["citizen", "lpr"])));
+    wider(&employer, &with(&employer, "any_of", json!(["org_a", "org_b"])));
+    wider(&nowhere, &with(&nowhere, "none_of", json!(["org_a"])));
+    // All that is not one of two is more than all that is not one of three.
+    let deny = json!({ "frame": "country_now", "deny": ["CUB", "FRA"], "eligible_at": 0.6 });
+    wider(&deny, &with(&deny, "deny", json!(["CUB"])));
+    let here = json!({ "frame": "country_now", "allow": ["USA"], "eligible_at": 0.6 });
+    wider(&here, &deny);
+    // Whom nothing is known of is let in by one of them.
+    for base in [&status, &employer, &with(&nowhere, "none_of", json!(["org_a"]))] {
+        wider(base, &with(base, "when_unknown", json!("allow")));
+        wider(&with(base, "eligible_at", json!(0.87)), base);
+        wider(base, &with(base, "material", json!(0.4)));
+    }
+    // Left out while nothing is known: then the threshold decides nothing where the test is the same.
+    let sole = json!({ "frame": "citizenship", "none_of_except": ["USA"], "when_unknown": "allow" });
+    wider(&sole, &with(&sole, "none_of_except", json!(["USA", "IRL"])));
+    let gate = |grade: &str, from: &[&str]| with(&status, "gate", json!({ "grade": grade, "from": from }));
+    wider(&gate("STRONG", &["document_check"]), &status);
+    wider(&gate("STRONG", &["document_check"]), &gate("STRONG", &["document_check", "registry"]));
+    wider(&gate("SUPERIOR", &["document_check"]), &gate("STRONG", &["document_check"]));
+    for same in [&status, &employer, &nowhere, &sole, &gate("STRONG", &["registry"])] {
+        stand(same, same, Verdict::Equal, Verdict::Equal);
+        // How long a no and a weak yes are told apart does not say who is let in.
+        stand(same, &with(same, "ineligible_at", json!(0.8)), Verdict::Equal, Verdict::Equal);
+    }
+}
+
+#[test]
+fn what_is_left_out_while_nothing_is_known_is_not_implied_by_more_keys() {
+    // Somebody of whom one organisation doubts something is let in where that one is not asked for.
+    let any =
+        |keys: &[&str]| json!({ "frame": "employer", "any_of": keys, "eligible_at": 0.6, "when_unknown": "allow" });
+    let found = compared(&of(&any(&["org_a"])), &of(&any(&["org_a", "org_b"])));
+    assert!(!matches!(found.verdict, Verdict::Wider | Verdict::Equal), "{found:#?}");
+    // Two tests of different kinds imply nothing.
+    let none = json!({ "frame": "employer", "none_of": ["org_a"], "eligible_at": 0.6 });
+    let found = compared(&of(&any(&["org_a"])), &of(&none));
+    assert!(matches!(found.verdict, Verdict::Incomparable | Verdict::NotDecided), "{found:#?}");
+}
+
+#[test]
+fn what_is_judged_at_the_request_is_compared_with_its_example() {
+    let embargo = shipped("embargo");
+    let mut open = embargo.clone();
+    open.criteria.retain(|criterion| !criterion.live);
+    assert_eq!((embargo.criteria.len(), open.criteria.len()), (2, 1));
+    let found = compared(&embargo, &open);
+    assert_eq!(found.verdict, Verdict::Wider);
+    let gains = found.gains.unwrap();
+    // Who is who is stored, the request shows nothing that would do.
+    assert_eq!((gains.attestations.len(), gains.request.len()), (1, 0));
+    let back = compared(&open, &embargo);
+    assert_eq!((back.verdict, back.loses.is_some(), back.gains.is_some()), (Verdict::Narrower, true, false));
+    examples_hold(&open, &embargo, &back);
+    // One country more: the example is an address in it.
+    let mut more = embargo.clone();
+    more.criteria[1].deny = Some(Members::List(BTreeSet::from(["CUB".to_owned()])));
+    let fewer = more.clone();
+    more.criteria[1].deny = Some(Members::List(BTreeSet::from(["CUB".to_owned(), "FRA".to_owned()])));
+    let found = compared(&fewer, &more);
+    assert_eq!(found.verdict, Verdict::Narrower);
+    let seen = found.loses.unwrap().request;
+    assert_eq!(seen.len(), 1);
+    assert!(format!("{:?}", seen[0].facts.statement).contains("FRA"), "{seen:?}");
+    let stored = with_live(&embargo, false);
+    assert!(!matches!(compared(&embargo, &stored).verdict, Verdict::Equal));
+}
+
+/// The same with every criterion judged at the request, or none.
+fn with_live(policy: &Policy, live: bool) -> Policy {
+    let mut policy = policy.clone();
+    for criterion in &mut policy.criteria {
+        criterion.live = live;
+    }
+    policy
+}
+
+#[test]
+fn resources_lifetimes_and_thresholds_that_differ_are_told() {
+    let old = shipped("ear_us_person");
+    let mut new = old.clone();
+    new.resources =
+        BTreeSet::from([vouchsafe_core::ids::ResourcePattern::parse("elsewhere").unwrap()]).into_iter().collect();
+    let found = compared(&old, &new);
+    assert_eq!(found.no_longer_governed, old.resources.iter().cloned().collect::<Vec<_>>());
+    assert_eq!(found.newly_governed, new.resources.iter().cloned().collect::<Vec<_>>());
+    assert_eq!((found.verdict, found.open.len()), (Verdict::Equal, 0));
+    // A longer token and a shorter promise: nobody gains or loses, and neither way is claimed.
+    new.resources = old.resources.clone();
+    new.max_ttl = Span::from_secs(30 * 86_400);
+    new.token_ttl = Span::from_secs(3_600);
+    let found = compared(&old, &new);
+    assert_eq!(found.verdict, Verdict::NotDecided);
+    assert_eq!(found.open, ["people and lifetimes move apart: `token_ttl` 15m to 1h, `max_ttl` 90d to 30d"]);
+    // No longer strict holds for longer.
+    new.max_ttl = old.max_ttl;
+    new.token_ttl = old.token_ttl;
+    let mut strict = old.clone();
+    strict.criteria[0].strict = true;
+    assert_eq!(compared(&strict, &new).verdict, Verdict::Wider);
+    assert_eq!(compared(&strict, &strict).verdict, Verdict::Equal);
+}

@@ -8,10 +8,13 @@
 use serde_json::json;
 use std::collections::BTreeMap;
 use vouchsafe_core::Second;
-use vouchsafe_core::facts::{Attestation, MarkKind, SubjectFacts, SubjectKind, merged};
+use vouchsafe_core::compare::{Verdict, span};
+use vouchsafe_core::facts::{Attestation, Kind, MarkKind, Related, SubjectFacts, SubjectKind, merged};
 use vouchsafe_core::fusion::{Opinion, Status, Thresholds, combine_side, crossing, discounted, fade, r_min, units};
 use vouchsafe_core::ids::{AttestationId, OrganisationId, ResourceId, ResourcePattern, SourceId, SubjectId};
+use vouchsafe_core::parties::named;
 use vouchsafe_core::second::DAY;
+use vouchsafe_core::shares::Share;
 use vouchsafe_core::timeline::{Action, ActionName, Entry, state_at};
 
 const GOOD: Thresholds = Thresholds { eligible_at: 0.9, ineligible_at: 0.5, material: 0.25 };
@@ -197,4 +200,84 @@ fn an_action_stands_from_its_second_until_it_is_lifted() {
     assert_eq!(at(&two, 12).frozen_by, ["d", "e", "e"]);
     assert_eq!(at(&two, 12).directives, ["d", "e"]);
     assert!(freeze().loosens() != lift(&[]).loosens());
+}
+
+#[test]
+fn a_span_is_told_in_the_largest_unit_that_it_is_a_whole_number_of() {
+    let told = [0, 59, 60, 90, 3_600, 5_400, 86_400, 129_600, 172_800].map(span);
+    assert_eq!(told, ["0s", "59s", "1m", "90s", "1h", "90m", "1d", "36h", "2d"]);
+}
+
+#[test]
+fn verdicts_and_kinds_have_the_names_that_are_documented() {
+    let verdicts = [Verdict::Equal, Verdict::Wider, Verdict::Narrower, Verdict::Incomparable, Verdict::NotDecided];
+    assert_eq!(verdicts.map(Verdict::as_str), ["equal", "wider", "narrower", "incomparable", "not decided"]);
+    let kinds = [
+        (Kind::DocumentCheck, "document_check"),
+        (Kind::Registry, "registry"),
+        (Kind::Review, "review"),
+        (Kind::Vouch, "vouch"),
+        (Kind::Directory, "directory"),
+        (Kind::Declaration, "declaration"),
+        (Kind::Observation, "observation"),
+        (Kind::Adjudication, "adjudication"),
+        (Kind::CrossCheck, "cross_check"),
+    ];
+    for (kind, name) in kinds {
+        // In SQL and logs as in JSON.
+        assert_eq!((kind.as_str(), serde_json::to_value(kind).unwrap()), (name, json!(name)));
+    }
+}
+
+#[test]
+fn shares_exceed_the_whole_only_above_it() {
+    let exceed = |shares: &[&str]| {
+        Share::exceed_the_whole(&shares.iter().map(|share| Share::parse(share).unwrap()).collect::<Vec<_>>())
+    };
+    assert!(!exceed(&[]) && !exceed(&["1/3", "1/3", "1/3"]) && !exceed(&["100%", "unknown"]));
+    assert!(exceed(&["1/3", "1/3", "1/3", "0.000000001%"]) && exceed(&["60%", "unknown", "50%"]));
+    assert!(!exceed(&["50%", "40%"]) && exceed(&["100%", "100%"]));
+}
+
+#[test]
+fn a_family_has_a_sample_unless_it_would_be_too_long() {
+    let sample = |text: &str| ResourcePattern::parse(text).unwrap().sample().map(|resource| resource.to_string());
+    assert_eq!(sample("a.*").as_deref(), Some("a.any"));
+    assert_eq!(sample("a.b").as_deref(), Some("a.b"));
+    assert_eq!(sample(&format!("{}.*", "a".repeat(125))), None);
+}
+
+#[test]
+fn employers_owners_and_those_behind_a_workload_are_named() {
+    let saying = |statement: serde_json::Value| {
+        let mut made = attestation("att_a", 0, &[]);
+        made.facts.statement = Some(serde_json::from_value(statement).unwrap());
+        named(&[made])
+    };
+    let found = |statement| {
+        let named = saying(statement);
+        let organisations: Vec<String> = named.organisations.iter().map(ToString::to_string).collect();
+        let subjects: Vec<String> = named.subjects.iter().map(ToString::to_string).collect();
+        (organisations.join(" "), subjects.join(" "))
+    };
+    let employment = json!({ "type": "employment", "organisation": "org_a", "employed": true });
+    assert_eq!(found(employment), ("org_a".to_owned(), String::new()));
+    let owners = json!({ "type": "owners", "owners": { "org_b": "50%", "sub_c": "25%", "Jane Doe": "25%" } });
+    assert_eq!(found(owners), ("org_b".to_owned(), "sub_c".to_owned()));
+    let workload = json!({ "type": "workload", "owner": "sub_o", "responsible": "sub_r" });
+    assert_eq!(found(workload), (String::new(), "sub_o sub_r".to_owned()));
+    let states = json!({ "type": "states", "frame": "us_status", "states": ["org_z"] });
+    assert_eq!(found(states), (String::new(), String::new()));
+}
+
+#[test]
+fn facts_are_written_with_the_parties_they_have_and_without_those_they_have_not() {
+    let mut facts = SubjectFacts::person(SubjectId::parse("sub_a").unwrap(), Vec::new());
+    assert!(facts.related.is_empty());
+    assert!(serde_json::to_value(&facts).unwrap().get("related").is_none());
+    facts.related = Related { acting_for: Some(SubjectId::parse("sub_b").unwrap()), ..Related::default() };
+    assert!(!facts.related.is_empty());
+    let written = serde_json::to_value(&facts).unwrap();
+    assert_eq!(written.pointer("/related/acting_for"), Some(&json!("sub_b")));
+    assert_eq!(serde_json::from_value::<SubjectFacts>(written).unwrap(), facts);
 }

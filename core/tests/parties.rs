@@ -510,3 +510,12 @@ fn texts_that_are_no_shares_are_refused() {
         assert_eq!(vouchsafe_core::shares::Share::parse(text).unwrap().to_string(), want);
     }
 }
+
+#[test]
+fn rules_follow_others_only_along_contracts_or_shares() {
+    let employer = |chain: u8| json!([{ "id": "e", "frame": "employer", "any_of": ["org_a"], "eligible_at": 0.6, "chain": chain }]);
+    assert!(!rules(&employer(1)).follows());
+    assert!(rules(&employer(2)).follows());
+    assert!(rules(&owned("product")).follows());
+    assert!(!rules(&us_entity()).follows());
+}

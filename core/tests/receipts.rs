@@ -228,3 +228,74 @@ fn a_receipt_of_another_engine_says_so() {
         )
     );
 }
+
+#[test]
+fn owners_who_are_people_are_named_by_tokens_and_the_listed_by_name() {
+    let library = support::library();
+    let policy = serde_json::json!({
+        "id": "owned", "title": "t", "resources": ["owned"], "definitions": ["ownership@1"],
+        "criteria": [{ "id": "owners", "frame": "ownership", "none_of": ["Listed One"], "aggregate": { "at": "50%", "along": "product" } }],
+    });
+    let mut policy: vouchsafe_core::policy::Policy = serde_json::from_value(policy).unwrap();
+    policy.write_out_defaults();
+    let rules = Rules::of(&library, &policy, ResourceId::parse("owned").unwrap(), second(-400 * DAY)).unwrap();
+    let owners = serde_json::json!({ "Jane Doe": "10%", "Adam Roe": "10%", "Listed One": "20%", "org_x": "30%", "sub_y": "30%" });
+    let attestation = serde_json::json!({
+        "id": "att_owners", "source": "src_register", "recorded_at": second(0), "marks": [], "facts": {
+            "kind": "registry", "source_kind": "registry", "grade": "STRONG", "document": "d", "assessor": "a",
+            "checked_at": second(0), "statement": { "type": "owners", "owners": owners },
+        },
+    });
+    let facts = SubjectFacts::new(
+        vouchsafe_core::ids::SubjectId::parse("sub_e").unwrap(),
+        vouchsafe_core::facts::SubjectKind::Organisation,
+        vec![serde_json::from_value(attestation).unwrap()],
+    );
+    let (decision, receipt) = made(&rules, &facts, second(DAY));
+    let receipt = receipt.unwrap();
+    let Some(Statement::Owners { owners }) = &receipt.facts.attestations[0].facts.statement else {
+        unreachable!("the statement is kept")
+    };
+    // In the order of their names.
+    let names: Vec<&str> = owners.keys().map(String::as_str).collect();
+    assert_eq!(names, ["Listed One", "org_x", "owner000000", "owner000001", "sub_y"]);
+    // RFC 8785: members in order, no space; the decision's own as well.
+    let text = receipt.canonical();
+    assert!(text.starts_with("{\"decision\":{\"acting_for\":null,\"at\":\"") && !text.contains("Jane"), "{text}");
+    let bytes = decision.canonical();
+    assert!(bytes.starts_with("{\"acting_for\":null,\"at\":\"2026-01-01T00:00:00Z\",\"confidence\":"), "{bytes}");
+    assert!(text.contains(&format!("{{\"decision\":{bytes},\"engine\":\"")), "{text}");
+}
+
+#[test]
+fn the_first_member_that_differs_is_named_with_both_values() {
+    let held = example();
+    let told = |change: &dyn Fn(&mut Receipt)| {
+        let mut receipt = held.clone();
+        change(&mut receipt);
+        receipt.verify().unwrap_err().to_string()
+    };
+    let engine = format!(
+        "is not what rules and facts give: `\"{}\"` instead of `\"dec_x\"`",
+        held.decision["id"].as_str().unwrap()
+    );
+    assert_eq!(told(&|r| r.decision["id"] = Value::from("dec_x")), format!("`/id` {engine}"));
+    // The id follows from the rest, and is told only when nothing else differs.
+    let both = told(&|r| {
+        r.decision["id"] = Value::from("dec_x");
+        r.decision["subject"] = Value::from("sub_x");
+    });
+    assert!(both.starts_with("`/subject` is not") && both.ends_with("instead of `\"sub_x\"`"), "{both}");
+    let more = told(&|r| r.decision["zzz"] = Value::from(1));
+    assert_eq!(more, "`/zzz` is not what rules and facts give: nothing instead of `1`");
+    let fewer = told(&|r| drop(r.decision.as_object_mut().unwrap().remove("live")));
+    assert_eq!(fewer, "`/live` is not what rules and facts give: `[]` instead of nothing");
+    let list = told(&|r| r.decision["reasons"][0] = Value::from("x"));
+    assert!(list.starts_with("`/reasons/0` is not"), "{list}");
+    let longer = told(&|r| r.decision["live"] = serde_json::json!(["x"]));
+    assert!(longer.starts_with("`/live` is not"), "{longer}");
+    let digest = told(&|r| r.decision["rules"]["digest"] = Value::from("sha256:0"));
+    assert!(digest.ends_with("the decision names `sha256:0`"), "{digest}");
+    assert_eq!(told(&|r| r.decision["at"] = Value::from(1)), "the decision has no usable member `/at`");
+    assert_eq!(told(&|r| r.decision["at"] = Value::from("x")), "the decision has no usable member `/at`");
+}

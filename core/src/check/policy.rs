@@ -366,7 +366,8 @@ pub(crate) fn highest_belief(pack: &Pack, weights: &Weights, test: &Test<'_>) ->
             }
         }
     }
-    Opinion::new(best.values().sum(), 0.0).b
+    // An empty `sum` is -0, which would be told.
+    Opinion::new(best.values().fold(0.0, |sum, e| sum + e), 0.0).b
 }
 
 fn gate_opens(criterion: &Criterion, pack: &Pack, weights: &Weights, test: &Test<'_>) -> bool {

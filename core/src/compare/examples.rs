@@ -392,6 +392,8 @@ fn below(grade: Grade) -> Option<Grade> {
 /// Facts that a row takes, and nothing more.
 fn attestation(when: &When, kind: Kind, grade: Grade, age: i64) -> Option<Attestation> {
     let source_kind = source_of(kind)?;
+    // What a request shows is seen as it is made, and soon worth nothing.
+    let age = if kind == Kind::Observation { 0 } else { age };
     let checked_at = Second::from_epoch(AT).plus(-age * DAY);
     let read = !when.category.is_empty() || !when.nationality.is_empty();
     let outcome = if when.outcome.is_empty() || when.outcome.contains(&Outcome::Approved) {
