@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Fuzzes the readers of policies, packs, cases, directives and facts, then tells how much of their code was reached.
+# Fuzzes the readers of policies, packs, cases, directives and facts, and the verifier of tokens, then tells how much of their code was reached.
 #   tests/proof/fuzz.sh [SECONDS for each target, default 60]
 # Runs on the pinned stable toolchain: coverage feedback is LLVM's own pass, no sanitizer is needed where nothing is unsafe.
 # A text that breaks a reader is left in fuzz/found/TARGET; commit it with the repair, the core's tests replay it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}
-targets=(policy pack case directive facts)
+targets=(policy pack case directive facts token)
 host=$(rustc -vV | sed -n 's/^host: //p')
 llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 work=${TMPDIR:-/tmp}/vouchsafe-fuzz
@@ -51,6 +51,7 @@ for target in "${targets[@]}"; do
     case) of=(core/src/cases.rs core/src/document.rs) ;;
     directive) of=(core/src/timeline.rs core/src/ids.rs) ;;
     facts) of=(core/src/facts.rs core/src/parties.rs core/src/second.rs) ;;
+    token) of=(verify/src/token.rs verify/src/jws.rs verify/src/key.rs verify/src/strict_json.rs verify/src/status_list.rs) ;;
     esac
     echo "== lines reached by the texts of $target"
     "$cov" report "$work/coverage/$host/release/$target" -instr-profile="$work/$target.profdata" "${of[@]}" 2>/dev/null |

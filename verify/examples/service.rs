@@ -1,7 +1,8 @@
 //! A service that guards itself: `GET /` answers only to those whom Vouchsafe let in.
 //!
 //! `cargo run -p vouchsafe-verify --features tower --example service -- ISSUER AUDIENCE RESOURCE`, for example against
-//! a `vouchsafe demo` on this machine: `http://127.0.0.1:8080 edge restricted.api`. It prints where it listens.
+//! a `vouchsafe demo` on this machine: `http://127.0.0.1:8080 edge restricted.api`. It prints where it listens. A fourth
+//! word, `without-status`, also admits tokens that name no status list: nothing would withdraw them here.
 
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -19,6 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut settings = Settings::new(&issuer, &audience, &resource);
     // Only for an issuer on this machine; http is allowed there and nowhere else.
     settings.reach = if issuer.starts_with("http://") { Reach::Loopback } else { Reach::Public };
+    settings.admit_without_status = arguments.next().as_deref() == Some("without-status");
     let report = |admissions: Vec<Admission>| {
         for row in admissions {
             let _ = writeln!(
