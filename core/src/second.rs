@@ -11,9 +11,16 @@ pub struct Second(i64);
 /// Seconds of a day.
 pub const DAY: i64 = 86_400;
 
+/// 9999-12-31T23:59:59Z, by which records say "without end".
+const LAST: i64 = 253_402_300_799;
+
+/// How the last two days begin, which the calendar library has not at every offset and so has not at all; and the same of the year
+/// before, as long as theirs.
+const LAST_DAYS: [&str; 2] = ["9999-12-3", "9998-12-3"];
+
 /// Why a text is not an instant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected an RFC 3339 instant such as `2026-11-21T00:00:00Z`, from 1900-01-01 to 9999-12-30T22:00:00Z")]
+#[error("expected an RFC 3339 instant such as `2026-11-21T00:00:00Z`, from 1900-01-01 to 9999-12-31T23:59:59Z")]
 pub struct ParseSecondError;
 
 impl Second {
@@ -56,20 +63,26 @@ impl Second {
     /// Reads an RFC 3339 instant; fractions are floored, a leap second counts as the second before it.
     ///
     /// # Errors
-    /// When the text is not an instant with an offset or lies before 1900 or after 9999-12-30T22:00:00Z, the last that calendars can show
-    /// at every offset.
+    /// When the text is not an instant with an offset or lies before 1900 or after 9999.
     pub fn parse(text: &str) -> Result<Self, ParseSecondError> {
-        let instant: jiff::Timestamp = text.parse().map_err(|_| ParseSecondError)?;
-        let second = Self::from_millis(instant.as_millisecond());
-        if second.0 < -2_208_988_800 { Err(ParseSecondError) } else { Ok(second) }
+        let [last, before] = LAST_DAYS;
+        let read = |text: &str| {
+            let instant: jiff::Timestamp = text.parse().map_err(|_| ParseSecondError)?;
+            Ok(Self::from_millis(instant.as_millisecond()))
+        };
+        let second = match text.strip_prefix(last) {
+            Some(rest) => read(&format!("{before}{rest}"))?.plus(365 * DAY),
+            None => read(text)?,
+        };
+        if (-2_208_988_800..=LAST).contains(&second.0) { Ok(second) } else { Err(ParseSecondError) }
     }
 
-    /// The end of a calendar date without a time: 00:00:00Z of the following day.
+    /// The end of a calendar date without a time: 00:00:00Z of the following day, and of the last one its last second.
     ///
     /// # Errors
     /// When the text is not `YYYY-MM-DD` or no such day exists.
     pub fn end_of_date(text: &str) -> Result<Self, ParseSecondError> {
-        Self::start_of_date(text).map(|start| start.plus(DAY))
+        Self::start_of_date(text).map(|start| Self(start.plus(DAY).0.min(LAST)))
     }
 
     /// The beginning of a calendar date, 00:00:00Z.
@@ -87,9 +100,14 @@ impl Second {
 
 impl fmt::Display for Second {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_second(self.0) {
-            Ok(instant) => write!(f, "{instant}"),
-            Err(_) => write!(f, "@{}", self.0),
+        if let Ok(instant) = jiff::Timestamp::from_second(self.0) {
+            return write!(f, "{instant}");
+        }
+        let [last, before] = LAST_DAYS;
+        let year_before = jiff::Timestamp::from_second(self.plus(-365 * DAY).0).map(|instant| instant.to_string());
+        match year_before.ok().filter(|_| self.0 <= LAST) {
+            Some(text) => write!(f, "{}", text.replacen(before, last, 1)),
+            None => write!(f, "@{}", self.0),
         }
     }
 }

@@ -94,7 +94,29 @@ fn the_first_and_the_last_second_that_can_be_written() {
     // 1900-01-01T00:00:00Z lies 25,567 days before 1970.
     assert_eq!(Second::parse("1900-01-01T00:00:00Z").unwrap().epoch(), -25_567 * DAY);
     assert!(Second::parse("1899-12-31T23:59:59Z").is_err());
-    assert!(Second::parse("9999-12-30T22:00:00Z").is_ok() && Second::parse("9999-12-30T22:00:01Z").is_err());
+    // 10000-01-01T00:00:00Z lies 2,932,897 days after 1970: 8,030 years of 365 days and 1,947 leap days.
+    let last = Second::from_epoch((8_030 * 365 + 1_947) * DAY - 1);
+    for (before_last, text) in [
+        (0, "9999-12-31T23:59:59Z"),
+        (1, "9999-12-31T23:59:58Z"),
+        (86_399, "9999-12-31T00:00:00Z"),
+        (93_599, "9999-12-30T22:00:00Z"),
+        (93_598, "9999-12-30T22:00:01Z"),
+        (172_799, "9999-12-30T00:00:00Z"),
+        (172_800, "9999-12-29T23:59:59Z"),
+    ] {
+        assert_eq!(Second::parse(text).unwrap(), last.plus(-before_last), "{text}");
+        assert_eq!(last.plus(-before_last).to_string(), text);
+    }
+    assert_eq!(Second::parse("9999-12-31T00:30:00+01:00").unwrap().to_string(), "9999-12-30T23:30:00Z");
+    for text in ["9999-12-31T23:59:59-00:01", "9999-12-32T00:00:00Z", "9999-12-3", "10000-01-01T00:00:00Z"] {
+        assert!(Second::parse(text).is_err(), "{text}");
+    }
+    assert_eq!(last.plus(1).to_string(), "@253402300800");
+    // What ends never, ends there.
+    assert_eq!(Second::start_of_date("9999-12-31").unwrap(), last.plus(-86_399));
+    assert_eq!(Second::end_of_date("9999-12-30").unwrap(), last.plus(-86_399));
+    assert_eq!(Second::end_of_date("9999-12-31").unwrap(), last);
     assert_eq!(Second::parse("2026-11-21T01:00:00.999+01:00").unwrap(), Second::parse("2026-11-21T00:00:00Z").unwrap());
     assert_eq!(Second::start_of_date("1970-01-02").unwrap().epoch(), DAY);
     assert_eq!(Second::end_of_date("1970-01-01").unwrap().epoch(), DAY);
