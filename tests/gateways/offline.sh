@@ -114,7 +114,7 @@ check "garbage" 401 "$(bearer garbage)"
 check "changed" 401 "$(bearer "${good%?????}AAAAA")"
 check "another resource" 401 "$(bearer "$other")"
 check "an access token" 401 "$(bearer "$onboarding")"
-check "two tokens" 401 "$(ask -H "Authorization: Bearer $good" -H "Authorization: Bearer $other")"
+check "two tokens, which nginx takes for none" 400 "$(ask -H "Authorization: Bearer $good" -H "Authorization: Bearer $other")"
 kill -KILL "$service"
 wait "$service" 2>/dev/null || true
 check "eligible by token, the service gone" 200 "$(bearer "$good")"

@@ -1,8 +1,6 @@
 //! Texts that once broke the verifier, and seeds: the fuzz target's own function is called with each.
 //! A crash that `tests/proof/fuzz.sh` finds is added to `fuzz/found/token`.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails shall panic where it does")]
-
 #[path = "../../fuzz/src/tokens.rs"]
 #[expect(
     clippy::unwrap_used,
