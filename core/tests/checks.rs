@@ -434,7 +434,7 @@ fn members_that_are_missing_or_of_another_kind_are_all_told_at_once() {
     assert_eq!(told(&table), ["must be a table"]);
     let told = |text: &str| pack(text).iter().map(|finding| finding.problem.clone()).collect::<Vec<_>>();
     let shape = "shape = { type = \"state\", states = [\"red\", \"blue\", \"none\"] }";
-    assert_eq!(told(&PACK.replacen(shape, "shape = 3", 1)), ["must be a table"]);
+    assert_eq!(told(&PACK.replacen(shape, "shape = 3", 1)), ["must be a table", "member `type` is missing"]);
     let trust = PACK.replacen("[trust]\nregistry = 0.99\ndocument_vendor = 0.97\n", "", 1);
     assert_eq!(told(&trust.replacen("version = 1", "version = 1\ntrust = 3", 1)), ["must be a table"]);
 }
