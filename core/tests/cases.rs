@@ -1,4 +1,5 @@
 //! The corpus of cases in `fixtures/cases`: people, evidence, and the decision that arithmetic says they must get.
+#![expect(clippy::unwrap_used, reason = "a test fails where a production path must not")]
 
 mod support;
 

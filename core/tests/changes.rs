@@ -198,8 +198,11 @@ fn where_several_criteria_stand_against_it_all_are_named() {
     assert_eq!(flip(&nowhere, vec![left("org_a"), left("org_b")]), None);
 }
 
-/// Code, instant, status after it, and the attestations, of the decision and of its first criterion.
-fn ends(rules: &Rules, all: Vec<Attestation>) -> [Option<(ChangeCode, String, Option<Status>, String)>; 2] {
+/// Code, instant, status after it, and the attestations.
+type Ending = (ChangeCode, String, Option<Status>, String);
+
+/// What ends the decision, and what its first criterion.
+fn ends(rules: &Rules, all: Vec<Attestation>) -> [Option<Ending>; 2] {
     let (decision, made) = explained(rules, all);
     assert_eq!(made.by_itself.as_ref().and_then(|change| change.at), decision.valid_until());
     let own = made.branches[0].criteria[0].by_itself.clone();

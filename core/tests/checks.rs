@@ -1,10 +1,5 @@
 //! Each thing that can be wrong with rules is told with its line, its column and what to do, all of them at once.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails where a production path must not"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails where a production path must not")]
 
 mod support;
 
