@@ -1,4 +1,5 @@
 //! The corpus of cases in `fixtures/cases`: people, evidence, and the decision that arithmetic says they must get.
+#![expect(clippy::unwrap_used, reason = "a test fails where a production path must not")]
 
 mod support;
 
@@ -141,4 +142,44 @@ fn a_next_step_is_told_apart_by_each_of_its_members() {
     ] {
         assert_eq!(step("PROVIDE", differs), ["next_steps"], "{differs}");
     }
+}
+
+#[test]
+fn what_has_no_name_is_numbered_apart_from_all_others() {
+    // Many of the subject's own, two of one party, one of another: what differs under one id is believed by nobody.
+    let own = "[[attestations]]\nkind = \"declaration\"\nchecked_at = 2026-11-01T00:00:00Z\n";
+    let own =
+        format!("{own}statement = {{ type = \"states\", frame = \"us_status\", states = [\"citizen\"] }}\n").repeat(51);
+    let party = |name: &str| {
+        format!("[[parties]]\nid = \"sub_{name}\"\nkind = \"organisation\"\norganisation = \"org_{name}\"\n")
+    };
+    let theirs = "[[parties.attestations]]\nkind = \"registry\"\ngrade = \"STRONG\"\nchecked_at = 2026-11-01T00:00:00Z\n\
+        statement = { type = \"states\", frame = \"incorporation\", states = [\"USA\"] }\n";
+    let (one, two) = (party("one"), party("two"));
+    let people = format!("{own}{one}{theirs}{theirs}{two}{theirs}");
+    let expect = "[[expect]]\nstatus = \"insufficient\"\nnot_reasons = [\"facts.inconsistent\"]\n";
+    let head = "title = \"t\"\npolicy = \"ear_us_person\"\nresource = \"restricted.x\"\nat = 2026-11-21T00:00:00Z\n";
+    assert_eq!(run("numbered", &format!("{head}{people}{expect}")), Vec::<String>::new());
+}
+
+#[test]
+fn the_newest_version_of_the_policy_named_is_in_force() {
+    let mut library = support::library();
+    let embargo = library.policies[&("embargo".to_owned(), 1)].clone();
+    let mut newer = embargo.clone();
+    newer.criteria.truncate(1);
+    library.policies.insert(("embargo".to_owned(), 2), newer);
+    library.policies.insert(("ear_us_person".to_owned(), 7), embargo);
+    let text = format!("{INLINE}status = \"insufficient\"\nlive_criteria = [\"location\"]\n");
+    // Version 2 leaves nothing to the request.
+    let runs = Case::from_toml(&text).unwrap().run(&library).unwrap();
+    assert_eq!(runs[0].differences.iter().map(|d| d.what.as_str()).collect::<Vec<_>>(), ["live_criteria"]);
+}
+
+#[test]
+fn a_confidence_that_is_no_number_is_never_met() {
+    let with = |confidence: &str| {
+        run("inline", &format!("{INLINE}status = \"insufficient\"\nconfidence = \"{confidence}\"\n"))
+    };
+    assert_eq!((with("none").len(), with("much").len()), (0, 1));
 }

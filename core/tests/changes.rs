@@ -9,6 +9,7 @@ mod support;
 use serde_json::{Value, json};
 use vouchsafe_core::explain::{Change, ChangeCode, Explanation, Fate, explanation};
 use vouchsafe_core::facts::{Attestation, SubjectFacts};
+use vouchsafe_core::fusion::Cause;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::policy::Policy;
 use vouchsafe_core::rules::Rules;
@@ -197,8 +198,11 @@ fn where_several_criteria_stand_against_it_all_are_named() {
     assert_eq!(flip(&nowhere, vec![left("org_a"), left("org_b")]), None);
 }
 
-/// Code, instant, status after it, and the attestations, of the decision and of its first criterion.
-fn ends(rules: &Rules, all: Vec<Attestation>) -> [Option<(ChangeCode, String, Option<Status>, String)>; 2] {
+/// Code, instant, status after it, and the attestations.
+type Ending = (ChangeCode, String, Option<Status>, String);
+
+/// What ends the decision, and what its first criterion.
+fn ends(rules: &Rules, all: Vec<Attestation>) -> [Option<Ending>; 2] {
     let (decision, made) = explained(rules, all);
     assert_eq!(made.by_itself.as_ref().and_then(|change| change.at), decision.valid_until());
     let own = made.branches[0].criteria[0].by_itself.clone();
@@ -302,4 +306,20 @@ fn each_line_of_the_account_adds_up() {
     // .85 (s + 2) / .15.
     assert!((criterion.needed_units - 0.85 * (fair + 2.0) / 0.15).abs() < 1e-6);
     assert!((criterion.con - 0.6305).abs() < 1e-6 && criterion.keys == 1 && criterion.gate.is_none());
+}
+
+#[test]
+fn of_two_causes_in_one_second_the_first_in_order_is_named() {
+    // Rules, then the longest promise, then evidence. 90 days after 1 November the promise and the passport end.
+    let end = json!({ "ends_at": "2027-01-30T00:00:00Z" });
+    let statuses = json!([status()]);
+    let (decision, _) = explained(&one(&statuses, "90d"), vec![passport("p", "STRONG", &end)]);
+    assert_eq!(decision.expires_at, Some(at("2027-01-30T00:00:00Z")));
+    assert_eq!(decision.expiry_cause, Some(Cause::PolicyMaxTtl));
+    let next = [
+        (policy("own", &statuses, "90d"), "2026-06-01T00:00:00Z"),
+        (policy("next", &identity(), "90d"), "2027-01-30T00:00:00Z"),
+    ];
+    let (decision, _) = explained(&rules(&next), vec![passport("p", "STRONG", &end)]);
+    assert_eq!(decision.expiry_cause, Some(Cause::RulesChange));
 }

@@ -1,10 +1,5 @@
 //! Each thing that can be wrong with rules is told with its line, its column and what to do, all of them at once.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails where a production path must not"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails where a production path must not")]
 
 mod support;
 
@@ -415,4 +410,102 @@ fn a_deny_list_is_judged_by_what_it_leaves() {
         sooner.len() == 1 && sooner[0].contains("after 84 days") && sooner[0].contains("`red` after 290 days"),
         "{sooner:?}"
     );
+}
+
+#[test]
+fn members_that_are_missing_or_of_another_kind_are_all_told_at_once() {
+    let told = |text: &str| policy(text).iter().map(|finding| finding.problem.clone()).collect::<Vec<_>>();
+    let (head, _) = POLICY.split_once("\n[authority]").unwrap();
+    let bare = head.replacen("resources = [\"base.*\"]\n", "", 1).replacen("title = \"A base to break\"\n", "", 1);
+    assert_eq!(
+        told(&bare),
+        ["member `criteria` is missing", "member `resources` is missing", "member `title` is missing"]
+    );
+    let wrong = POLICY.replacen("title = \"A base to break\"", "title = 3", 1);
+    let wrong = wrong.replacen("name = \"Somebody\"", "name = 4", 1);
+    assert_eq!(told(&wrong), ["must be a text", "must be a text"]);
+    let table = POLICY.replacen("\n[authority]\nname = \"Somebody\"\ncitation = \"Some law\"\n", "\n", 1);
+    let table = table.replacen("max_ttl = \"90d\"", "max_ttl = \"90d\"\nauthority = 3", 1);
+    assert_eq!(told(&table), ["must be a table"]);
+    let told = |text: &str| pack(text).iter().map(|finding| finding.problem.clone()).collect::<Vec<_>>();
+    let shape = "shape = { type = \"state\", states = [\"red\", \"blue\", \"none\"] }";
+    assert_eq!(told(&PACK.replacen(shape, "shape = 3", 1)), ["must be a table", "member `type` is missing"]);
+    let trust = PACK.replacen("[trust]\nregistry = 0.99\ndocument_vendor = 0.97\n", "", 1);
+    assert_eq!(told(&trust.replacen("version = 1", "version = 1\ntrust = 3", 1)), ["must be a table"]);
+}
+
+#[test]
+fn what_is_possible_is_told_where_nothing_was_meant() {
+    let first = |text: &str| {
+        let (read, findings) = Policy::examine(&mut Document::from_toml(text).unwrap(), &support::library());
+        assert_eq!((read.is_some(), findings.len()), (false, 1), "{findings:?}");
+        findings[0].to_string()
+    };
+    let colour = first(&POLICY.replacen("title =", "colour = \"red\"\ntitle =", 1));
+    assert!(colour.starts_with("unknown member `colour`: remove it; members here are `id`, `title`, "), "{colour}");
+    let kind = first(&POLICY.replacen("\"registry\"]", "\"zzzzz\"]", 1));
+    assert!(kind.starts_with("`zzzzz` is not known here: choose from `document_check`, `registry`, "), "{kind}");
+}
+
+#[test]
+fn names_are_of_few_letters_and_not_too_long() {
+    let named = |name: &str| policy(&POLICY.replacen("id = \"base\"", &format!("id = \"{name}\""), 1));
+    let longest = "a".repeat(64);
+    for good in ["a", "a-b_9", &longest] {
+        assert_eq!(named(good), [], "{good}");
+    }
+    let too_long = "a".repeat(65);
+    for bad in ["", "A", "a b", "a.b", &too_long] {
+        let findings = named(bad);
+        assert_eq!(findings.iter().map(|f| f.problem.as_str()).collect::<Vec<_>>(), ["not a name"], "{bad}");
+    }
+    let set = |id: &str| {
+        let text = format!("id = \"{id}\"\nas_of = \"2026-11-03\"\nsource = \"s\"\nmembers = [\"org_a\"]\n");
+        NamedSet::examine(&mut Document::from_toml(&text).unwrap()).1.is_empty()
+    };
+    assert_eq!(["a@2026-11-03", "a@", "A@2026-11-03", "@2026-11-03"].map(set), [true, false, false, false]);
+}
+
+#[test]
+fn lengths_of_time_are_checked_to_the_second() {
+    let with = |line: &str| {
+        let text = POLICY.replacen("max_ttl = \"90d\"", line, 1);
+        policy(&text).iter().map(|f| format!("{} {}", f.pointer, f.problem)).collect::<Vec<_>>()
+    };
+    assert_eq!(with("max_ttl = \"1h\"\ntoken_ttl = \"1h\"\noutage_grace = \"24h\""), Vec::<String>::new());
+    assert_eq!(with("max_ttl = \"1s\"\ntoken_ttl = \"1s\""), Vec::<String>::new());
+    let longer = with("max_ttl = \"1h\"\ntoken_ttl = \"3601s\"");
+    assert_eq!(longer, ["/token_ttl is longer than `max_ttl`, so it never takes effect"]);
+    assert_eq!(with("outage_grace = \"86401s\""), ["/outage_grace must not exceed `24h`"]);
+    // Where there is no promise at all, that the token is longer is not told on top.
+    assert_eq!(with("max_ttl = \"0s\""), ["/max_ttl must be at least `1s`"]);
+    let authority = POLICY.replacen("name = \"Somebody\"", "name = \" \"", 1);
+    one(&authority, "[authority]", &["name and citation are needed"], policy);
+    let citation = POLICY.replacen("citation = \"Some law\"", "citation = \"\"", 1);
+    one(&citation, "[authority]", &["name and citation are needed"], policy);
+}
+
+#[test]
+fn a_pack_that_is_refused_does_not_pass_and_changes_lead_one_way() {
+    let library = support::library();
+    assert!(Pack::from_toml(PACK).unwrap().check(&library).is_ok());
+    let mut broken = Pack::from_toml(PACK).unwrap();
+    broken.version = 0;
+    let error = broken.check(&library).unwrap_err().to_string();
+    assert!(error.contains("count from 1"), "{error}");
+    // From `none` to `red` by `blue`, and no way back.
+    let row = PACK.replacen("[[\"none\", \"red\"]]", "[[\"none\", \"blue\"], [\"blue\", \"red\"]]", 1);
+    let row = Pack::from_toml(&row).unwrap();
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert!(row.leads(&set(&["none"]), &set(&["red"])) && row.leads(&set(&["none", "blue"]), &set(&["red"])));
+    assert!(!row.leads(&set(&["red"]), &set(&["none"])) && !row.leads(&set(&["red", "none"]), &set(&["red"])));
+    assert!(!row.leads(&set(&[]), &set(&["red"])) && !row.leads(&set(&["red"]), &set(&["red"])));
+}
+
+#[test]
+fn only_what_is_refused_refuses() {
+    assert!(!vouchsafe_core::check::refused(&[]));
+    assert!(vouchsafe_core::check::refused(&policy(&POLICY.replacen("id = \"base\"", "id = \"A\"", 1))));
+    let warned = policy(&POLICY.replacen("max_ttl = \"90d\"", "max_ttl = \"1h\"\ntoken_ttl = \"2h\"", 1));
+    assert!(warned.len() == 1 && warned[0].level == Level::Warning && !vouchsafe_core::check::refused(&warned));
 }

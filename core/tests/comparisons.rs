@@ -423,11 +423,10 @@ fn with_live(policy: &Policy, live: bool) -> Policy {
 fn resources_lifetimes_and_thresholds_that_differ_are_told() {
     let old = shipped("ear_us_person");
     let mut new = old.clone();
-    new.resources =
-        BTreeSet::from([vouchsafe_core::ids::ResourcePattern::parse("elsewhere").unwrap()]).into_iter().collect();
+    new.resources = vec![vouchsafe_core::ids::ResourcePattern::parse("elsewhere").unwrap()];
     let found = compared(&old, &new);
-    assert_eq!(found.no_longer_governed, old.resources.iter().cloned().collect::<Vec<_>>());
-    assert_eq!(found.newly_governed, new.resources.iter().cloned().collect::<Vec<_>>());
+    assert_eq!(found.no_longer_governed, old.resources);
+    assert_eq!(found.newly_governed, new.resources);
     assert_eq!((found.verdict, found.open.len()), (Verdict::Equal, 0));
     // A longer token and a shorter promise: nobody gains or loses, and neither way is claimed.
     new.resources = old.resources.clone();

@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use vouchsafe_core::Second;
 use vouchsafe_core::compare::{Verdict, span};
 use vouchsafe_core::facts::{Attestation, Kind, MarkKind, Related, SubjectFacts, SubjectKind, merged};
-use vouchsafe_core::fusion::{Opinion, Status, Thresholds, combine_side, crossing, discounted, fade, r_min, units};
+use vouchsafe_core::fusion::{
+    Item, Opinion, Side, Silence, SilenceCause, Status, Thresholds, combine_side, crossing, discounted, fade, r_min,
+    units,
+};
 use vouchsafe_core::ids::{AttestationId, OrganisationId, ResourceId, ResourcePattern, SourceId, SubjectId};
 use vouchsafe_core::parties::named;
 use vouchsafe_core::second::DAY;
@@ -221,7 +224,7 @@ fn an_action_stands_from_its_second_until_it_is_lifted() {
     let two = [entry(2, "e", 12, freeze()), entry(1, "d", 10, freeze()), entry(3, "e", 12, freeze())];
     assert_eq!(at(&two, 12).frozen_by, ["d", "e", "e"]);
     assert_eq!(at(&two, 12).directives, ["d", "e"]);
-    assert!(freeze().loosens() != lift(&[]).loosens());
+    assert!(!freeze().loosens() && lift(&[]).loosens());
 }
 
 #[test]
@@ -302,4 +305,41 @@ fn facts_are_written_with_the_parties_they_have_and_without_those_they_have_not(
     let written = serde_json::to_value(&facts).unwrap();
     assert_eq!(written.pointer("/related/acting_for"), Some(&json!("sub_b")));
     assert_eq!(serde_json::from_value::<SubjectFacts>(written).unwrap(), facts);
+}
+
+#[test]
+fn an_item_is_silent_from_one_second_until_another() {
+    let at = Second::from_epoch;
+    let silence =
+        |from, until: Option<i64>| Silence { from: at(from), until: until.map(at), cause: SilenceCause::Suspended };
+    let item = |silences: Vec<Silence>| Item {
+        side: Side::Supports,
+        e0: 8.0,
+        counts_from: at(5),
+        fades_from: at(5),
+        grace: 100,
+        half_life: 100,
+        ends_at: Some(at(40)),
+        document: "d".to_owned(),
+        assessor: "a".to_owned(),
+        silences,
+    };
+    let some = item(vec![silence(10, Some(20)), silence(30, None)]);
+    let silent = |t: i64| some.silence(at(t)).is_some();
+    assert_eq!([9, 10, 19, 20, 29, 30, 99].map(silent), [false, true, true, false, false, true, true]);
+    let units = |t: i64| some.units_at(at(t));
+    assert_eq!([4, 5, 9, 10, 19, 20, 30].map(units), [0.0, 8.0, 8.0, 0.0, 0.0, 8.0, 0.0]);
+    assert_eq!([39, 40].map(|t| item(vec![]).units_at(at(t))), [8.0, 0.0]);
+}
+
+#[test]
+fn values_are_written_as_they_are_read() {
+    for (text, written) in [("30%", "3/10"), ("12.5%", "1/8"), ("1/3", "1/3"), ("unknown", "unknown")] {
+        assert_eq!(serde_json::to_value(Share::parse(text).unwrap()).unwrap(), json!(written));
+    }
+    assert_eq!(serde_json::to_value(ResourceId::parse("a.b").unwrap()).unwrap(), json!("a.b"));
+    // A family does not hold its own stem.
+    let family = ResourcePattern::parse("a.*").unwrap();
+    let covers = |text: &str| family.covers(&ResourceId::parse(text).unwrap());
+    assert!(covers("a.b") && covers("a.b.c") && !covers("a") && !covers("ab"));
 }

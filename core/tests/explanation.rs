@@ -93,6 +93,7 @@ proptest! {
                     sum += share * items[place].2;
                 }
                 Share::SameDocumentAs(other) => {
+                    prop_assert!(items[place].2 > 0.0);
                     prop_assert!(matches!(shares[*other], Share::Counts(_)));
                     prop_assert_eq!(&items[*other].0, &items[place].0);
                     prop_assert!(items[*other].2 >= items[place].2);

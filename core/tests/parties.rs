@@ -519,3 +519,96 @@ fn rules_follow_others_only_along_contracts_or_shares() {
     assert!(rules(&owned("product")).follows());
     assert!(!rules(&us_entity()).follows());
 }
+
+/// Somebody who works for `org_small`, which works for `org_customer`; each statement with more members.
+fn of_small(person: &Value, small: &Value) -> Asked {
+    Asked::of(SubjectKind::Person, vec![works_for("person", "org_small", person)])
+        .organisation("small", vec![works_for("small", "org_customer", small)])
+}
+
+#[test]
+fn a_chain_is_as_weak_as_old_and_as_short_as_any_of_its_links() {
+    let rules_of = |more: &Value| {
+        let mut criterion =
+            json!({ "id": "e", "frame": "employer", "any_of": ["org_customer"], "eligible_at": 0.6, "chain": 2 });
+        criterion.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        rules(&json!([criterion]))
+    };
+    let none = json!({});
+    let plain = rules_of(&none);
+    // The later of the two statements begins it, the earlier end ends it, whichever of the two it is of.
+    let late = json!({ "checked_at": "2026-11-15T00:00:00Z" });
+    for (person, small) in [(&late, &none), (&none, &late)] {
+        assert_eq!(of_small(person, small).at(&plain, AT).at, at("2026-11-15T00:00:00Z"));
+    }
+    let ending = json!({ "ends_at": "2026-12-01T00:00:00Z" });
+    for (person, small) in [(&ending, &none), (&none, &ending)] {
+        let decision = of_small(person, small).at(&plain, AT);
+        assert_eq!((decision.status, decision.expires_at), (Status::Eligible, Some(at("2026-12-01T00:00:00Z"))));
+    }
+    // A gate takes the lower grade of the two.
+    let gated = rules_of(&json!({ "gate": { "grade": "STRONG", "from": ["vouch"] } }));
+    let fair = json!({ "grade": "FAIR" });
+    assert_eq!(of_small(&none, &none).status(&gated), Status::Eligible);
+    for (person, small) in [(&fair, &none), (&none, &fair)] {
+        assert_eq!(of_small(person, small).status(&gated), Status::Insufficient);
+    }
+    // It fades from the older, whichever of the two it is.
+    let old = json!({ "checked_at": "2026-01-01T00:00:00Z" });
+    let belief = |person: &Value, small: &Value| of_small(person, small).at(&plain, AT).criteria[0].belief;
+    assert!(belief(&old, &none) < belief(&none, &none));
+    assert_eq!(belief(&old, &none).to_bits(), belief(&none, &old).to_bits());
+    // Whom one works for by way of another is held against nobody.
+    let nowhere = rules(
+        &json!([{ "id": "e", "frame": "employer", "none_of": ["org_customer"], "eligible_at": 0.6, "chain": 2 }]),
+    );
+    assert_ne!(of_small(&none, &none).status(&nowhere), Status::Ineligible);
+    let direct = Asked::of(SubjectKind::Person, vec![works_for("person", "org_customer", &none)]);
+    assert_eq!(direct.status(&nowhere), Status::Ineligible);
+}
+
+#[test]
+fn what_is_unknown_behind_an_owner_is_as_unknown_as_at_its_side() {
+    let shares: &[(&str, &str)] = &[("sub_h", "100%")];
+    // A listed owner of the holding whose share is not known.
+    let unknown: &[(&str, &[(&str, &str)])] = &[("h", &[("listed-one", "unknown"), ("fund", "40%")])];
+    assert_eq!(owned_by("product", shares, unknown), Status::Review);
+    assert_eq!(owned_by("control", shares, unknown), Status::Review);
+    // Half of the holding is unaccounted for: it may be controlled. A little less, and it cannot be.
+    let half: &[(&str, &[(&str, &str)])] = &[("h", &[("fund", "50%")])];
+    let less: &[(&str, &[(&str, &str)])] = &[("h", &[("fund", "50.001%")])];
+    assert_eq!(owned_by("control", shares, half), Status::Insufficient);
+    assert_eq!(owned_by("control", shares, less), Status::Eligible);
+    // Ten holdings in a row are followed, twenty are not.
+    let row = |length: usize| {
+        let owner: Vec<String> = (1..=length).map(|n| format!("sub_h{n}")).collect();
+        let names: Vec<String> = (0..=length).map(|n| format!("h{n}")).collect();
+        let owners = owner.iter().map(String::as_str).chain(["listed-one"]).map(|owner| [(owner, "100%")]);
+        let links: Vec<(&str, [(&str, &str); 1])> = names.iter().map(String::as_str).zip(owners).collect();
+        let links: Vec<(&str, &[(&str, &str)])> =
+            links.iter().map(|(name, shares)| (*name, shares.as_slice())).collect();
+        owned_by("product", &[("sub_h0", "100%")], &links)
+    };
+    assert_eq!((row(10), row(20)), (Status::Ineligible, Status::Insufficient));
+}
+
+#[test]
+fn statements_of_all_who_were_asked_for_are_named() {
+    let whole = |id: &str, owner: &str| vec![owners(id, &[(owner, "100%")], &json!({}))];
+    let used = |asked: Asked| -> Vec<String> {
+        asked.at(&rules(&owned("product")), AT).attestations.iter().map(|used| used.id.to_string()).collect()
+    };
+    let asked = Asked::of(SubjectKind::Person, vec![])
+        .for_("e")
+        .organisation("e", whole("e", "sub_h"))
+        .organisation("h", whole("h", "sub_g"))
+        .organisation("g", whole("g", "fund"))
+        .organisation("other", whole("other", "fund"));
+    assert_eq!(used(asked), ["att_e", "att_g", "att_h"]);
+    // Behind the listed nobody looks.
+    let listed = Asked::of(SubjectKind::Person, vec![])
+        .for_("e")
+        .organisation("e", vec![owners("e", &[("sub_l", "10%"), ("fund", "90%")], &json!({}))])
+        .organisation("l", whole("l", "fund"));
+    assert_eq!(used(listed), ["att_e"]);
+}

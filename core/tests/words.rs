@@ -1,5 +1,5 @@
 //! Rules in plain words, word by word: an owner of a rule reads these instead of the file.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where a production path must not")]
+#![expect(clippy::unwrap_used, reason = "a test fails where a production path must not")]
 
 use serde_json::{Value, json};
 use vouchsafe_core::definitions::{Pack, Weights};
