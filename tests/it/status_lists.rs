@@ -92,7 +92,7 @@ async fn a_revocation_is_seen_at_once_and_in_the_list_of_every_replica() {
             assert_eq!((status_at(app, &kept).await, status_at(app, &lost).await), (0, 1));
         }
         // A process that starts knows it too.
-        assert_eq!(status_at(&t.replica().await, &lost).await, 1);
+        assert_eq!(status_at(&*t.replica().await, &lost).await, 1);
     })
     .await;
 }
