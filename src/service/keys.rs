@@ -169,7 +169,17 @@ impl App {
     pub async fn rotate_key(&self, actor: &Actor, purpose: Purpose, alg: Algorithm) -> ServiceResult<Option<String>> {
         let held = self.store.keys().await?;
         let newest = held.into_iter().find(|key| is_of(key, purpose, alg) && key.times.last_signs_ms.is_none());
-        let old = newest.ok_or(ServiceError::NotFound("key"))?;
+        self.publish_follower(actor, purpose, alg, newest.ok_or(ServiceError::NotFound("key"))?).await
+    }
+
+    /// Publishes the next key after exactly this one.
+    async fn publish_follower(
+        &self,
+        actor: &Actor,
+        purpose: Purpose,
+        alg: Algorithm,
+        old: StoredKey,
+    ) -> ServiceResult<Option<String>> {
         let now_ms = self.clock.now_ms();
         // Never before the one it follows.
         let signs_from_ms = (now_ms + LEAD_MS).max(old.times.signs_from_ms + 1);
@@ -251,11 +261,14 @@ impl App {
             self.ensure_key(purpose, alg).await?;
             let period_ms = self.rotation_ms(purpose);
             let held = self.store.keys().await?;
-            let newest = held.iter().find(|key| is_of(key, purpose, alg) && key.times.last_signs_ms.is_none());
+            let newest = held.into_iter().find(|key| is_of(key, purpose, alg) && key.times.last_signs_ms.is_none());
             let due =
                 |key: &StoredKey| now_ms >= key.times.signs_from_ms.saturating_add(period_ms).saturating_sub(LEAD_MS);
-            if period_ms > 0 && newest.is_some_and(due) {
-                self.rotate_key(&Actor::system(), purpose, alg).await?;
+            if let Some(newest) = newest.filter(due)
+                && period_ms > 0
+            {
+                // The one that was looked at: another replica may have published its follower meanwhile.
+                self.publish_follower(&Actor::system(), purpose, alg, newest).await?;
             }
         }
         Ok(())

@@ -7,179 +7,30 @@
 //! a second, and otherwise in the first second of every fifth minute of the clock, the same for all replicas. While the
 //! database does not answer nothing is signed: the last list is served until its end, then none.
 
-use super::idempotency::bookkeeping;
-use super::keys::{LEEWAY_MS, SKEW_MS};
+use super::keys::SKEW_MS;
 use super::world::World;
-use super::{Actor, App, ServiceError, ServiceResult};
-use crate::crypto::{random, sha256_hex};
-use crate::storage::{Change, FeedRow, StoredList, TokenPlace, Write};
+use super::{App, ServiceError, ServiceResult};
+use crate::crypto::sha256_hex;
+use crate::storage::TokenPlace;
 use crate::token::keys::{Algorithm, Purpose, SigningKey};
-use crate::token::status_list::{self, Bits, ENTRIES, Status};
-use arc_swap::ArcSwapOption;
-use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use crate::token::status_list::{self, Bits, Status};
+pub(crate) use board::Board;
+use board::{Content, List, Looked};
+pub use board::{Place, Signed};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
 use vouchsafe_core::Second;
 use vouchsafe_core::ids::ResourceId;
 
-/// Places of one block.
-const BLOCK: usize = 4096;
-/// Blocks of one list.
-const BLOCKS: usize = ENTRIES / BLOCK;
-/// How long a block is drawn from, milliseconds.
-const USED_MS: i64 = 3_600_000;
-/// Blocks of one reservation at most.
-const MOST_BLOCKS: usize = 64;
-/// How often a reservation is tried while other replicas reserve too.
-const TRIES: usize = 8;
+mod board;
+mod places;
+
 /// Where nothing changed, lists are signed in the first second of every so many.
 const SLOT_SECS: i64 = 300;
 /// A picture older than this, in seconds, is not signed.
 const STALE_SECS: i64 = 2;
 /// Tokens read at once.
 const PAGE: i64 = 5000;
-
-/// Where the status of a token stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Number of the list.
-    pub list: i64,
-    /// Index in it.
-    pub index: i64,
-}
-
-/// A list as it is served.
-#[derive(Debug)]
-pub struct Signed {
-    /// Compact JWS.
-    pub token: String,
-    /// The same as gzip.
-    pub gzip: Vec<u8>,
-    /// SHA-256 of it, hex.
-    pub digest: String,
-    /// The first second at which it is good no more.
-    pub exp: i64,
-    iat: i64,
-    kid: String,
-}
-
-#[derive(Debug)]
-struct Content {
-    bits: Bits,
-    changed: bool,
-}
-
-#[derive(Debug)]
-struct List {
-    content: Mutex<Content>,
-    signed: ArcSwapOption<Signed>,
-}
-
-impl List {
-    fn new() -> Arc<Self> {
-        let content = Mutex::new(Content { bits: Bits::new(ENTRIES), changed: false });
-        Arc::new(Self { content, signed: ArcSwapOption::empty() })
-    }
-
-    fn content(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Places of a block that are still free, in the order in which they are given.
-#[derive(Debug)]
-struct Block {
-    list: i64,
-    until_ms: i64,
-    free: Vec<i64>,
-}
-
-/// What the statuses were derived from beside revocations.
-#[derive(Debug)]
-struct Looked {
-    world: Arc<World>,
-    at: Second,
-    tokens_since_ms: i64,
-}
-
-/// All lists that living tokens may stand in, and what this process may still give.
-#[derive(Debug, Default)]
-pub(crate) struct Board {
-    lists: RwLock<BTreeMap<i64, Arc<List>>>,
-    stock: Mutex<Vec<Block>>,
-    reserving: tokio::sync::Mutex<()>,
-    /// Places given since the last look at the stock.
-    drawn: AtomicUsize,
-    /// Wakes whoever tends the stock.
-    low: tokio::sync::Notify,
-    looked: Mutex<Option<Looked>>,
-}
-
-impl Board {
-    fn list(&self, number: i64) -> Option<Arc<List>> {
-        self.lists.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
-    }
-
-    fn all(&self) -> Vec<(i64, Arc<List>)> {
-        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
-        lists.iter().map(|(number, list)| (*number, Arc::clone(list))).collect()
-    }
-
-    fn stock(&self) -> MutexGuard<'_, Vec<Block>> {
-        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next place, if there is one.
-    fn take(&self, now_ms: i64) -> Option<Place> {
-        let mut stock = self.stock();
-        stock.retain(|block| now_ms < block.until_ms && !block.free.is_empty());
-        let block = stock.first_mut()?;
-        let place = Place { list: block.list, index: block.free.pop()? };
-        if stock.iter().map(|block| block.free.len()).sum::<usize>() < BLOCK / 2 {
-            self.low.notify_one();
-        }
-        self.drawn.fetch_add(1, Ordering::Relaxed);
-        Some(place)
-    }
-
-    /// How many blocks have to be reserved so that there is enough for the time to come.
-    fn wanted(&self, now_ms: i64) -> usize {
-        let drawn = self.drawn.swap(0, Ordering::Relaxed);
-        let lasting = now_ms + 60_000;
-        let left: usize = self.stock().iter().filter(|block| lasting < block.until_ms).map(|b| b.free.len()).sum();
-        let enough = BLOCK / 2 + drawn * 2;
-        if left >= enough { 0 } else { (enough - left).div_ceil(BLOCK).min(MOST_BLOCKS) }
-    }
-
-    /// Notes that a token is revoked.
-    pub(super) fn revoked(&self, token: &TokenPlace) {
-        if let (Some(list), Ok(index)) = (self.list(token.list), usize::try_from(token.idx)) {
-            let mut content = list.content();
-            if content.bits.get(index) != Some(Status::Invalid) {
-                content.bits.set(index, Status::Invalid);
-                content.changed = true;
-            }
-        }
-    }
-
-    /// Waits until the stock runs low.
-    pub(crate) async fn runs_low(&self) {
-        self.low.notified().await;
-    }
-}
-
-/// The first `most` of a list in random order.
-fn shuffled(mut list: Vec<i64>, most: usize) -> ServiceResult<Vec<i64>> {
-    let most = most.min(list.len());
-    for at in 0..most {
-        let draw = u64::from_le_bytes(random::<8>()?);
-        let rest = u64::try_from(list.len() - at).unwrap_or(1);
-        list.swap(at, at + usize::try_from(draw % rest).unwrap_or(0));
-    }
-    list.truncate(most);
-    Ok(list)
-}
 
 impl App {
     /// Where the status lists of this deployment are, in order.
@@ -192,19 +43,6 @@ impl App {
         format!("{}/status-lists/{number}", self.issuer)
     }
 
-    /// A place for a new token. Only where the job that reserves ahead did not keep up, it is waited for.
-    pub(crate) async fn draw_place(&self) -> ServiceResult<Place> {
-        if let Some(place) = self.status.take(self.clock.now_ms()) {
-            return Ok(place);
-        }
-        let _alone = self.status.reserving.lock().await;
-        if let Some(place) = self.status.take(self.clock.now_ms()) {
-            return Ok(place);
-        }
-        self.reserve_blocks(1).await?;
-        self.status.take(self.clock.now_ms()).ok_or(ServiceError::Unavailable("status list"))
-    }
-
     /// Reserves places ahead of need, looks at the orders, and signs what changed; called once a second.
     ///
     /// # Errors
@@ -214,70 +52,6 @@ impl App {
         self.stock_up().await?;
         self.look_at_orders().await?;
         self.sign_lists().await
-    }
-
-    /// Reserves places ahead of need.
-    ///
-    /// # Errors
-    /// When the store cannot be read or written.
-    pub async fn stock_up(&self) -> ServiceResult<()> {
-        let wanted = self.status.wanted(self.clock.now_ms());
-        if wanted == 0 {
-            return Ok(());
-        }
-        let _alone = self.status.reserving.lock().await;
-        self.reserve_blocks(wanted).await
-    }
-
-    /// Completes when places become few.
-    pub async fn stock_runs_low(&self) {
-        self.status.runs_low().await;
-    }
-
-    async fn reserve_blocks(&self, wanted: usize) -> ServiceResult<()> {
-        for _ in 0..TRIES {
-            let room = i64::try_from(BLOCKS).unwrap_or(0);
-            let open = self.store.status_lists().await?.into_iter().filter(|list| list.taken < room);
-            // One list after the other: few lists, each with many tokens.
-            let fullest = open.max_by_key(|list| list.taken).map(|list| list.number);
-            let (number, taken) = match fullest {
-                Some(number) => (number, self.store.status_blocks(number).await?),
-                None => (i64::from(u32::from_le_bytes(random::<4>()?) >> 1), Vec::new()),
-            };
-            let taken: BTreeSet<i64> = taken.into_iter().collect();
-            let blocks = shuffled((0..room).filter(|block| !taken.contains(block)).collect(), wanted)?;
-            let until_ms = self.clock.now_ms() + USED_MS;
-            let write = Write::Reserve { list: number, blocks: blocks.clone(), until_ms };
-            // Reserving is a book; a new list is told.
-            let mut change = bookkeeping(write);
-            if taken.is_empty() {
-                let target = number.to_string();
-                change.audit.push(self.audit(&Actor::system(), "status_list.created", &target, &json!({}))?);
-                change.feed.push(FeedRow { kind: "status".to_owned(), key: target });
-            }
-            if !self.keep_books(change).await? {
-                continue;
-            }
-            let size = i64::try_from(BLOCK).unwrap_or(1);
-            for block in blocks {
-                let free = shuffled((block * size..(block + 1) * size).collect(), BLOCK)?;
-                self.status.stock().push(Block { list: number, until_ms, free });
-            }
-            return Ok(());
-        }
-        Err(ServiceError::Unavailable("status list"))
-    }
-
-    /// Commits books and follows them; whether nobody else was faster. They are the service's own, whatever request is
-    /// under way.
-    async fn keep_books(&self, change: Change) -> ServiceResult<bool> {
-        self.check_history()?;
-        let feed = change.feed.clone();
-        let done = self.store.commit(change).await?.is_ok();
-        if done {
-            self.follow(&feed).await?;
-        }
-        Ok(done)
     }
 
     /// Reads which lists there are and what is revoked in them. What is known already stays.
@@ -446,22 +220,6 @@ impl App {
         };
         list.signed.load_full().filter(good).ok_or(ServiceError::Unavailable("status list"))
     }
-
-    /// Retires lists of which no token can live any more; called once a minute.
-    pub(crate) async fn retire_lists(&self) -> ServiceResult<()> {
-        let now_ms = self.clock.now_ms();
-        let longest = self.longest_life_ms(Purpose::Eligibility);
-        let over = |list: &StoredList| list.use_until_ms.saturating_add(longest + SKEW_MS + LEEWAY_MS) < now_ms;
-        for list in self.store.status_lists().await?.into_iter().filter(over) {
-            let (number, use_until_ms) = (list.number, list.use_until_ms);
-            let mut change = bookkeeping(Write::RetireList { list: number, use_until_ms, at_ms: now_ms });
-            let target = number.to_string();
-            change.audit.push(self.audit(&Actor::system(), "status_list.retired", &target, &json!({}))?);
-            change.feed.push(FeedRow { kind: "status".to_owned(), key: target });
-            self.keep_books(change).await?;
-        }
-        Ok(())
-    }
 }
 
 /// Whether nobody may use a resource, whoever they are.
@@ -481,48 +239,4 @@ fn sign(key: &SigningKey, uri: &str, iat: i64, bits: &Bits) -> ServiceResult<Sig
         kid: key.kid.clone(),
         token,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shuffle_gives_each_once_and_every_order_its_chance() {
-        let mut first = BTreeSet::new();
-        for _ in 0..200 {
-            let drawn = shuffled((0..5).collect(), 5).unwrap();
-            let mut sorted = drawn.clone();
-            sorted.sort_unstable();
-            assert_eq!(sorted, [0, 1, 2, 3, 4]);
-            first.insert(drawn[0]);
-        }
-        // One of five never first in 200 draws: below 5 * 0.8^200 = 2e-19.
-        assert_eq!(first.len(), 5);
-        assert_eq!(shuffled((0..5).collect(), 2).unwrap().len(), 2);
-    }
-
-    #[test]
-    fn a_block_is_given_out_once_and_not_after_its_time() {
-        let board = Board::default();
-        board.stock().push(Block { list: 7, until_ms: 100, free: vec![3, 1] });
-        let place = |index| Some(Place { list: 7, index });
-        assert_eq!((board.take(99), board.take(99), board.take(99)), (place(1), place(3), None));
-        board.stock().push(Block { list: 7, until_ms: 100, free: vec![2] });
-        assert_eq!(board.take(100), None, "the rest is lost");
-    }
-
-    #[test]
-    fn more_is_reserved_the_more_is_drawn() {
-        let board = Board::default();
-        assert_eq!(board.wanted(0), 1, "one block before anything was drawn");
-        board.stock().push(Block { list: 7, until_ms: 3_600_000, free: (0..4096).collect() });
-        assert_eq!(board.wanted(0), 0);
-        for _ in 0..2049 {
-            board.take(0).unwrap();
-        }
-        // Twice what was drawn (4098) and half a block (2048), less what is left (2047).
-        assert_eq!(board.wanted(0), 2);
-        assert_eq!(board.wanted(3_600_000 - 60_000), 1, "what ends within a minute does not count");
-    }
 }
