@@ -4,6 +4,7 @@ pub mod admin;
 pub mod appeals;
 mod arrival;
 pub mod cases;
+pub mod clients;
 pub mod conditional;
 pub mod decisions;
 mod docs;
@@ -108,7 +109,8 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(rules::approve))
         .routes(routes!(admin::create_organisation, admin::list_organisations))
         .routes(routes!(admin::create_source, admin::list_sources))
-        .routes(routes!(admin::create_client, admin::list_clients))
+        .routes(routes!(clients::create, clients::list))
+        .routes(routes!(clients::replace_keys))
         .routes(routes!(admin::create_gateway, admin::list_gateways))
         .routes(routes!(admin::create_audience, admin::list_audiences))
         .routes(routes!(identity::create, identity::list))
@@ -136,7 +138,7 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(suspensions::reinstate_source))
         .routes(routes!(admin::show_organisation))
         .routes(routes!(admin::show_source))
-        .routes(routes!(admin::show_client))
+        .routes(routes!(clients::show))
         .routes(routes!(admin::show_gateway))
         .routes(routes!(admin::show_audience))
 }

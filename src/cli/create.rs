@@ -15,6 +15,21 @@ use vouchsafe_core::ids::ResourcePattern;
 pub enum ClientCommand {
     /// Create an API client; its secret is shown once.
     Create(NewClient),
+    /// Give a client other keys; those it had, or its secret, prove nothing from then on.
+    Keys(ClientKeys),
+}
+
+/// Keys of a client.
+#[derive(Debug, Args)]
+pub struct ClientKeys {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The client.
+    #[arg(long)]
+    client: String,
+    /// JWK set of its public keys.
+    #[arg(long)]
+    jwks_file: PathBuf,
 }
 
 /// An API client.
@@ -172,7 +187,19 @@ pub(crate) fn report(json: bool, value: &Value) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-pub(crate) async fn client(ClientCommand::Create(new): ClientCommand) -> anyhow::Result<ExitCode> {
+async fn client_keys(new: ClientKeys) -> anyhow::Result<ExitCode> {
+    let app = open(&load(&new.config)?).await?;
+    let set: JwkSet = serde_json::from_str(&std::fs::read_to_string(new.jwks_file)?)?;
+    app.replace_client_keys(&Actor::command_line(), &new.client, set.keys).await?;
+    settle(&app).await;
+    Ok(report(new.config.json, &json!({ "client_id": new.client })))
+}
+
+pub(crate) async fn client(command: ClientCommand) -> anyhow::Result<ExitCode> {
+    let new = match command {
+        ClientCommand::Create(new) => new,
+        ClientCommand::Keys(new) => return client_keys(new).await,
+    };
     let app = open(&load(&new.config)?).await?;
     let keys = match new.jwks_file {
         Some(file) => serde_json::from_str::<JwkSet>(&std::fs::read_to_string(file)?)?.keys,

@@ -1,17 +1,15 @@
-//! Administration: organisations, sources, clients, gateways, audiences.
+//! Administration: organisations, sources, gateways, audiences.
 
 use super::Edge;
 use super::extract::{Auth, Checked, Page, Query};
 use super::problem::Problem;
 use super::rules::{records, shows};
-use crate::service::clients as service;
 use crate::service::world::{Audience, Gateway, Organisation, Source, Vendor, VendorSecrets};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use utoipa::ToSchema;
 use validator::Validate;
 use vouchsafe_core::facts::{Grade, SourceKind};
@@ -92,41 +90,6 @@ pub struct NewVendor {
     /// Accept results of test environments.
     #[serde(default)]
     test_only: bool,
-}
-
-/// An API client to create.
-#[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewClient {
-    /// For people.
-    #[validate(length(min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
-    name: String,
-    /// The person who answers for it.
-    #[validate(length(min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
-    owner: String,
-    /// What it may do.
-    scopes: BTreeSet<String>,
-    /// Sources it may speak for.
-    #[serde(default)]
-    sources: BTreeSet<String>,
-    /// The organisation it is.
-    organisation: Option<String>,
-    /// Audiences whose tokens it may introspect; none named: all.
-    #[serde(default)]
-    audiences: BTreeSet<String>,
-    /// Public JWKs with `kid`: it proves itself by `private_key_jwt`, and gets no secret.
-    #[serde(default)]
-    #[validate(length(max = 8))]
-    #[schema(value_type = Vec<Object>)]
-    keys: Vec<Value>,
-    /// Its assertions may name the token endpoint as their audience, instead of the issuer.
-    #[serde(default)]
-    endpoint_audience: bool,
-    /// It gets access tokens that are bound to a key only (RFC 9449).
-    #[serde(default)]
-    dpop_bound_access_tokens: bool,
 }
 
 /// A gateway to create.
@@ -224,42 +187,6 @@ pub async fn create_source(
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
 
-/// Creates an API client; its secret, if it has no keys, is shown once.
-#[utoipa::path(post, path = "/v1/clients", tag = "admin", request_body = NewClient, security(("client" = ["admin"])),
-    responses((status = 201, description = "created"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
-pub async fn create_client(
-    State(edge): State<Edge>,
-    Auth(caller): Auth,
-    Checked(new): Checked<NewClient>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
-    caller.require("admin")?;
-    // One administrator who could make two approvers would be two people.
-    if new.scopes.contains("directives:approve") {
-        return Err(Problem::invalid().field(
-            "/scopes",
-            "`directives:approve` is given on the host only: `vouchsafe client create --scope directives:approve`",
-        ));
-    }
-    let actor = caller.actor();
-    let new = service::NewClient {
-        name: new.name,
-        owner: new.owner,
-        scopes: new.scopes,
-        sources: new.sources,
-        audiences: new.audiences,
-        organisation: new.organisation,
-        keys: new.keys,
-        endpoint_audience: new.endpoint_audience,
-        dpop_bound_access_tokens: new.dpop_bound_access_tokens,
-    };
-    let created = edge.app.register_client(&actor, new).await?;
-    let mut body = json!({ "client_id": created.id });
-    if let (Some(secret), Some(members)) = (created.secret, body.as_object_mut()) {
-        members.insert("client_secret".to_owned(), json!(secret));
-    }
-    Ok((StatusCode::CREATED, Json(body)))
-}
-
 /// Creates a gateway; its key is shown once.
 #[utoipa::path(post, path = "/v1/gateways", tag = "admin", request_body = NewGateway, security(("client" = ["admin"])),
     responses((status = 201, description = "created"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
@@ -329,18 +256,6 @@ pub async fn list_sources(
     records(&edge, "source", &page).await
 }
 
-/// Clients.
-#[utoipa::path(get, path = "/v1/clients", tag = "admin", params(Page), security(("client" = ["admin"])),
-    responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
-pub async fn list_clients(
-    State(edge): State<Edge>,
-    Auth(caller): Auth,
-    Query(page): Query<Page>,
-) -> Result<Json<Value>, Problem> {
-    caller.require("admin")?;
-    records(&edge, "client", &page).await
-}
-
 /// Gateways.
 #[utoipa::path(get, path = "/v1/gateways", tag = "admin", params(Page), security(("client" = ["admin"])),
     responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
@@ -368,7 +283,6 @@ pub async fn list_audiences(
 shows! {
     show_organisation, "organisation", "/v1/organisations/{id}", "admin", "admin", "One organisation.";
     show_source, "source", "/v1/sources/{id}", "admin", "admin", "One source, without its secrets.";
-    show_client, "client", "/v1/clients/{id}", "admin", "admin", "One client, without its secret.";
     show_gateway, "gateway", "/v1/gateways/{id}", "admin", "admin", "One gateway, without its key.";
     show_audience, "audience", "/v1/audiences/{id}", "admin", "admin", "One audience.";
 }

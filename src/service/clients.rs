@@ -195,6 +195,24 @@ impl App {
         Ok(CreatedClient { id, secret })
     }
 
+    /// Gives a client other keys. Those it had, or its secret, end in the same commit.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` for a key that could verify nothing, `Conflict` when the client changed meanwhile.
+    pub async fn replace_client_keys(&self, actor: &Actor, id: &str, keys: Vec<Value>) -> ServiceResult<()> {
+        if keys.is_empty() {
+            return Err(invalid("/keys", "give at least one key"));
+        }
+        check_keys("/keys", &keys)?;
+        let record = self.store.record("client", id).await?.ok_or(ServiceError::NotFound("client"))?;
+        let mut client: Client = serde_json::from_str(&record.body)
+            .map_err(|_| ServiceError::Unreadable(format!("record client/{id} version {}", record.version)))?;
+        let detail = json!({ "keys": keys.len(), "secret_ended": client.secret_hash.is_some() });
+        client.secret_hash = None;
+        client.keys = keys;
+        self.write_record(actor, "client", id, &client, None, record.version, "keys_replaced", detail).await
+    }
+
     fn check_client(&self, new: &NewClient) -> ServiceResult<()> {
         if !name_ok(&new.name) {
             return Err(invalid("/name", "give a name of 1 to 200 characters"));

@@ -137,6 +137,10 @@ impl App {
                     ServiceError::Unauthenticated => unfit(),
                     error => ExchangeError::Service(error),
                 })?;
+                // Nothing here proves the key that it is bound to.
+                if acting.jkt.is_some() {
+                    return Err(ExchangeError::Request("`actor_token` is bound to a key: bring one that is not"));
+                }
                 Ok((json!({ "sub": acting.sub }), Some(Second::from_epoch(acting.exp))))
             }
             Some(_) => Err(ExchangeError::Request("`actor_token_type` must be that of an access token")),

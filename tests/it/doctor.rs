@@ -190,7 +190,7 @@ async fn a_sound_installation_is_well_stopped_running_or_killed_and_looking_chan
         assert!(installation.lie() == before, "{state}: files changed");
         report
     };
-    look("stopped").says("keys.master", "ok", "opens all 4 signing keys");
+    look("stopped").says("keys.master", "ok", "opens all 5 signing keys");
     assert!(!installation.path("store.db-wal").exists(), "nothing is left of the look");
     let (mut running, listen, admin) = installation.serve();
     installation.until_linked();
@@ -399,7 +399,7 @@ async fn postgresql_is_asked_for_its_settings_rights_and_reach() {
     report.says("database.durability", "failure", "`fsync` is off");
     report.says("database.role", "warning", "superuser");
     report.says("clock.database", "ok", "differ by");
-    report.says("keys.master", "ok", "opens all 4 signing keys");
+    report.says("keys.master", "ok", "opens all 5 signing keys");
     assert_eq!(count().await, before, "nothing was written");
 
     let name = database.url().split('?').next().unwrap().rsplit('/').next().unwrap().to_owned();

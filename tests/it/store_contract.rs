@@ -1037,6 +1037,16 @@ async fn revocation_keeps_its_first_instant(database: &Database) {
     assert_eq!(store.token("c").await.unwrap().unwrap().revoked_at_ms, None);
     assert_eq!(revoked(&store, 19).await, ["a", "b"]);
     assert_eq!(revoked(&store, 20).await, [] as [&str; 0], "they end at 20");
+    // Access tokens, of which nothing else is stored.
+    let access = |jti: &str| change("a", vec![Write::RevokeAccess { jti: jti.to_owned(), expires_at_ms: 30 }]);
+    for jti in ["0", "b", "0"] {
+        assert_eq!(store.commit(access(jti)).await.unwrap(), Ok(()), "also again");
+    }
+    let spend = Write::Spend { issuer: "org_a".to_owned(), jti: "x".to_owned(), expires_at_ms: 30 };
+    assert_eq!(store.commit(change("s", vec![spend])).await.unwrap(), Ok(()));
+    assert_eq!(store.revoked_access(29).await.unwrap(), ["0", "b"]);
+    assert_eq!(store.revoked_access(30).await.unwrap(), [] as [&str; 0]);
+    assert_eq!(revoked(&store, 19).await, ["a", "b"]);
 }
 
 fn key(kid: &str, purpose: &str, published_ms: i64) -> StoredKey {

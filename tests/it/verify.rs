@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use vouchsafe::clock::Clock as _;
-use vouchsafe::crypto::Crypto;
 use vouchsafe_verify::testing::attacks::{self, Target, Wanted};
 use vouchsafe_verify::testing::{Signer, b64};
 use wiremock::matchers::path;
@@ -285,7 +284,7 @@ async fn keys_and_status_lists_are_fetched_where_they_may_be() {
 /// The key that a service signs eligibility tokens with, taken from its database.
 async fn signer_of(t: &TestApp, kid: &str) -> Signer {
     let stored = t.app.store.keys().await.unwrap().into_iter().find(|key| key.kid == kid).unwrap();
-    let pkcs8 = Crypto::new(&[9; 32]).open_secret(&format!("key/{kid}"), &stored.sealed).unwrap();
+    let pkcs8 = t.app.crypto.open_secret(&format!("key/{kid}"), &stored.sealed).unwrap();
     let jwk: Value = serde_json::from_str(&stored.jwk).unwrap();
     Signer::from_pkcs8(jwk["kty"].as_str().unwrap(), &pkcs8)
 }

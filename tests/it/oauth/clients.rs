@@ -3,7 +3,7 @@
 use super::{CLIENT_CREDENTIALS, JWT_BEARER, Key, Machine, NOW, ask, changed, error};
 use crate::app::{TestApp, on_both};
 use crate::support::Database;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use vouchsafe::service::Actor;
 use vouchsafe::service::clients::NewClient;
@@ -240,4 +240,35 @@ async fn keys_that_could_prove_nothing_are_refused_at_registration() {
     let new =
         NewClient { name: "n".into(), owner: "o".into(), scopes: ["admin".to_owned()].into(), ..NewClient::default() };
     assert!(t.app.register_client(&Actor::system(), new).await.unwrap().secret.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_keys_count_at_once_and_what_was_before_does_not() {
+    on_both(async |t: TestApp| {
+        let machine = Machine::new(&t, &["tokens:introspect"], |_| {}).await;
+        let (first, second) = (Key::new("k1"), Key::new("k1"));
+        let path = format!("/v1/clients/{}/keys", machine.id);
+        let replace =
+            async |path: &str, keys: Value| t.send(&t.admin, Method::PUT, path, Some(json!({ "keys": keys }))).await;
+        let by_key = async |key: &Key, jti: &str| {
+            let assertion = key.assert(&assertion_claims(&t, &machine.id, jti));
+            let form = vec![JWT_BEARER, ("client_assertion", assertion.as_str()), CLIENT_CREDENTIALS];
+            ask(&t, "token", &form, &[]).await.status.as_u16()
+        };
+        let by_secret = async || machine.ask(&t, "introspect", &[("token", "x")]).await.status.as_u16();
+        assert_eq!((by_secret().await, by_key(&first, "a").await), (200, 401));
+        assert_eq!(replace(&path, json!([first.jwk()])).await.status, StatusCode::OK);
+        assert_eq!((by_secret().await, by_key(&first, "a").await), (401, 200), "the remembered secret too");
+        assert_eq!(replace(&path, json!([second.jwk()])).await.status, StatusCode::OK);
+        assert_eq!((by_key(&first, "b").await, by_key(&second, "c").await), (401, 200));
+        for keys in [json!([]), json!([second.public()]), json!([second.jwk(), second.jwk()])] {
+            assert_eq!(replace(&path, keys.clone()).await.status, StatusCode::UNPROCESSABLE_ENTITY, "{keys}");
+        }
+        assert_eq!(replace("/v1/clients/cli_none/keys", json!([first.jwk()])).await.status, StatusCode::NOT_FOUND);
+        let approver = Machine::new(&t, &["directives:approve"], |_| {}).await;
+        let taken = replace(&format!("/v1/clients/{}/keys", approver.id), json!([first.jwk()])).await;
+        assert_eq!(taken.status, StatusCode::UNPROCESSABLE_ENTITY, "an administrator becomes no approver");
+        assert_eq!(t.audited("client.keys_replaced").await.len(), 2);
+    })
+    .await;
 }

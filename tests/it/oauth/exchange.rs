@@ -119,6 +119,9 @@ async fn what_is_wrong_with_an_exchange_is_told_in_the_words_of_the_standard() {
     let revoked = machine.access(&t).await;
     assert_eq!(machine.ask(&t, "revoke", &[("token", &revoked)]).await.status, StatusCode::OK);
     let eligibility = t.token(&subject, "restricted.api", "edge").await;
+    let proof = Key::new("k").prove("POST", &format!("{}/oauth2/token", t.url), NOW, "j", None);
+    let bound = ask(&t, "token", &machine.form(&[CLIENT_CREDENTIALS]), &[("dpop", &proof)]).await.body;
+    let bound = bound["access_token"].as_str().unwrap().to_owned();
     let own: Form<'_> = vec![GRANT, ("subject_token_type", SUBJECT), ("subject_token", &subject)];
     let (to, at) = (("resource", resource.as_str()), ("audience", "edge"));
     let rows: Vec<(&str, Form<'_>, (u16, &str))> = vec![
@@ -149,6 +152,11 @@ async fn what_is_wrong_with_an_exchange_is_told_in_the_words_of_the_standard() {
         (
             "a revoked actor",
             vec![to, at, ("actor_token", &revoked), ("actor_token_type", ACCESS_TOKEN)],
+            (400, "invalid_request"),
+        ),
+        (
+            "a bound actor",
+            vec![to, at, ("actor_token", &bound), ("actor_token_type", ACCESS_TOKEN)],
             (400, "invalid_request"),
         ),
         (
