@@ -13,7 +13,6 @@ mod api;
 pub mod client_address;
 pub mod countries;
 pub mod geoip;
-pub mod guard;
 pub mod identity;
 pub mod names;
 pub mod native;

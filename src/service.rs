@@ -309,7 +309,7 @@ impl App {
         geoip: GeoIp,
     ) -> ServiceResult<Arc<Self>> {
         let outgoing = outgoing_client()?;
-        let loopback = crate::intake::guard::is_loopback(&issuer);
+        let identities = identity::Identities::new(&issuer)?;
         // The cursor is taken first: what is committed while we load is seen again, never missed.
         let (_, cursor) = store.feed("").await?;
         let now_ms = clock.now_ms();
@@ -331,7 +331,7 @@ impl App {
             tries: operators::Tries::default(),
             signed_in: moka::sync::Cache::new(10_000),
             proven: clients::ProvenSecrets::new()?,
-            identities: identity::Identities::new(loopback)?,
+            identities,
             hashing: Arc::new(tokio::sync::Semaphore::new(2)),
             reloading: tokio::sync::Mutex::default(),
             verified: moka::future::Cache::new(200_000),

@@ -75,7 +75,10 @@ pub fn parse_jwks(body: &[u8]) -> Result<Vec<VerificationKey>, &'static str> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use vouchsafe_verify::fetch::{Fetcher, Reach};
     use vouchsafe_verify::testing::Signer;
+    use wiremock::matchers::path;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
 
     const NOW: i64 = 1_800_000_000;
     const ISSUER: &str = "https://idp.example";
@@ -154,5 +157,33 @@ mod tests {
         assert_eq!(set(json!([encryption, jwk, {"kty": "oct", "kid": "s", "k": "AA"}, {}])), Ok(1));
         assert!(set(json!([])).is_err() && set(json!([{}])).is_err() && set(json!({})).is_err());
         assert!(parse_jwks(b"[]").is_err() && parse_jwks(b"").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_name_of_an_inner_address_is_not_connected_to() {
+        let server = MockServer::start().await;
+        let url = server.uri().replace("127.0.0.1", "localhost").replace("http:", "https:");
+        let refused = Fetcher::new(Reach::Public).unwrap().get(&url, "*/*", 10).await.unwrap_err();
+        assert_eq!(refused.why(), "resolves to an address that is not public");
+        assert!(server.received_requests().await.unwrap().is_empty());
+        // The same server by the same kind of name, where it may be reached.
+        let url = server.uri().replace("127.0.0.1", "localhost");
+        let found = Fetcher::new(Reach::Loopback).unwrap().get(&url, "*/*", 10).await.unwrap_err();
+        assert_eq!((found.why(), server.received_requests().await.unwrap().len()), ("has no answer of 200", 1));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed_and_a_large_answer_not_read() {
+        let server = MockServer::start().await;
+        let moved = ResponseTemplate::new(302).insert_header("location", format!("{}/ok", server.uri()));
+        Mock::given(path("/moved")).respond_with(moved).mount(&server).await;
+        Mock::given(path("/ok")).respond_with(ResponseTemplate::new(200).set_body_string("x")).mount(&server).await;
+        let large = ResponseTemplate::new(200).set_body_bytes(vec![b'x'; 11]);
+        Mock::given(path("/large")).respond_with(large).mount(&server).await;
+        let own = Fetcher::new(Reach::Loopback).unwrap();
+        let get = async |path: &str| own.get(&format!("{}{path}", server.uri()), "*/*", 10).await;
+        assert_eq!(get("/moved").await.unwrap_err().why(), "redirects");
+        assert_eq!(get("/large").await.unwrap_err().why(), "is too long");
+        assert_eq!(get("/ok").await.unwrap().body, b"x");
     }
 }

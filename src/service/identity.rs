@@ -5,14 +5,15 @@ use super::clients::{check_keys, verification_keys};
 use super::subjects::check_namespace;
 use super::world::IdentityProvider;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::intake::guard::Guarded;
 use crate::intake::identity::{Identity, parse_jwks, unverified_issuer, verify};
 use crate::token::jws::VerificationKey;
+use crate::token::key::MAX_SET_LENGTH;
 use arc_swap::ArcSwapOption;
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use vouchsafe_verify::fetch::{Fetcher, Reach};
 
 /// Fetched keys are taken for fresh at least and at most so long, in milliseconds, whatever the provider says.
 const FRESH_MS: (i64, i64) = (300_000, 86_400_000);
@@ -25,7 +26,7 @@ const LAST_GOOD_MS: i64 = 86_400_000;
 
 /// Keys of providers that are fetched, by address.
 pub(crate) struct Identities {
-    guarded: Guarded,
+    fetcher: Fetcher,
     fetched: RwLock<HashMap<String, Arc<Entry>>>,
 }
 
@@ -57,9 +58,13 @@ impl Entry {
 }
 
 impl Identities {
-    pub(crate) fn new(loopback: bool) -> ServiceResult<Self> {
-        let guarded = Guarded::new(loopback).map_err(|_| ServiceError::Unavailable("outgoing client"))?;
-        Ok(Self { guarded, fetched: RwLock::default() })
+    /// Providers on this machine are asked where we are ourselves reached by it, as in development.
+    pub(crate) fn new(issuer: &str) -> ServiceResult<Self> {
+        let host = reqwest::Url::parse(issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let local = matches!(host.as_deref(), Some("127.0.0.1" | "localhost" | "[::1]"));
+        let reach = if local { Reach::Loopback } else { Reach::Public };
+        let fetcher = Fetcher::new(reach).map_err(|_| ServiceError::Unavailable("outgoing client"))?;
+        Ok(Self { fetcher, fetched: RwLock::default() })
     }
 
     fn entry(&self, uri: &str) -> Arc<Entry> {
@@ -100,10 +105,11 @@ impl Identities {
     }
 
     async fn fetch(&self, uri: &str, now_ms: i64) -> Result<Keys, &'static str> {
-        let fetched = self.guarded.get(uri).await?;
+        const ACCEPT: &str = "application/jwk-set+json, application/json";
+        let fetched = self.fetcher.get(uri, ACCEPT, MAX_SET_LENGTH).await.map_err(|error| error.why())?;
         let keys = parse_jwks(&fetched.body)?;
         let (least, most) = FRESH_MS;
-        let fresh_ms = fetched.max_age.unwrap_or(0).saturating_mul(1000).clamp(least, most);
+        let fresh_ms = fetched.max_age_secs.unwrap_or(0).saturating_mul(1000).clamp(least, most);
         Ok(Keys { keys, fetched_at_ms: now_ms, fresh_until_ms: now_ms + fresh_ms })
     }
 }
@@ -137,7 +143,7 @@ impl App {
             }
             None => {}
             Some(uri) => {
-                self.identities.guarded.check(uri).map_err(|problem| invalid("/jwks_uri", problem))?;
+                self.identities.fetcher.check(uri).map_err(|error| invalid("/jwks_uri", error.why()))?;
             }
         }
         if self.world.load().identity_providers.values().any(|known| known.issuer == provider.issuer) {

@@ -85,8 +85,8 @@ fn told(refused: Refused) -> AssertionError {
 mod tests {
     use super::*;
     use serde_json::Value;
-    use vouchsafe_verify::testing::Signer;
     use serde_json::json;
+    use vouchsafe_verify::testing::Signer;
 
     const NOW: i64 = 1_800_000_000;
     const ISSUER: &str = "https://as.example";
@@ -150,9 +150,11 @@ mod tests {
             let refused = outcome(&signer, &header, &claims(change.clone()), &[ISSUER], NOW).unwrap_err();
             assert!(refused.contains(text), "{change}: {refused}");
         }
-        for (change, exp) in
-            [(json!({"exp": NOW + 330}), 330), (json!({"exp": NOW - 29, "iat": NOW - 60}), -29), (json!({"iat": NOW + 30}), 60)]
-        {
+        for (change, exp) in [
+            (json!({"exp": NOW + 330}), 330),
+            (json!({"exp": NOW - 29, "iat": NOW - 60}), -29),
+            (json!({"iat": NOW + 30}), 60),
+        ] {
             assert_eq!(outcome(&signer, &header, &claims(change), &[ISSUER], NOW), Ok(exp));
         }
         for missing in ["iss", "sub", "aud", "exp", "jti"] {

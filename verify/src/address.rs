@@ -14,11 +14,14 @@ pub fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, ..] = address.octets();
+    let [.., c, _] = address.octets();
+    let assignments = a == 192 && b == 0 && c == 0;
     let shared = a == 100 && (64..128).contains(&b);
     let benchmark = a == 198 && (b == 18 || b == 19);
     !(address.is_private()
         || address.is_loopback()
         || address.is_link_local()
+        || assignments
         || shared
         || benchmark
         || a == 0
@@ -29,9 +32,10 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
     let global_unicast = a & 0xe000 == 0x2000;
     let six_to_four = a == 0x2002;
-    let teredo = a == 0x2001 && b == 0;
+    // 2001::/23: Teredo and other assignments of protocols.
+    let assignments = a == 0x2001 && b < 0x0200;
     // NAT64 (64:ff9b::/16), IPv4-compatible, loopback, unique local, link-local and multicast are outside 2000::/3.
-    global_unicast && !six_to_four && !teredo
+    global_unicast && !six_to_four && !assignments
 }
 
 #[cfg(test)]
@@ -49,6 +53,8 @@ mod tests {
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
+            "192.0.0.170",
+            "2001:1ff::1",
             "192.168.1.1",
             "198.18.0.1",
             "224.0.0.1",
@@ -67,9 +73,17 @@ mod tests {
         ] {
             assert!(!is_public(inside.parse().unwrap()), "{inside}");
         }
-        for outside in
-            ["1.1.1.1", "100.128.0.1", "172.32.0.1", "192.0.2.7", "198.20.0.1", "2606:4700::1111", "::ffff:1.1.1.1"]
-        {
+        for outside in [
+            "1.1.1.1",
+            "192.0.1.0",
+            "2001:200::1",
+            "100.128.0.1",
+            "172.32.0.1",
+            "192.0.2.7",
+            "198.20.0.1",
+            "2606:4700::1111",
+            "::ffff:1.1.1.1",
+        ] {
             assert!(is_public(outside.parse().unwrap()), "{outside}");
         }
     }

@@ -59,6 +59,15 @@ pub enum FetchError {
     },
 }
 
+impl FetchError {
+    /// What is wrong, without the address.
+    #[must_use]
+    pub fn why(&self) -> &'static str {
+        let (Self::Address { why, .. } | Self::Answer { why, .. }) = self;
+        why
+    }
+}
+
 /// What was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
@@ -115,11 +124,19 @@ impl Fetcher {
         Ok(Fetched { body, max_age_secs })
     }
 
-    fn check(&self, text: &str) -> Result<Url, FetchError> {
+    /// Reads an address that may be fetched from, as far as that can be told before its name is resolved.
+    ///
+    /// # Errors
+    /// [`FetchError::Address`].
+    pub fn check(&self, text: &str) -> Result<Url, FetchError> {
         let url = Url::parse(text).map_err(|_| FetchError::Address { url: String::new(), why: "it is no url" })?;
         let refused = |why| Err(FetchError::Address { url: shown(&url), why });
-        if !url.username().is_empty() || url.password().is_some() {
-            return refused("it carries credentials");
+        if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+            return refused("it carries credentials or a fragment");
+        }
+        // SECURITY: what else listens on low ports does not speak http.
+        if url.port().is_some_and(|port| port < 1024) {
+            return refused("it must be on port 443 or above 1023");
         }
         let host = url.host_str().unwrap_or_default();
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
@@ -191,10 +208,7 @@ mod tests {
     use super::*;
 
     fn why(reach: Reach, url: &str) -> Option<&'static str> {
-        match Fetcher::new(reach).unwrap().check(url) {
-            Ok(_) => None,
-            Err(FetchError::Address { why, .. } | FetchError::Answer { why, .. }) => Some(why),
-        }
+        Fetcher::new(reach).unwrap().check(url).err().map(|error| error.why())
     }
 
     #[test]
@@ -213,7 +227,10 @@ mod tests {
             "https://[fd00:ec2::254]/",
             "https://user:secret@eligibility.example/",
             "https://0.0.0.0/",
-            "http://127.0.0.1:1/",
+            "http://127.0.0.1:8080/",
+            "https://eligibility.example:22/",
+            "https://eligibility.example/#a",
+            "data:,x",
             "not a url",
             "",
         ] {
@@ -234,9 +251,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_resolves_to_this_machine_is_not_connected_to() {
-        let found = Fetcher::new(Reach::Public).unwrap().get("https://localhost:1/x", "*/*", 10).await;
+        let found = Fetcher::new(Reach::Public).unwrap().get("https://localhost:10443/x", "*/*", 10).await;
         let error = found.unwrap_err().to_string();
-        assert_eq!(error, "`https://localhost:1/x` resolves to an address that is not public");
+        assert_eq!(error, "`https://localhost:10443/x` resolves to an address that is not public");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What the authorization server and the API say of themselves (RFC 7517, 8414, 9728).
 
 use crate::crypto::sha256_hex;
-use crate::http::{Edge, conditional};
 use crate::http::extract::DPOP_ALGORITHMS;
+use crate::http::{Edge, conditional};
 use crate::service::admin::SCOPES;
 use crate::service::keys::JWKS_MAX_AGE_SECS;
 use axum::Json;
