@@ -132,7 +132,7 @@ fn keys_are_listed_rotated_retired_and_exported_at_the_machine() {
     };
     let first = list(&[]);
     let purposes: Vec<&str> = first.iter().map(|key| key["purpose"].as_str().unwrap()).collect();
-    assert_eq!(purposes.len(), 4, "{purposes:?}");
+    assert_eq!(purposes.len(), 5, "{purposes:?}");
     assert!(first.iter().all(|key| key["state"] == "signing"));
     let signing = of(&first, "access")[0]["kid"].clone();
 
@@ -141,7 +141,7 @@ fn keys_are_listed_rotated_retired_and_exported_at_the_machine() {
     assert_eq!(of(&list(&[]), "access").len(), 2);
     let export = said(&run(&["keys", "export"]));
     let kids: Vec<&Value> = export["keys"].as_array().unwrap().iter().map(|key| &key["kid"]).collect();
-    assert!(kids.len() == 5 && kids.contains(&&published["kid"]) && kids.contains(&&signing));
+    assert!(kids.len() == 6 && kids.contains(&&published["kid"]) && kids.contains(&&signing));
     assert!(!export.to_string().contains("\"d\""), "public parts only");
 
     let retired = said(&run(&["keys", "retire", "--json", "--reason", "stolen", signing.as_str().unwrap()]));
@@ -165,5 +165,5 @@ fn keys_are_listed_rotated_retired_and_exported_at_the_machine() {
     assert!(run(&["audit", "verify"]).status.success());
     // It reads without JSON too.
     let text = String::from_utf8(run(&["keys", "list"]).stdout).unwrap();
-    assert_eq!(text.lines().count(), 4, "{text}");
+    assert_eq!(text.lines().count(), 5, "{text}");
 }

@@ -130,8 +130,8 @@ async fn rotate_under_load(t: TestApp, rotations: usize) {
     let steps = usize::try_from(BETWEEN / STEP).unwrap() * (rotations - 1);
     // Each of two tokens by each of five clients, when it was made and at its end.
     assert!(verified > steps * 2 * 5 * 2 * 9 / 10, "{verified}");
-    // Of each of three purposes that rotate one published, one that signs and one that verifies; one of receipts.
-    assert!((5..=10).contains(&largest), "{largest} keys published");
+    // Of each of four purposes that rotate one published, one that signs and one that verifies; one of receipts.
+    assert!((6..=13).contains(&largest), "{largest} keys published");
     let held = t.app.all_keys().await.unwrap();
     for purpose in ["access", "eligibility", "status_list"] {
         let own = held.iter().filter(|key| key.purpose == purpose);
