@@ -7,9 +7,29 @@ pub mod status_list;
 
 pub use vouchsafe_verify::{jws, key, profile, token as verifier};
 
+use arc_swap::ArcSwapOption;
 use keys::Purpose;
 use serde_json::Value;
+use std::sync::{Arc, OnceLock};
+use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_verify::token::{Times, Token};
+
+/// Whom and what an eligibility token is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Bearer {
+    pub(crate) subject: SubjectId,
+    pub(crate) acting_for: Option<SubjectId>,
+    pub(crate) resource: ResourceId,
+}
+
+/// What introspection answers while a decision stands.
+#[derive(Debug)]
+pub(crate) struct Worth {
+    /// The decision's id.
+    pub(crate) decision: String,
+    /// The answer, as JSON.
+    pub(crate) text: Arc<str>,
+}
 
 /// What a token of ours says, after it was verified. Times and revocation are checked at every use.
 #[derive(Debug)]
@@ -46,6 +66,10 @@ pub struct Verified {
     pub jkt: Option<String>,
     /// The party that acts for the subject (RFC 8693 section 4.1).
     pub act: Option<Value>,
+    /// Whom it is about, once that was read, and whether its names were taken for pairwise ones.
+    pub(crate) bearer: OnceLock<(bool, Bearer)>,
+    /// What introspection answered last.
+    pub(crate) worth: ArcSwapOption<Worth>,
 }
 
 impl Verified {
@@ -84,6 +108,8 @@ impl Verified {
                 None => None,
             },
             act: claims.get("act").cloned(),
+            bearer: OnceLock::new(),
+            worth: ArcSwapOption::empty(),
         })
     }
 }

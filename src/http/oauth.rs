@@ -194,7 +194,8 @@ pub async fn introspect(State(edge): State<Edge>, headers: HeaderMap, Raw(body):
         let caller = machine(&edge, &headers, &form, "/oauth2/introspect").await?;
         let worth = edge.app.introspect(&caller, form.require("token")?).await.map_err(|error| refused(&error))?;
         if !accepts_signed(&headers) {
-            return Ok(answer(worth));
+            let kind = (header::CONTENT_TYPE, "application/json");
+            return Ok(([kind, (header::CACHE_CONTROL, "no-store")], worth.to_string()).into_response());
         }
         let signed = edge.app.signed_introspection(&caller, &worth).map_err(|error| failed(&error))?;
         Ok(([(header::CONTENT_TYPE, SIGNED), (header::CACHE_CONTROL, "no-store")], signed).into_response())

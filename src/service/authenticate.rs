@@ -85,6 +85,12 @@ pub struct AccessToken {
     pub scopes: BTreeSet<String>,
 }
 
+/// What is remembered of a token.
+pub(crate) struct Recalled {
+    hash: [u8; 32],
+    verified: Option<Arc<Verified>>,
+}
+
 /// A well-formed hash that matches no secret: an unknown client costs as much as a wrong secret.
 pub(crate) const NO_CLIENT: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -171,21 +177,37 @@ impl App {
         purpose: Purpose,
         typ: &'static str,
     ) -> ServiceResult<Arc<Verified>> {
-        let hash: [u8; 32] = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes())
-            .as_ref()
-            .try_into()
-            .map_err(|_| ServiceError::Unauthenticated)?;
+        let recalled = self.recall(token).await;
+        self.judge_own(token, &recalled, purpose, typ).await
+    }
+
+    /// What is remembered of a token, beside the hash it is remembered by.
+    pub(crate) async fn recall(&self, token: &str) -> Recalled {
+        let mut hash = [0; 32];
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+        hash.copy_from_slice(digest.as_ref());
+        Recalled { hash, verified: self.verified.get(&hash).await }
+    }
+
+    /// As [`App::verify_own`], of what is remembered.
+    pub(crate) async fn judge_own(
+        &self,
+        token: &str,
+        recalled: &Recalled,
+        purpose: Purpose,
+        typ: &'static str,
+    ) -> ServiceResult<Arc<Verified>> {
         let profile = Profile::of_type(typ).ok_or(ServiceError::Unauthenticated)?;
         let now = self.clock.now().epoch();
-        let verified = match self.verified.get(&hash).await {
-            Some(verified) => verified,
+        let verified = match &recalled.verified {
+            Some(verified) => Arc::clone(verified),
             None => {
                 let keys = self.keys.load();
                 let expected = Expected { issuer: Some(&self.issuer), audience: Audience::AnyOne, at: now };
                 let token = verifier::verify(token, keys.verifiers(purpose), profile, &expected)
                     .map_err(|_| ServiceError::Unauthenticated)?;
                 let verified = Arc::new(Verified::read(&token, purpose).ok_or(ServiceError::Unauthenticated)?);
-                self.verified.insert(hash, Arc::clone(&verified)).await;
+                self.verified.insert(recalled.hash, Arc::clone(&verified)).await;
                 verified
             }
         };

@@ -4,6 +4,7 @@ use super::authenticate::Caller;
 use super::issue::{Issued, Terms, Wanted};
 use super::{App, ServiceError};
 use crate::intake::vouch::{VouchSubject, parse_subject};
+use crate::token::Verified;
 use crate::token::keys::Purpose;
 use serde_json::{Value, json};
 use vouchsafe_core::ids::{ResourceId, SubjectId};
@@ -173,17 +174,15 @@ impl App {
     }
 
     /// An access token of ours that is worth something now.
-    pub(crate) async fn living_access(
-        &self,
-        token: &str,
-    ) -> Result<std::sync::Arc<crate::token::Verified>, ServiceError> {
+    pub(crate) async fn living_access(&self, token: &str) -> Result<std::sync::Arc<Verified>, ServiceError> {
         let verified = self.verify_own(token, Purpose::Access, "at+jwt").await?;
+        if self.access_lives(&verified) { Ok(verified) } else { Err(ServiceError::Unauthenticated) }
+    }
+
+    /// Whether a verified access token still opens anything.
+    pub(crate) fn access_lives(&self, verified: &Verified) -> bool {
         let enabled = self.world.load().clients.get(&verified.sub).is_some_and(|client| !client.disabled);
-        if verified.aud == self.issuer && enabled && !self.is_revoked(&verified.jti) {
-            Ok(verified)
-        } else {
-            Err(ServiceError::Unauthenticated)
-        }
+        verified.aud == self.issuer && enabled && !self.is_revoked(&verified.jti)
     }
 }
 

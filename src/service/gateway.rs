@@ -1,8 +1,8 @@
 //! The gateway's question: may this caller pass, now, to this resource?
 
-use super::issue::Bearer;
 use super::world::Gateway;
 use super::{App, NETWORK_SOURCE, ServiceError, ServiceResult};
+use crate::token::Bearer;
 use crate::token::dpop;
 use crate::token::keys::Purpose;
 use std::net::IpAddr;

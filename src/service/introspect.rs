@@ -1,13 +1,13 @@
 //! What a token is worth now (RFC 7662, RFC 9701), and taking one back (RFC 7009).
 
 use super::authenticate::Caller;
-use super::issue::Bearer;
 use super::operators::is_session;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{FeedRow, Write};
-use crate::token::Verified;
 use crate::token::keys::{Algorithm, Purpose};
+use crate::token::{Bearer, Verified, Worth};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use vouchsafe_core::Status;
 
 /// What became of a wish to revoke.
@@ -24,23 +24,25 @@ impl App {
     ///
     /// # Errors
     /// `Forbidden` for a caller who may introspect no token but its own; `Unavailable` when it cannot know.
-    pub async fn introspect(&self, caller: &Caller, token: &str) -> ServiceResult<Value> {
-        let inactive = json!({ "active": false });
-        match self.living_access(token).await {
-            Ok(verified) if verified.client_id == caller.id || self.sees(caller, None) => {
-                return self.access_worth(&verified);
-            }
-            Ok(_) | Err(ServiceError::Unauthenticated) => {}
-            Err(error) => return Err(error),
+    pub async fn introspect(&self, caller: &Caller, token: &str) -> ServiceResult<Arc<str>> {
+        let inactive = || Arc::from(r#"{"active":false}"#);
+        let recalled = self.recall(token).await;
+        let access = self.judge_own(token, &recalled, Purpose::Access, "at+jwt").await;
+        if let Ok(verified) = access
+            && self.access_lives(&verified)
+            && (verified.client_id == caller.id || self.sees(caller, None))
+        {
+            return self.access_worth(&verified);
         }
         caller.require("tokens:introspect")?;
-        let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await else {
-            return Ok(inactive);
+        let typ = self.deployment.token_type();
+        let Ok(verified) = self.judge_own(token, &recalled, Purpose::Eligibility, typ).await else {
+            return Ok(inactive());
         };
         if !self.sees(caller, Some(&verified.aud)) || self.is_revoked(&verified.jti) {
-            return Ok(inactive);
+            return Ok(inactive());
         }
-        Ok(self.eligibility_worth(&verified).await?.unwrap_or(inactive))
+        Ok(self.eligibility_worth(&verified).await?.unwrap_or_else(inactive))
     }
 
     /// Whether a caller may introspect tokens of this audience; `None`: access tokens, whose audience is this service.
@@ -51,14 +53,14 @@ impl App {
         within && caller.require("tokens:introspect").is_ok()
     }
 
-    fn access_worth(&self, verified: &Verified) -> ServiceResult<Value> {
+    fn access_worth(&self, verified: &Verified) -> ServiceResult<Arc<str>> {
         let now = self.client_caller(&verified.sub, Some(&verified.scope))?;
         let scope = now.scopes.into_iter().collect::<Vec<_>>().join(" ");
         let token_type = if verified.jkt.is_some() { "DPoP" } else { "Bearer" };
-        Ok(worth(verified, json!({ "scope": scope, "token_type": token_type })))
+        Ok(worth(verified, json!({ "scope": scope, "token_type": token_type })).to_string().into())
     }
 
-    async fn eligibility_worth(&self, verified: &Verified) -> ServiceResult<Option<Value>> {
+    async fn eligibility_worth(&self, verified: &Verified) -> ServiceResult<Option<Arc<str>>> {
         let Some(Bearer { subject, acting_for, resource }) = self.bearer(verified)? else { return Ok(None) };
         let (decision, _) = match self.eligibility_for(&subject, acting_for.as_ref(), &resource).await {
             Ok(found) => found,
@@ -68,19 +70,27 @@ impl App {
         if decision.status != Status::Eligible {
             return Ok(None);
         }
+        // An id is a digest of all that the decision says, so the answer by it is the same.
+        if let Some(told) = verified.worth.load().as_ref().filter(|told| told.decision == decision.id) {
+            return Ok(Some(Arc::clone(&told.text)));
+        }
         let mut eligibility = json!({ "resource": resource, "decision": decision.id, "live": decision.live });
         if let (Some(party), Some(members)) = (&verified.acting_for, eligibility.as_object_mut()) {
             members.insert("acting_for".to_owned(), json!(party));
         }
         let more = json!({ "token_type": self.deployment.token_type(), "eligibility": eligibility });
-        Ok(Some(worth(verified, more)))
+        let text: Arc<str> = worth(verified, more).to_string().into();
+        let told = Worth { decision: decision.id.clone(), text: Arc::clone(&text) };
+        verified.worth.store(Some(Arc::new(told)));
+        Ok(Some(text))
     }
 
     /// An answer of introspection as a signed token for the caller (RFC 9701 section 5).
     ///
     /// # Errors
     /// `Unavailable` without a key.
-    pub fn signed_introspection(&self, caller: &Caller, answer: &Value) -> ServiceResult<String> {
+    pub fn signed_introspection(&self, caller: &Caller, answer: &str) -> ServiceResult<String> {
+        let answer: Value = serde_json::from_str(answer).map_err(|_| ServiceError::Unavailable("introspection"))?;
         let claims = json!({
             "iss": self.issuer, "aud": caller.id, "iat": self.clock.now().epoch(), "token_introspection": answer,
         });

@@ -3,6 +3,7 @@
 use super::world::Audience;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{Conflict, FeedRow, StoredToken, Write};
+use crate::token::Bearer;
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -23,13 +24,6 @@ pub struct Issued {
     pub expires_in: i64,
     /// The decision it states.
     pub decision: String,
-}
-
-/// Whom and what a token is about.
-pub(crate) struct Bearer {
-    pub(crate) subject: SubjectId,
-    pub(crate) acting_for: Option<SubjectId>,
-    pub(crate) resource: ResourceId,
 }
 
 /// What a token is wanted for.
@@ -194,6 +188,9 @@ impl App {
         let Some(pairwise) = self.world.load().audiences.get(&verified.aud).map(|audience| audience.pairwise) else {
             return Ok(None);
         };
+        if let Some((_, bearer)) = verified.bearer.get().filter(|(read_as, _)| *read_as == pairwise) {
+            return Ok(Some(bearer.clone()));
+        }
         let party = |name: &str| {
             let id = if pairwise { self.crypto.open_pairwise(name, &verified.aud).ok()? } else { name.to_owned() };
             SubjectId::parse(&id).ok()
@@ -207,7 +204,13 @@ impl App {
             },
         };
         let resource = verified.resource.as_deref().and_then(|resource| ResourceId::parse(resource).ok());
-        Ok(party(&verified.sub).zip(resource).map(|(subject, resource)| Bearer { subject, acting_for, resource }))
+        let bearer = party(&verified.sub).zip(resource);
+        let bearer = bearer.map(|(subject, resource)| Bearer { subject, acting_for, resource });
+        if let Some(bearer) = &bearer {
+            // A second time changes nothing.
+            let _ = verified.bearer.set((pairwise, bearer.clone()));
+        }
+        Ok(bearer)
     }
 
     /// Revokes a token by its id.

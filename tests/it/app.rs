@@ -86,7 +86,7 @@ pub(crate) async fn introspect(app: &App, token: &str) -> Value {
         organisation: None,
         operator: None,
     };
-    app.introspect(&caller, token).await.unwrap()
+    serde_json::from_str(&app.introspect(&caller, token).await.unwrap()).unwrap()
 }
 
 impl TestApp {

@@ -1,7 +1,7 @@
 //! What tokens are worth to whom, taking them back, and what the service says of itself.
 
 use super::{Machine, NOW, ask, claims, eligible, error};
-use crate::app::{Answer, TestApp, answer, on_both};
+use crate::app::{Answer, TestApp, answer, face_check, on_both};
 use crate::support::Database;
 use base64::Engine as _;
 use reqwest::{Method, StatusCode};
@@ -57,6 +57,27 @@ async fn introspection_tells_each_caller_what_is_for_it() {
         t.clock.advance(300);
         t.app.poll_feed().await.unwrap();
         assert_eq!(worth(&t, &all, &for_edge).await, inactive());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_follows_the_decision_that_stands_now() {
+    on_both(async |t: TestApp| {
+        let subject = eligible(&t).await;
+        let machine = Machine::new(&t, &["tokens:introspect"], |_| {}).await;
+        let token = t.token(&subject, "restricted.api", "edge").await;
+        let first = worth(&t, &machine, &token).await;
+        assert_eq!(worth(&t, &machine, &token).await, first, "told again");
+        // Another examiner's word makes another decision, and nobody asks for it before the token is looked at.
+        let sources = t.sources().await;
+        let said = t.attest(&sources, &subject, face_check(&sources)).await;
+        assert_eq!(said.status, StatusCode::CREATED, "{}", said.body);
+        let second = worth(&t, &machine, &token).await;
+        let stands = t.eligibility(&subject, "restricted.api").await;
+        assert_eq!(second["eligibility"]["decision"], stands["id"]);
+        assert_ne!(second["eligibility"]["decision"], first["eligibility"]["decision"]);
+        assert_eq!((&second["active"], &second["jti"]), (&json!(true), &first["jti"]));
     })
     .await;
 }
@@ -138,7 +159,11 @@ async fn a_token_is_taken_back_by_its_client_or_by_who_may_and_at_once_everywher
         let caller = t.app.client_caller(&warden.id, None).unwrap();
         replica.poll_feed().await.unwrap();
         for token in [&first, &second, &third, &fourth] {
-            assert_eq!(replica.introspect(&caller, token).await.unwrap(), inactive(), "on another replica");
+            assert_eq!(
+                *replica.introspect(&caller, token).await.unwrap(),
+                *inactive().to_string(),
+                "on another replica"
+            );
         }
         for token in [&third, &fourth] {
             assert_eq!(t.send(token, Method::GET, "/v1/subjects", None).await.status, StatusCode::UNAUTHORIZED);
