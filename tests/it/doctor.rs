@@ -177,6 +177,18 @@ impl Installation {
         };
         fs::read_dir(self.folder.path()).unwrap().map(entry).collect()
     }
+
+    /// Waits until a service that just started has written what its jobs begin with.
+    fn until_still(&self) {
+        for _ in 0..20 {
+            let before = self.lie();
+            std::thread::sleep(std::time::Duration::from_millis(2500));
+            if self.lie() == before {
+                return;
+            }
+        }
+        panic!("the service goes on writing");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,6 +206,7 @@ async fn a_sound_installation_is_well_stopped_running_or_killed_and_looking_chan
     assert!(!installation.path("store.db-wal").exists(), "nothing is left of the look");
     let (mut running, listen, admin) = installation.serve();
     installation.until_linked();
+    installation.until_still();
     look("running").says("database.process", "ok", &format!("process {}", running.0.id()));
     let held = installation.doctor_with(&[], &["--offline", "--listen", &listen, "--admin-listen", &admin]);
     held.says("listeners", "ok", &format!("{listen} is held by a running service"));
