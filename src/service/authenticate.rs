@@ -7,7 +7,6 @@ use crate::crypto::{secret_matches, sha256_hex};
 use crate::token::Verified;
 use crate::token::dpop::{self, DpopError};
 use crate::token::keys::{Algorithm, Purpose};
-use crate::token::profile::Profile;
 use crate::token::verifier::{self, Audience, Expected};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -171,14 +170,9 @@ impl App {
     ///
     /// # Errors
     /// `Unauthenticated`; says nothing more.
-    pub(crate) async fn verify_own(
-        &self,
-        token: &str,
-        purpose: Purpose,
-        typ: &'static str,
-    ) -> ServiceResult<Arc<Verified>> {
+    pub(crate) async fn verify_own(&self, token: &str, purpose: Purpose) -> ServiceResult<Arc<Verified>> {
         let recalled = self.recall(token).await;
-        self.judge_own(token, &recalled, purpose, typ).await
+        self.judge_own(token, &recalled, purpose).await
     }
 
     /// What is remembered of a token, beside the hash it is remembered by.
@@ -195,9 +189,8 @@ impl App {
         token: &str,
         recalled: &Recalled,
         purpose: Purpose,
-        typ: &'static str,
     ) -> ServiceResult<Arc<Verified>> {
-        let profile = Profile::of_type(typ).ok_or(ServiceError::Unauthenticated)?;
+        let profile = self.deployment.profile(purpose).ok_or(ServiceError::Unauthenticated)?;
         let now = self.clock.now().epoch();
         let verified = match &recalled.verified {
             Some(verified) => Arc::clone(verified),
@@ -225,7 +218,7 @@ impl App {
         if is_session(token) {
             return self.signed_in_as(token);
         }
-        let verified = self.verify_own(token, Purpose::Access, "at+jwt").await.ok()?;
+        let verified = self.verify_own(token, Purpose::Access).await.ok()?;
         (verified.aud == self.issuer).then(|| verified.sub.clone())
     }
 

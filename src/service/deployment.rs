@@ -5,6 +5,8 @@
 
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Record, Write};
+use crate::token::keys::Purpose;
+use crate::token::profile::{self, Profile};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -34,6 +36,16 @@ impl Deployment {
         match self {
             Self::Production => "eligibility+jwt",
             Self::Test => "test-eligibility+jwt",
+        }
+    }
+
+    /// What a token of ours must be like to be believed from whoever brings it; `None` for kinds that open nothing here.
+    pub(crate) fn profile(self, purpose: Purpose) -> Option<&'static Profile<'static>> {
+        match (purpose, self) {
+            (Purpose::Access, _) => Some(&profile::ACCESS),
+            (Purpose::Eligibility, Self::Production) => Some(&profile::ELIGIBILITY),
+            (Purpose::Eligibility, Self::Test) => Some(&profile::TEST_ELIGIBILITY),
+            (Purpose::Receipt | Purpose::Introspection | Purpose::StatusList, _) => None,
         }
     }
 }

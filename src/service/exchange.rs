@@ -175,7 +175,7 @@ impl App {
 
     /// An access token of ours that is worth something now.
     pub(crate) async fn living_access(&self, token: &str) -> Result<std::sync::Arc<Verified>, ServiceError> {
-        let verified = self.verify_own(token, Purpose::Access, "at+jwt").await?;
+        let verified = self.verify_own(token, Purpose::Access).await?;
         if self.access_lives(&verified) { Ok(verified) } else { Err(ServiceError::Unauthenticated) }
     }
 

@@ -78,7 +78,7 @@ impl App {
         let (subject, acting_for) = match credential {
             Credential::None => return Ok(Verdict::Challenge("")),
             Credential::Token(token) | Credential::Bound { token, .. } => {
-                let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await
+                let Ok(verified) = self.verify_own(token, Purpose::Eligibility).await
                 else {
                     return Ok(Verdict::Challenge("invalid_token"));
                 };

@@ -27,7 +27,7 @@ impl App {
     pub async fn introspect(&self, caller: &Caller, token: &str) -> ServiceResult<Arc<str>> {
         let inactive = || Arc::from(r#"{"active":false}"#);
         let recalled = self.recall(token).await;
-        let access = self.judge_own(token, &recalled, Purpose::Access, "at+jwt").await;
+        let access = self.judge_own(token, &recalled, Purpose::Access).await;
         if let Ok(verified) = access
             && self.access_lives(&verified)
             && (verified.client_id == caller.id || self.sees(caller, None))
@@ -35,8 +35,7 @@ impl App {
             return self.access_worth(&verified);
         }
         caller.require("tokens:introspect")?;
-        let typ = self.deployment.token_type();
-        let Ok(verified) = self.judge_own(token, &recalled, Purpose::Eligibility, typ).await else {
+        let Ok(verified) = self.judge_own(token, &recalled, Purpose::Eligibility).await else {
             return Ok(inactive());
         };
         if !self.sees(caller, Some(&verified.aud)) || self.is_revoked(&verified.jti) {
@@ -106,7 +105,7 @@ impl App {
         let own = |verified: &Verified| {
             if verified.client_id == caller.id { Ok(()) } else { caller.require("tokens:revoke") }
         };
-        if let Ok(verified) = self.verify_own(token, Purpose::Eligibility, self.deployment.token_type()).await {
+        if let Ok(verified) = self.verify_own(token, Purpose::Eligibility).await {
             own(&verified)?;
             if self.is_revoked(&verified.jti) {
                 // It was not acknowledged, perhaps, because the anchor could not be written.
@@ -114,7 +113,7 @@ impl App {
             } else {
                 self.revoke_jti(&caller.actor(), &verified.jti).await?;
             }
-        } else if let Ok(verified) = self.verify_own(token, Purpose::Access, "at+jwt").await {
+        } else if let Ok(verified) = self.verify_own(token, Purpose::Access).await {
             own(&verified)?;
             self.revoke_access(&caller.actor(), &verified).await?;
         } else if is_session(token) || self.is_signed_by(token, Purpose::Receipt) {
