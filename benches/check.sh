@@ -14,7 +14,7 @@ pids+=($!)
 check=$url/gateway/check/restricted.api
 by_token=(-H "X-Gateway-Key: $(demo gateways edge key)" -H "Authorization: Bearer $token")
 by_caller=(-H "X-Gateway-Key: $(demo gateways portal key)" -H "X-Vouchsafe-Caller: api-key:key-permanent_resident")
-wait_for curl -fs "$empty_url/"
+wait_for 30 curl -fs "$empty_url/"
 # A refusal would be measured as gladly.
 curl -fs -o /dev/null "${by_token[@]}" "$check"
 curl -fs -o /dev/null "${by_caller[@]}" "$check"

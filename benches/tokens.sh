@@ -17,13 +17,13 @@ E2
 post() { # NAME URL
     load "$1" "$2" -s "$work/post.lua"
 }
-introspect() { AUTH="Bearer $access" BODY="token=$token" post introspect "$url/oauth2/introspect"; }
+introspect() { AUTH="Bearer $onboarding" BODY="token=$token" post introspect "$url/oauth2/introspect"; }
 issue() { # NAME
-    AUTH="Bearer $access" KIND=application/json BODY='{"resource":"restricted.api","audience":"edge"}' \
+    AUTH="Bearer $onboarding" KIND=application/json BODY='{"resource":"restricted.api","audience":"edge"}' \
         post "$1" "$url/v1/subjects/$(demo subjects permanent_resident id)/tokens"
 }
 # A refusal would be measured as gladly.
-[ "$(curl -fs "$url/oauth2/introspect" -H "Authorization: Bearer $access" -d "token=$token" | member active)" = True ]
+[ "$(curl -fs "$url/oauth2/introspect" -H "Authorization: Bearer $onboarding" -d "token=$token" | member active)" = True ]
 
 peers=()
 granted() { # URL CREDENTIALS FORM
@@ -34,7 +34,7 @@ if [ -n "${PEERS:-}" ] && [ -n "${BENCH:-}" ]; then
     cp "$BENCH/peers/oidc-provider.mjs" "$PEERS/node/"
     (cd "$PEERS/node" && PORT=8201 ALG=ES256 NODE_ENV=production exec taskset -c 0 node oidc-provider.mjs >/dev/null 2>&1) &
     pids+=($!)
-    wait_for curl -fs http://127.0.0.1:8201/.well-known/openid-configuration
+    wait_for 30 curl -fs http://127.0.0.1:8201/.well-known/openid-configuration
     oidc_user=c:secretsecretsecretsecretsecretsecret
     oidc_token=$(granted http://127.0.0.1:8201/token "$oidc_user" 'grant_type=client_credentials&scope=read&resource=urn:res:opaque')
     PIN='taskset -c 0' "$BENCH/peers/glewlwyd_setup.sh" "$PEERS/root" "$work/glewlwyd" >/dev/null 2>&1

@@ -3,43 +3,9 @@
 # Needs nginx (with auth_request and realip), curl and python3; VOUCHSAFE_BIN names a built binary, else it is built.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-for tool in nginx curl python3; do
-    command -v "$tool" >/dev/null || { echo "needs $tool" >&2; exit 69; }
-done
-if [ -z "${VOUCHSAFE_BIN:-}" ]; then
-    (cd "$root" && cargo build --quiet)
-    VOUCHSAFE_BIN=${CARGO_TARGET_DIR:-$root/target}/debug/vouchsafe
-fi
-
-work=$(mktemp -d)
-pids=()
-cleanup() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-    rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
-
-passed=0 failed=0 skipped=0
-pass() { passed=$((passed + 1)); echo "ok    $1"; }
-fail() { failed=$((failed + 1)); echo "FAIL  $1: $2"; }
-skip() { skipped=$((skipped + 1)); echo "skip  $1: $2"; }
-# check NAME WANTED FOUND
-check() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "wanted \`$2\`, found \`$3\`"; fi; }
-wait_for() { # SECONDS COMMAND…
-    local end=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || { echo "gave up waiting for: $*" >&2; cat "$work"/*.log >&2; exit 1; }
-        sleep 0.1
-    done
-}
-# One member of a JSON document on standard input, by path.
-member() { python3 -c 'import json, sys
-value = json.load(sys.stdin)
-for name in sys.argv[1:]: value = value[name]
-print(value)' "$@"; }
+needs=nginx
+. "$root/tests/demo.sh"
+built
 
 # The application: 200, and the headers it received as JSON.
 cat >"$work/application.py" <<'PY'
@@ -64,20 +30,13 @@ PY
 python3 "$work/application.py" >"$work/application.port" 2>"$work/application.log" &
 pids+=($!)
 
-# TMPDIR: what the demo leaves when it is killed goes with our folder.
-TMPDIR=$work "$VOUCHSAFE_BIN" demo --listen 127.0.0.1:0 --json >"$work/demo.json" 2>"$work/demo.log" &
-service=$!
-pids+=("$service")
-wait_for 60 test -s "$work/demo.json"
+start_demo
 wait_for 10 test -s "$work/application.port"
-demo() { member "$@" <"$work/demo.json"; }
-url=$(demo url)
 portal_key=$(demo gateways portal key)
 edge_key=$(demo gateways edge key)
 wait_for 20 curl -fs "$url/readyz"
 
-port=$(python3 -c 'import socket
-s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 sed -e "s|\${LISTEN}|127.0.0.1:$port|" -e "s|\${APPLICATION}|127.0.0.1:$(cat "$work/application.port")|" \
     -e "s|\${VOUCHSAFE}|${url#http://}|" -e "s|\${TOKEN_GATEWAY_KEY}|$edge_key|" \
     -e "s|\${ASSERTING_GATEWAY_KEY}|$portal_key|" \
@@ -123,17 +82,9 @@ expect() {
     ask "$@"
     check "$name" "$wanted${why:+ $why}" "$status${reason:+ $reason}"
 }
-access_token() { # CLIENT
-    curl -fs "$url/oauth2/token" -u "$(demo clients "$1" client_id):$(demo clients "$1" client_secret)" \
-        -d grant_type=client_credentials | member access_token
-}
 onboarding=$(access_token onboarding)
 officer_1=$(access_token officer-1)
 officer_2=$(access_token officer-2)
-eligibility_token() { # SUBJECT RESOURCE
-    curl -fs "$url/v1/subjects/$(demo subjects "$1" id)/tokens" -H "Authorization: Bearer $onboarding" \
-        -H 'Content-Type: application/json' -d "{\"resource\":\"$2\",\"audience\":\"edge\"}" | member token
-}
 
 echo "# by token"
 token=$(eligibility_token permanent_resident restricted.api)

@@ -4,69 +4,25 @@
 # Needs nginx (with auth_request), curl and python3; VOUCHSAFE_BIN and GATE_BIN name built binaries, else they are built.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-for tool in nginx curl python3; do
-    command -v "$tool" >/dev/null || { echo "needs $tool" >&2; exit 69; }
-done
+needs=nginx
+. "$root/tests/demo.sh"
+built
 target=${CARGO_TARGET_DIR:-$root/target}/debug
-if [ -z "${VOUCHSAFE_BIN:-}" ]; then
-    (cd "$root" && cargo build --quiet)
-    VOUCHSAFE_BIN=$target/vouchsafe
-fi
 if [ -z "${GATE_BIN:-}" ]; then
     (cd "$root" && cargo build --quiet -p vouchsafe-verify --features tower --example service)
     GATE_BIN=$target/examples/service
 fi
 
-work=$(mktemp -d)
-pids=()
-cleanup() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-    rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
-passed=0 failed=0
-check() { # NAME WANTED FOUND
-    if [ "$2" = "$3" ]; then
-        passed=$((passed + 1)) && echo "ok    $1"
-    else
-        failed=$((failed + 1)) && echo "FAIL  $1: wanted \`$2\`, found \`$3\`"
-    fi
-}
-wait_for() { # SECONDS COMMAND…
-    local end=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || { echo "gave up waiting for: $*" >&2; cat "$work"/*.log >&2; exit 1; }
-        sleep 0.1
-    done
-}
-member() { python3 -c 'import json, sys
-value = json.load(sys.stdin)
-for name in sys.argv[1:]: value = value[name]
-print(value)' "$@"; }
-
-TMPDIR=$work "$VOUCHSAFE_BIN" demo --listen 127.0.0.1:0 --json >"$work/demo.json" 2>"$work/demo.log" &
-service=$!
-pids+=("$service")
-wait_for 60 test -s "$work/demo.json"
-demo() { member "$@" <"$work/demo.json"; }
-url=$(demo url)
+start_demo
 
 claim() { # TOKEN NAME
     python3 -c 'import base64, json, sys
 part = sys.argv[1].split(".")[1]
 print(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))).get(sys.argv[2], ""))' "$1" "$2"
 }
-onboarding=$(curl -fs "$url/oauth2/token" -u "$(demo clients onboarding client_id):$(demo clients onboarding client_secret)" \
-    -d grant_type=client_credentials | member access_token)
-token() { # SUBJECT RESOURCE
-    curl -fs "$url/v1/subjects/$(demo subjects "$1" id)/tokens" -H "Authorization: Bearer $onboarding" \
-        -H 'Content-Type: application/json' -d "{\"resource\":\"$2\",\"audience\":\"edge\"}" | member token
-}
-good=$(token permanent_resident restricted.api)
-other=$(token naturalised_old_card nationals.api)
+onboarding=$(access_token onboarding)
+good=$(eligibility_token permanent_resident restricted.api)
+other=$(eligibility_token naturalised_old_card nationals.api)
 # Where the service publishes lists every token names one, and then the gate is strict.
 strict=
 [ -n "$(claim "$good" status)" ] || strict=without-status
@@ -74,7 +30,7 @@ strict=
 pids+=($!)
 wait_for 10 test -s "$work/gate.url"
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 cat >"$work/nginx.conf" <<NGINX
 pid $work/nginx.pid;
 error_log $work/nginx.log;
@@ -127,9 +83,11 @@ wait_for 10 test -s "$work/late.url"
 check "a gate that began without the service" 503 \
     "$(curl -s -m 10 -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $good" "$(cat "$work/late.url")/")"
 sed -i "s|proxy_pass http://127.0.0.1:[0-9]*/;|proxy_pass $(cat "$work/late.url")/;|" "$work/nginx.conf"
-kill -HUP "$gateway"
-reloaded() { [ "$(bearer "$good")" = 503 ]; }
-wait_for 10 reloaded
+kill "$gateway"
+wait "$gateway" 2>/dev/null || true
+nginx -c "$work/nginx.conf" &
+pids+=("$!")
+wait_for 10 curl -s -o /dev/null "http://127.0.0.1:$port/application"
 check "… through nginx" 503 "$(bearer "$good")"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

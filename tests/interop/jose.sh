@@ -4,36 +4,11 @@
 # installed into CLIENTS, a temporary folder unless set.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-for tool in curl python3 node npm; do
-    command -v "$tool" >/dev/null || { echo "needs $tool" >&2; exit 69; }
-done
-if [ -z "${VOUCHSAFE_BIN:-}" ]; then
-    (cd "$root" && cargo build --quiet)
-    VOUCHSAFE_BIN=${CARGO_TARGET_DIR:-$root/target}/debug/vouchsafe
-fi
-
-work=$(mktemp -d)
-service=
-cleanup() {
-    if [ -n "$service" ]; then
-        kill "$service" 2>/dev/null || true
-        wait "$service" 2>/dev/null || true
-    fi
-    rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
+needs="node npm"
+. "$root/tests/demo.sh"
+built
 clients=${CLIENTS:-$work/clients}
 mkdir -p "$clients"
-
-passed=0 failed=0
-check() { # NAME WANTED FOUND
-    if [ "$2" = "$3" ]; then
-        passed=$((passed + 1)) && echo "ok    $1"
-    else
-        failed=$((failed + 1)) && echo "FAIL  $1: wanted \`$2\`, found \`$3\`"
-    fi
-}
 
 [ -d "$clients/node_modules/jose" ] || npm install --silent --no-fund --no-audit --prefix "$clients" jose@6 >/dev/null
 if [ ! -x "$clients/venv/bin/python" ]; then
@@ -70,20 +45,7 @@ except jwt.PyJWTError as error:
     print("refused:", type(error).__name__)
 PY
 
-TMPDIR=$work "$VOUCHSAFE_BIN" demo --listen 127.0.0.1:0 --json >"$work/demo.json" 2>"$work/demo.log" &
-service=$!
-for _ in $(seq 600); do [ -s "$work/demo.json" ] && break; sleep 0.1; done
-[ -s "$work/demo.json" ] || { cat "$work/demo.log" >&2; exit 1; }
-member() { python3 -c 'import json, sys
-value = json.load(sys.stdin)
-for name in sys.argv[1:]: value = value[name]
-print(value)' "$@"; }
-demo() { member "$@" <"$work/demo.json"; }
-url=$(demo url)
-access_token() {
-    curl -fs "$url/oauth2/token" -u "$(demo clients "$1" client_id):$(demo clients "$1" client_secret)" \
-        -d grant_type=client_credentials | member access_token
-}
+start_demo
 onboarding=$(access_token onboarding)
 json=(-H 'Content-Type: application/json')
 curl -fs -o /dev/null "$url/v1/audiences" -H "Authorization: Bearer $(access_token administrator)" "${json[@]}" \
@@ -104,8 +66,7 @@ claims = decode(claims); claims["eligibility"]["resource"] = "restricted.other"
 print(head + "." + encode(claims) + "." + signature)' "$1"; }
 for pair in edge:ES256:EdDSA edge-eddsa:EdDSA:ES256; do
     IFS=: read -r audience alg other <<<"$pair"
-    token=$(curl -fs "$url/v1/subjects/$(demo subjects permanent_resident id)/tokens" -H "Authorization: Bearer $onboarding" \
-        "${json[@]}" -d "{\"resource\":\"restricted.api\",\"audience\":\"$audience\"}" | member token)
+    token=$(eligibility_token permanent_resident restricted.api "$audience")
     IFS=. read -r head payload signature <<<"$token"
     jose() { node "$clients/verify.mjs" "$@"; }
     pyjwt() { "$clients/venv/bin/python" "$clients/verify.py" "$@"; }

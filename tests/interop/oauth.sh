@@ -7,45 +7,18 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-for tool in curl python3 node npm cargo; do
-    command -v "$tool" >/dev/null || { echo "needs $tool" >&2; exit 69; }
-done
-if [ -z "${VOUCHSAFE_BIN:-}" ]; then
-    (cd "$root" && cargo build --quiet)
-    VOUCHSAFE_BIN=${CARGO_TARGET_DIR:-$root/target}/debug/vouchsafe
-fi
+needs="node npm cargo"
+. "$root/tests/demo.sh"
+built
 wanted=("$@")
 [ ${#wanted[@]} -gt 0 ] || wanted=(node python rust)
 
-work=$(mktemp -d)
-service=
-cleanup() {
-    if [ -n "$service" ]; then
-        kill "$service" 2>/dev/null || true
-        wait "$service" 2>/dev/null || true
-    fi
-    rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
 clients=${CLIENTS:-$work/clients}
 mkdir -p "$clients"
 
-TMPDIR=$work "$VOUCHSAFE_BIN" demo --listen 127.0.0.1:0 --json >"$work/demo.json" 2>"$work/demo.log" &
-service=$!
-for _ in $(seq 600); do [ -s "$work/demo.json" ] && break; sleep 0.1; done
-[ -s "$work/demo.json" ] || { cat "$work/demo.log" >&2; exit 1; }
-member() { python3 -c 'import json, sys
-value = json.load(sys.stdin)
-for name in sys.argv[1:]: value = value[name]
-print(value)' "$@"; }
-demo() { member "$@" <"$work/demo.json"; }
-access_token() {
-    curl -fs "$URL/oauth2/token" -u "$(demo clients "$1" client_id):$(demo clients "$1" client_secret)" \
-        -d grant_type=client_credentials | member access_token
-}
+start_demo
 export URL ADMIN ONBOARDING ELIGIBLE NEWCOMER
-URL=$(demo url)
+URL=$url
 ADMIN=$(access_token administrator)
 ONBOARDING=$(access_token onboarding)
 ELIGIBLE=$(demo subjects permanent_resident id)
