@@ -1,15 +1,17 @@
 //! `GET /gateway/check/{resource}`: one answer for every gateway that can ask by HTTP.
 
 use super::Edge;
+use super::ext_authz::grpc;
 use super::extract::{Presented, presented};
 use crate::intake::client_address::client_address;
-use crate::service::ServiceError;
 use crate::service::gateway::{Credential, Verdict};
 use crate::service::world::Gateway;
+use crate::service::{ServiceError, ServiceResult};
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use vouchsafe_core::ids::ResourceId;
@@ -21,20 +23,49 @@ const SUBJECT: HeaderName = HeaderName::from_static("x-eligibility-subject");
 const STALE: HeaderName = HeaderName::from_static("x-eligibility-stale");
 const TEST: HeaderName = HeaderName::from_static("x-eligibility-test");
 
-fn answer(status: StatusCode, set: &[(HeaderName, &str)]) -> Response {
-    let mut response = status.into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    for (name, value) in set {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(name.clone(), value);
-        }
-    }
-    response
+/// Every name under which an answer may say something.
+pub(super) static OWN_RESULTS: [HeaderName; 6] = [DECISION, REASON, VALID_UNTIL, SUBJECT, STALE, TEST];
+
+/// What a gateway says to us; from a caller these names say nothing to anybody.
+pub(super) static OWN_REQUEST_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-gateway-key"),
+    HeaderName::from_static("x-vouchsafe-caller"),
+    HeaderName::from_static("x-vouchsafe-acting-for"),
+];
+
+/// What a check came to, before a socket says it: HTTP, ext_authz by HTTP and ext_authz by gRPC say the same.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// 200 lets pass, exactly.
+    pub(super) status: StatusCode,
+    /// What the gateway, and through it the application or the caller, learns.
+    pub(super) headers: HeaderMap,
+    /// For the caller who may not pass; empty where there is nothing to say.
+    pub(super) body: Bytes,
 }
 
-fn challenge(scheme: &str, error: &str) -> Response {
-    let text = if error.is_empty() { scheme.to_owned() } else { format!("{scheme} error=\"{error}\"") };
-    answer(StatusCode::UNAUTHORIZED, &[(header::WWW_AUTHENTICATE, text.as_str())])
+impl Reply {
+    fn new(status: StatusCode, set: &[(HeaderName, &str)]) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for (name, value) in set {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name.clone(), value);
+            }
+        }
+        Self { status, headers, body: Bytes::new() }
+    }
+
+    fn challenge(scheme: &str, error: &str) -> Self {
+        let text = if error.is_empty() { scheme.to_owned() } else { format!("{scheme} error=\"{error}\"") };
+        Self::new(StatusCode::UNAUTHORIZED, &[(header::WWW_AUTHENTICATE, text.as_str())])
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        (self.status, self.headers, self.body).into_response()
+    }
 }
 
 /// One value of a header; given twice it counts as unusable.
@@ -50,9 +81,14 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
 #[derive(Debug, Clone)]
 pub struct Proven(Arc<Gateway>);
 
+/// Whether a route is one that gateways ask at.
+pub(super) fn asks_here(route: &str) -> bool {
+    route.starts_with("/gateway/") || route == grpc::ROUTE
+}
+
 /// The gateway behind the key that a request to a gateway's route brings.
 pub(super) fn prove(edge: &Edge, route: &str, headers: &HeaderMap) -> Option<Proven> {
-    if !route.starts_with("/gateway/") {
+    if !asks_here(route) {
         return None;
     }
     edge.app.gateway(single(headers, "x-gateway-key")?).ok().map(Proven)
@@ -90,39 +126,53 @@ fn forwarded(headers: &HeaderMap) -> Option<(&str, &str)> {
     Some((single(headers, method)?, single(headers, uri).filter(|uri| uri.starts_with('/'))?))
 }
 
-/// May this caller pass to the resource? 200 with empty body, 401, 403 (or 451), 503 when it cannot know.
-#[utoipa::path(get, path = "/gateway/check/{resource}", tag = "gateway", params(("resource" = String, Path), ("X-Gateway-Key" = String, Header), ("X-Vouchsafe-Caller" = Option<String>, Header), ("X-Vouchsafe-Acting-For" = Option<String>, Header), ("DPoP" = Option<String>, Header)),
-    responses((status = 200, description = "pass"), (status = 401, description = "no valid credential"), (status = 403, description = "not eligible"), (status = 451, description = "not eligible, where configured"), (status = 503, description = "cannot know")))]
-pub async fn check(
-    State(edge): State<Edge>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(resource): Path<String>,
-    proven: Option<Extension<Proven>>,
-    headers: HeaderMap,
-) -> Response {
-    let Some(Extension(Proven(gateway))) = proven else { return challenge("Bearer", "") };
+/// What a gateway asks: for whom the headers speak, and to which resource.
+#[derive(Debug)]
+pub(super) struct Question<'q> {
+    /// The gateway, if its key proved it.
+    pub(super) gateway: Option<&'q Proven>,
+    /// From the gateway's own configuration.
+    pub(super) resource: &'q str,
+    /// The caller's credential and address, or the caller whom the gateway asserts.
+    pub(super) headers: &'q HeaderMap,
+    /// Method and path of the caller's own request, where the gateway names them.
+    pub(super) request: Option<(&'q str, &'q str)>,
+    /// The other end of the gateway's connection.
+    pub(super) peer: IpAddr,
+}
+
+/// The one answer to a gateway, whichever socket it asked at.
+pub(super) async fn reply(edge: &Edge, question: Question<'_>) -> Reply {
+    let Question { gateway, resource, headers, request, peer } = question;
+    let Some(Proven(gateway)) = gateway else { return Reply::challenge("Bearer", "") };
     let refused = StatusCode::from_u16(gateway.deny_status).unwrap_or(StatusCode::FORBIDDEN);
-    let Ok(resource) = ResourceId::parse(&resource) else {
-        return answer(refused, &[(REASON, "resource.ungoverned")]);
+    let Ok(resource) = ResourceId::parse(resource) else {
+        return Reply::new(refused, &[(REASON, "resource.ungoverned")]);
     };
     // SECURITY: the header counts only from a gateway that may assert; from any other it is as if it were not there.
-    let asserted = if gateway.asserts { single(&headers, "x-vouchsafe-caller") } else { None };
-    let brought = presented(&headers);
+    let asserted = if gateway.asserts { single(headers, "x-vouchsafe-caller") } else { None };
+    let brought = presented(headers);
     let scheme = if matches!(brought, Presented::Dpop { .. }) { "DPoP" } else { "Bearer" };
     let credential = match (asserted, brought) {
-        (Some(caller), _) => match acting_for(&headers) {
+        (Some(caller), _) => match acting_for(headers) {
             Ok(acting_for) => Credential::Asserted(caller, acting_for),
             // SECURITY: a header that cannot be read is not one that is absent.
-            Err(()) => return challenge(scheme, "invalid_request"),
+            Err(()) => return Reply::challenge(scheme, "invalid_request"),
         },
         (None, Presented::Bearer(token)) => Credential::Token(token),
-        (None, Presented::Dpop { token, proof }) => Credential::Bound { token, proof, request: forwarded(&headers) },
+        (None, Presented::Dpop { token, proof }) => Credential::Bound { token, proof, request },
         (None, Presented::None | Presented::Unreadable) => Credential::None,
     };
-    let address = address(&headers, peer.ip(), &edge.trusted_proxies);
-    match edge.app.check(&gateway, credential, &resource, address).await {
+    let address = address(headers, peer, &edge.trusted_proxies);
+    let verdict = edge.app.check(gateway, credential, &resource, address).await;
+    say(edge, verdict, refused, scheme)
+}
+
+fn say(edge: &Edge, verdict: ServiceResult<Verdict>, refused: StatusCode, scheme: &str) -> Reply {
+    let count = |answer| metrics::counter!("vouchsafe_gateway_checks_total", "answer" => answer).increment(1);
+    match verdict {
         Ok(Verdict::Admit(passed)) => {
-            metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "admit").increment(1);
+            count("admit");
             let mut set = vec![
                 (DECISION, passed.decision.as_str()),
                 (VALID_UNTIL, passed.valid_until.as_str()),
@@ -134,25 +184,40 @@ pub async fn check(
             if edge.app.deployment.is_test() {
                 set.push((TEST, "true"));
             }
-            answer(StatusCode::OK, &set)
+            Reply::new(StatusCode::OK, &set)
         }
         Ok(Verdict::Challenge(error)) => {
-            metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "challenge").increment(1);
-            challenge(scheme, error)
+            count("challenge");
+            Reply::challenge(scheme, error)
         }
         Ok(Verdict::Refuse { reason, decision }) => {
-            metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "refuse").increment(1);
+            count("refuse");
             let mut set = vec![(REASON, reason.as_str())];
             set.extend(decision.as_deref().map(|decision| (DECISION, decision)));
-            answer(refused, &set)
+            Reply::new(refused, &set)
         }
-        Err(ServiceError::NotFound(_)) => answer(refused, &[(REASON, "resource.ungoverned")]),
+        Err(ServiceError::NotFound(_)) => Reply::new(refused, &[(REASON, "resource.ungoverned")]),
         Err(error) => {
             tracing::error!(error = %error, "gateway check cannot be answered");
-            metrics::counter!("vouchsafe_gateway_checks_total", "answer" => "unavailable").increment(1);
-            answer(StatusCode::SERVICE_UNAVAILABLE, &[(header::RETRY_AFTER, "2")])
+            count("unavailable");
+            Reply::new(StatusCode::SERVICE_UNAVAILABLE, &[(header::RETRY_AFTER, "2")])
         }
     }
+}
+
+/// May this caller pass to the resource? 200 with empty body, 401, 403 (or 451), 503 when it cannot know.
+#[utoipa::path(get, path = "/gateway/check/{resource}", tag = "gateway", params(("resource" = String, Path), ("X-Gateway-Key" = String, Header), ("X-Vouchsafe-Caller" = Option<String>, Header), ("X-Vouchsafe-Acting-For" = Option<String>, Header), ("DPoP" = Option<String>, Header)),
+    responses((status = 200, description = "pass"), (status = 401, description = "no valid credential"), (status = 403, description = "not eligible"), (status = 451, description = "not eligible, where configured"), (status = 503, description = "cannot know")))]
+pub async fn check(
+    State(edge): State<Edge>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(resource): Path<String>,
+    proven: Option<Extension<Proven>>,
+    headers: HeaderMap,
+) -> Response {
+    let gateway = proven.as_deref();
+    let (resource, request) = (resource.as_str(), forwarded(&headers));
+    reply(&edge, Question { gateway, resource, headers: &headers, request, peer: peer.ip() }).await.into_response()
 }
 
 #[cfg(test)]
