@@ -77,6 +77,8 @@ pub struct RawConfig {
     pub geoip: Option<Vec<PathBuf>>,
     /// Whether evidence may be made up; for the whole life of a database.
     pub test_deployment: Option<bool>,
+    /// Whether AuthZEN's search for subjects is offered.
+    pub authzen_subject_search: Option<bool>,
     /// `human` or `json`.
     pub log: Option<LogFormat>,
     /// Base address of a collector of traces, such as `http://127.0.0.1:4318`.
@@ -137,11 +139,13 @@ impl RawConfig {
             let problem = || ConfigError::Key { key: "otlp_share", problem: "must be a number from 0 to 1".to_owned() };
             self.otlp_share = Some(text.parse().map_err(|_| problem())?);
         }
-        if let Some(text) = get("VOUCHSAFE_TEST_DEPLOYMENT") {
-            let problem = || "must be `true` or `false`".to_owned();
-            self.test_deployment =
-                Some(text.parse().map_err(|_| ConfigError::Key { key: "test_deployment", problem: problem() })?);
-        }
+        let flag = |name: &str, key: &'static str| {
+            let problem = || ConfigError::Key { key, problem: "must be `true` or `false`".to_owned() };
+            get(name).map(|text| text.parse::<bool>().map_err(|_| problem())).transpose()
+        };
+        self.test_deployment = flag("VOUCHSAFE_TEST_DEPLOYMENT", "test_deployment")?.or(self.test_deployment);
+        self.authzen_subject_search =
+            flag("VOUCHSAFE_AUTHZEN_SUBJECT_SEARCH", "authzen_subject_search")?.or(self.authzen_subject_search);
         if let Some(text) = get("VOUCHSAFE_LOG") {
             self.log = Some(match text.as_str() {
                 "human" => LogFormat::Human,
@@ -202,6 +206,8 @@ pub struct Config {
     pub key_rotation: Option<Span>,
     /// Network databases.
     pub geoip: Vec<PathBuf>,
+    /// Whether AuthZEN's search for subjects is offered.
+    pub authzen_subject_search: bool,
     /// Whether evidence may be made up.
     pub test_deployment: bool,
     /// Log format.
@@ -327,6 +333,7 @@ impl Config {
             anchor_file,
             trusted_proxies,
             geoip: raw.geoip.unwrap_or_default(),
+            authzen_subject_search: raw.authzen_subject_search.unwrap_or(false),
             test_deployment: raw.test_deployment.unwrap_or(false),
             log: raw.log.unwrap_or(LogFormat::Human),
             otlp: otlp(raw.otlp_endpoint, raw.otlp_share)?,

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod appeals;
 mod arrival;
+pub mod authzen;
 pub mod cases;
 pub mod clients;
 pub mod conditional;
@@ -157,6 +158,12 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(operators::sign_in))
         .routes(routes!(evidence::webhook))
         .routes(routes!(gateway::check))
+        .routes(routes!(authzen::configuration))
+        .routes(routes!(authzen::evaluation))
+        .routes(routes!(authzen::evaluations))
+        .routes(routes!(authzen::search::subjects))
+        .routes(routes!(authzen::search::resources))
+        .routes(routes!(authzen::search::actions))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }

@@ -68,11 +68,11 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
 
 /// The gateway that asks, proven by its key: once for a request, before its rate is looked at.
 #[derive(Debug, Clone)]
-pub struct Proven(Arc<Gateway>);
+pub struct Proven(pub(super) Arc<Gateway>);
 
 /// The gateway behind the key that a request to a gateway's route brings.
 pub(super) fn prove(edge: &Edge, route: &str, headers: &HeaderMap) -> Option<Proven> {
-    if !route.starts_with("/gateway/") {
+    if !(route.starts_with("/gateway/") || route.starts_with("/access/")) {
         return None;
     }
     edge.app.gateway(single(headers, "x-gateway-key")?).ok().map(Proven)
@@ -174,7 +174,7 @@ fn say(edge: &Edge, verdict: ServiceResult<Verdict>, refused: StatusCode, scheme
             count("challenge");
             Reply::challenge(scheme, error)
         }
-        Ok(Verdict::Refuse { reason, decision }) => {
+        Ok(Verdict::Refuse { reason, decision, .. }) => {
             count("refuse");
             let mut set = vec![(REASON, reason.as_str())];
             set.extend(decision.as_deref().map(|decision| (DECISION, decision)));

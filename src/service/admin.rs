@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 22] = [
+pub const SCOPES: [&str; 24] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -22,6 +22,8 @@ pub const SCOPES: [&str; 22] = [
     "vouches:write",
     "observations:write",
     "eligibility:read",
+    "access:evaluate",
+    "access:search",
     "decisions:explain",
     "tokens:issue",
     "tokens:introspect",

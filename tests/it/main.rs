@@ -13,6 +13,7 @@ mod app;
 mod appeals;
 mod architecture;
 mod arrival;
+mod authzen;
 mod backfill;
 mod backup;
 mod binary;
