@@ -27,6 +27,7 @@ pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
 
+use crate::intake::client_address::Proxies;
 use crate::service::App;
 use arrival::Hall;
 use axum::Router;
@@ -47,8 +48,8 @@ use utoipa_axum::routes;
 pub struct Edge {
     /// The service.
     pub app: Arc<App>,
-    /// Networks whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Arc<[ipnet::IpNet]>,
+    /// The proxies whose word about addresses is believed.
+    pub trusted_proxies: Arc<Proxies>,
     /// Who may ask how often.
     pub limits: Arc<Limits>,
     /// Renders the metrics, where a recorder is installed.

@@ -5,6 +5,7 @@ use crate::crypto::MasterKey;
 use crate::http::limits::{Limits, Quotas};
 use crate::http::listen::{Bounds, listen};
 use crate::http::{Edge, admin_router, router};
+use crate::intake::client_address::Proxies;
 use crate::service::{App, ServiceError};
 use crate::storage::{self, StoreError};
 use anyhow::Context as _;
@@ -40,7 +41,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     // Whoever reads "ready" may stop us at once.
     let until = signalled();
     tracing::info!(listen = %public.local_addr()?, admin = %admin.local_addr()?, "ready");
-    let code = serve(app, config.trusted_proxies.into(), &config.quotas, public, admin, until).await;
+    let code = serve(app, config.proxies.into(), &config.quotas, public, admin, until).await;
     traces.end().await;
     code
 }
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
 /// Serves until `until` completes, then drains. A crashed task makes the exit code non-zero.
 pub(crate) async fn serve(
     app: Arc<App>,
-    trusted_proxies: Arc<[ipnet::IpNet]>,
+    trusted_proxies: Arc<Proxies>,
     quotas: &Quotas,
     public: TcpListener,
     admin: TcpListener,

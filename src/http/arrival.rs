@@ -65,6 +65,8 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     );
     telemetry::begin(&span, request.method().as_str(), route, remote.as_ref());
     request.extensions_mut().insert(RequestId(id.clone()));
+    // Whoever is refused at a gateway is told it, whichever socket the gateway asked at.
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     let standing = {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         let gateway = gateway::prove(&hall.edge, route, request.headers());
@@ -146,7 +148,7 @@ fn refuse(route: &str, standing: &Standing) -> Response {
 }
 
 /// The id that was sent, if it is one of 1 to 64 safe characters: it goes into logs and answers.
-fn sent_id(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn sent_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut values = headers.get_all(REQUEST_ID).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let safe = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');

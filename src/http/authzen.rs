@@ -91,7 +91,7 @@ async fn ask(edge: &Edge, asking: &Asking, evaluation: &Evaluation<'_>) -> Resul
     })?;
     let name = if answer.permitted { "permit" } else { "deny" };
     metrics::counter!("vouchsafe_access_evaluations_total", "answer" => name).increment(1);
-    Ok(told(edge, &answer))
+    Ok(told(edge, &asking.asker, &answer))
 }
 
 fn answered(body: &Value) -> Response {

@@ -1,8 +1,9 @@
 //! What is answered: a decision with its context, or a refusal in a line of text.
 
 use crate::http::Edge;
+use crate::http::gateway::refusal::retry_at;
 use crate::http::problem::Problem;
-use crate::service::authzen::Answer;
+use crate::service::authzen::{Answer, Asker};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -69,13 +70,21 @@ pub(super) fn item_error(status: StatusCode, message: &str) -> Value {
     json!({ "decision": false, "context": { "error": { "status": status.as_u16(), "message": message } } })
 }
 
-/// A decision as an asker is told: nothing of the evidence behind it.
-pub(super) fn told(edge: &Edge, answer: &Answer) -> Value {
+/// A decision as an asker is told: nothing of the evidence behind it, and of a refusal what its caller may be told.
+pub(super) fn told(edge: &Edge, asker: &Asker, answer: &Answer) -> Value {
     let mut context = Map::new();
     let mut tell = |name: &str, value: Value| context.insert(name.to_owned(), value);
     if let Some(reason) = &answer.reason {
         tell("reason_code", json!(reason));
         tell("reason_user", json!(explain::texts(reason).subject));
+        if let Asker::Gateway(gateway) = asker
+            && let Some(help) = gateway.help(reason, answer.decision.as_deref(), None)
+        {
+            tell("help", json!(help));
+        }
+        if let Some(at) = answer.body.as_deref().and_then(|decision| retry_at(decision, edge.app.clock.now())) {
+            tell("retry_at", json!(at.to_string()));
+        }
     }
     if let Some(id) = &answer.decision {
         tell("decision_id", json!(id));
