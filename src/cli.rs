@@ -232,6 +232,7 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
     let rotation = config.key_rotation.map_or(0, vouchsafe_core::policy::Span::secs);
     app.key_rotation_secs.store(rotation, std::sync::atomic::Ordering::Relaxed);
     app.appeal_secs.store(config.appeal_within.secs(), std::sync::atomic::Ordering::Relaxed);
+    app.subject_search.store(config.authzen_subject_search, std::sync::atomic::Ordering::Relaxed);
     if let Some(anchor) = anchor {
         app.hold_to(anchor);
     }

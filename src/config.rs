@@ -1,6 +1,7 @@
 //! Configuration: built-in defaults, then the file, then `VOUCHSAFE_*`, then flags. Every key is safe when absent or refused at start by name.
 
 use crate::http::limits::{Quota, Quotas};
+use crate::intake::client_address::{ForwardedHeader, Proxies, is_nat64_length};
 use crate::service::appeals::APPEAL_SECS;
 use crate::service::keys::KEY_ROTATION_SECS;
 use crate::service::retention::RETENTION_SECS;
@@ -59,8 +60,12 @@ pub struct RawConfig {
     pub master_key_file: Option<PathBuf>,
     /// How far the history went, outside the database; or `off`.
     pub anchor_file: Option<PathBuf>,
-    /// Networks whose `X-Forwarded-For` is believed.
+    /// Networks whose `X-Forwarded-For` or `Forwarded` is believed.
     pub trusted_proxies: Option<Vec<String>>,
+    /// `x-forwarded-for` or `forwarded`: which of them the proxies write.
+    pub forwarded_header: Option<String>,
+    /// Prefixes of translators from IPv4 to IPv6, beside `64:ff9b::/96`.
+    pub nat64_prefixes: Option<Vec<String>>,
     /// `REQUESTS/SECONDS` of one client, or `off`.
     pub rate_limit_client: Option<String>,
     /// The same of one gateway.
@@ -79,6 +84,8 @@ pub struct RawConfig {
     pub geoip: Option<Vec<PathBuf>>,
     /// Whether evidence may be made up; for the whole life of a database.
     pub test_deployment: Option<bool>,
+    /// Whether AuthZEN's search for subjects is offered.
+    pub authzen_subject_search: Option<bool>,
     /// `human` or `json`.
     pub log: Option<LogFormat>,
     /// Base address of a collector of traces, such as `http://127.0.0.1:4318`.
@@ -131,6 +138,10 @@ impl RawConfig {
         if let Some(text) = get("VOUCHSAFE_TRUSTED_PROXIES") {
             self.trusted_proxies = Some(list(text));
         }
+        if let Some(text) = get("VOUCHSAFE_NAT64_PREFIXES") {
+            self.nat64_prefixes = Some(list(text));
+        }
+        set(&mut self.forwarded_header, "VOUCHSAFE_FORWARDED_HEADER");
         if let Some(text) = get("VOUCHSAFE_GEOIP") {
             let paths: Vec<String> = list(text);
             self.geoip = Some(paths.into_iter().map(PathBuf::from).collect());
@@ -140,11 +151,13 @@ impl RawConfig {
             let problem = || ConfigError::Key { key: "otlp_share", problem: "must be a number from 0 to 1".to_owned() };
             self.otlp_share = Some(text.parse().map_err(|_| problem())?);
         }
-        if let Some(text) = get("VOUCHSAFE_TEST_DEPLOYMENT") {
-            let problem = || "must be `true` or `false`".to_owned();
-            self.test_deployment =
-                Some(text.parse().map_err(|_| ConfigError::Key { key: "test_deployment", problem: problem() })?);
-        }
+        let flag = |name: &str, key: &'static str| {
+            let problem = || ConfigError::Key { key, problem: "must be `true` or `false`".to_owned() };
+            get(name).map(|text| text.parse::<bool>().map_err(|_| problem())).transpose()
+        };
+        self.test_deployment = flag("VOUCHSAFE_TEST_DEPLOYMENT", "test_deployment")?.or(self.test_deployment);
+        self.authzen_subject_search =
+            flag("VOUCHSAFE_AUTHZEN_SUBJECT_SEARCH", "authzen_subject_search")?.or(self.authzen_subject_search);
         if let Some(text) = get("VOUCHSAFE_LOG") {
             self.log = Some(match text.as_str() {
                 "human" => LogFormat::Human,
@@ -195,8 +208,8 @@ pub struct Config {
     pub master_key_file: PathBuf,
     /// Anchor file; none only where it was switched off.
     pub anchor_file: Option<PathBuf>,
-    /// Networks whose forwarded addresses are believed.
-    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// The proxies whose word about addresses is believed.
+    pub proxies: Proxies,
     /// Who may ask how often.
     pub quotas: Quotas,
     /// How long what an auditor may ask about is kept.
@@ -207,6 +220,8 @@ pub struct Config {
     pub key_rotation: Option<Span>,
     /// Network databases.
     pub geoip: Vec<PathBuf>,
+    /// Whether AuthZEN's search for subjects is offered.
+    pub authzen_subject_search: bool,
     /// Whether evidence may be made up.
     pub test_deployment: bool,
     /// Log format.
@@ -246,6 +261,27 @@ fn otlp(endpoint: Option<String>, share: Option<f64>) -> Result<Option<Otlp>, Co
     Ok(Some(Otlp { endpoint: endpoint.trim_end_matches('/').to_owned(), share }))
 }
 
+/// The proxies we run, and how they say whom they forward for.
+fn proxies(trusted: Vec<String>, header: Option<&str>, nat64: Vec<String>) -> Result<Proxies, ConfigError> {
+    let key = |key: &'static str, problem: String| ConfigError::Key { key, problem };
+    let network = |text: String| {
+        text.parse::<ipnet::IpNet>()
+            .or_else(|_| text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from))
+            .map_err(|_| key("trusted_proxies", format!("`{text}` is not a network such as `10.0.0.0/8`")))
+    };
+    let prefix = |text: String| {
+        let parsed = text.parse::<ipnet::Ipv6Net>().ok().filter(|prefix| is_nat64_length(prefix.prefix_len()));
+        let problem = || format!("`{text}` is no IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits");
+        parsed.ok_or_else(|| key("nat64_prefixes", problem()))
+    };
+    let named = header.map_or(Some(ForwardedHeader::default()), ForwardedHeader::parse);
+    Ok(Proxies {
+        trusted: trusted.into_iter().map(network).collect::<Result<_, _>>()?,
+        header: named.ok_or_else(|| key("forwarded_header", "must be `x-forwarded-for` or `forwarded`".to_owned()))?,
+        nat64: nat64.into_iter().map(prefix).collect::<Result<_, _>>()?,
+    })
+}
+
 impl Config {
     /// Checks every key.
     ///
@@ -269,16 +305,11 @@ impl Config {
         if url.query().is_some() || url.fragment().is_some() || url.path() != "/" {
             return Err(key("public_origin", "must be an origin without path, query or fragment".to_owned()));
         }
-        let trusted_proxies = raw
-            .trusted_proxies
-            .unwrap_or_default()
-            .iter()
-            .map(|text| {
-                text.parse::<ipnet::IpNet>()
-                    .or_else(|_| text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from))
-                    .map_err(|_| key("trusted_proxies", format!("`{text}` is not a network such as `10.0.0.0/8`")))
-            })
-            .collect::<Result<_, _>>()?;
+        let proxies = proxies(
+            raw.trusted_proxies.unwrap_or_default(),
+            raw.forwarded_header.as_deref(),
+            raw.nat64_prefixes.unwrap_or_default(),
+        )?;
         let usual = Quotas::default();
         let quota = |name: &'static str, text: &Option<String>, usual: Option<Quota>| {
             text.as_deref().map_or(Ok(usual), |text| Quota::parse(text).map_err(|problem| key(name, problem)))
@@ -331,8 +362,9 @@ impl Config {
             database: raw.database.unwrap_or_else(|| "sqlite:vouchsafe.db".to_owned()),
             master_key_file,
             anchor_file,
-            trusted_proxies,
+            proxies,
             geoip: raw.geoip.unwrap_or_default(),
+            authzen_subject_search: raw.authzen_subject_search.unwrap_or(false),
             test_deployment: raw.test_deployment.unwrap_or(false),
             log: raw.log.unwrap_or(LogFormat::Human),
             otlp: otlp(raw.otlp_endpoint, raw.otlp_share)?,

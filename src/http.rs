@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod appeals;
 mod arrival;
+pub mod authzen;
 pub mod cases;
 pub mod clients;
 pub mod conditional;
@@ -27,6 +28,7 @@ pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
 
+use crate::intake::client_address::Proxies;
 use crate::service::App;
 use arrival::Hall;
 use axum::Router;
@@ -47,8 +49,8 @@ use utoipa_axum::routes;
 pub struct Edge {
     /// The service.
     pub app: Arc<App>,
-    /// Networks whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Arc<[ipnet::IpNet]>,
+    /// The proxies whose word about addresses is believed.
+    pub trusted_proxies: Arc<Proxies>,
     /// Who may ask how often.
     pub limits: Arc<Limits>,
     /// Renders the metrics, where a recorder is installed.
@@ -158,6 +160,12 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(operators::sign_in))
         .routes(routes!(evidence::webhook))
         .routes(routes!(gateway::check))
+        .routes(routes!(authzen::configuration))
+        .routes(routes!(authzen::evaluation))
+        .routes(routes!(authzen::evaluations))
+        .routes(routes!(authzen::search::subjects))
+        .routes(routes!(authzen::search::resources))
+        .routes(routes!(authzen::search::actions))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod anchor;
 pub mod appeals;
 pub mod authenticate;
+pub mod authzen;
 pub mod backfill;
 pub mod backup;
 pub mod beside;
@@ -237,6 +238,8 @@ pub struct App {
     pub(crate) tending: cases::Tending,
     /// Within what time an appeal is to be decided, seconds.
     pub appeal_secs: AtomicI64,
+    /// Whether subjects are searched for by what they may do.
+    pub subject_search: AtomicBool,
     /// Failed tries of operators' passwords.
     pub(crate) tries: operators::Tries,
     /// Operators by the digest of a sign-in's token, for rate limits alone: whether it stands is asked each time.
@@ -328,6 +331,7 @@ impl App {
             outgoing,
             tending: cases::Tending::default(),
             appeal_secs: AtomicI64::new(appeals::APPEAL_SECS),
+            subject_search: AtomicBool::new(false),
             tries: operators::Tries::default(),
             signed_in: moka::sync::Cache::new(10_000),
             proven: clients::ProvenSecrets::new()?,

@@ -141,6 +141,9 @@ pub struct NewGateway {
     /// The origin by which callers know it, for tokens that are bound to a key.
     #[arg(long)]
     origin: Option<String>,
+    /// A page for callers who were refused; it is told `reason`, `decision` and `request`.
+    #[arg(long)]
+    help_url: Option<String>,
     /// 403 or 451.
     #[arg(long, default_value_t = 403)]
     deny_status: u16,
@@ -262,6 +265,7 @@ pub(crate) async fn gateway(GatewayCommand::Create(new): GatewayCommand) -> anyh
         asserts: new.asserts,
         deny_status: new.deny_status,
         origin: new.origin,
+        help_url: new.help_url,
     };
     let created = app.register_gateway(&Actor::command_line(), gateway).await?;
     settle(&app).await;

@@ -6,6 +6,7 @@ use crate::clock::SystemClock;
 use crate::config::LogFormat;
 use crate::crypto::{MasterKey, new_id, new_secret, random};
 use crate::http::limits::Quotas;
+use crate::intake::client_address::Proxies;
 use crate::intake::geoip::GeoIp;
 use crate::service::authenticate::Caller;
 use crate::service::ingest::{Delivery, Submission};
@@ -85,10 +86,10 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     } else {
         introduce(&app, &seeded, &url).await?;
     }
-    let trusted = [ipnet::IpNet::from(address.ip())];
+    let proxies = Proxies { trusted: vec![ipnet::IpNet::from(address.ip())], ..Proxies::default() };
     let quotas = if args.unlimited { Quotas::OFF } else { Quotas::default() };
     let listeners = Listeners { public, admin, grpc: Some(grpc) };
-    serve::serve(app, trusted.into(), &quotas, listeners, serve::signalled()).await
+    serve::serve(app, proxies.into(), &quotas, listeners, serve::signalled()).await
 }
 
 async fn open(folder: &Path, url: &str) -> anyhow::Result<Arc<App>> {

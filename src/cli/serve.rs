@@ -5,6 +5,7 @@ use crate::crypto::MasterKey;
 use crate::http::limits::{Limits, Quotas};
 use crate::http::listen::{Bounds, Wire, listen};
 use crate::http::{Edge, admin_router, grpc_router, router};
+use crate::intake::client_address::Proxies;
 use crate::service::{App, ServiceError};
 use crate::storage::{self, StoreError};
 use anyhow::Context as _;
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let (listen, admin) = (listeners.public.local_addr()?, listeners.admin.local_addr()?);
     let grpc = listeners.grpc.as_ref().map(TcpListener::local_addr).transpose()?;
     tracing::info!(%listen, %admin, grpc = grpc.map(tracing::field::display), "ready");
-    let code = serve(app, config.trusted_proxies.into(), &config.quotas, listeners, until).await;
+    let code = serve(app, config.proxies.into(), &config.quotas, listeners, until).await;
     traces.end().await;
     code
 }
@@ -65,7 +66,7 @@ pub(crate) struct Listeners {
 /// Serves until `until` completes, then drains. A crashed task makes the exit code non-zero.
 pub(crate) async fn serve(
     app: Arc<App>,
-    trusted_proxies: Arc<[ipnet::IpNet]>,
+    trusted_proxies: Arc<Proxies>,
     quotas: &Quotas,
     listeners: Listeners,
     until: impl Future<Output = ()>,

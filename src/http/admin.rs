@@ -114,6 +114,9 @@ pub struct NewGateway {
     /// The origin by which callers know it, for tokens that are bound to a key.
     #[validate(length(min = 1, max = 200))]
     origin: Option<String>,
+    /// A page for callers who were refused; it is told `reason`, `decision` and `request`.
+    #[validate(length(min = 1, max = 500))]
+    help_url: Option<String>,
 }
 
 /// An audience to register.
@@ -206,6 +209,7 @@ pub async fn create_gateway(
         asserts: new.asserts,
         deny_status: new.deny_status.unwrap_or(403),
         origin: new.origin,
+        help_url: new.help_url,
     };
     let created = edge.app.register_gateway(&actor, gateway).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": created.id, "key": created.secret }))))

@@ -52,6 +52,7 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let text = id.to_str().unwrap_or_default();
+    let echoed = echoed(route, request.headers());
     let remote = traceparent(request.headers());
     let span = tracing::info_span!(
         "request",
@@ -65,6 +66,8 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     );
     telemetry::begin(&span, request.method().as_str(), route, remote.as_ref());
     request.extensions_mut().insert(RequestId(id.clone()));
+    // Whoever is refused at a gateway is told it, whichever socket the gateway asked at.
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     let standing = {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         let gateway = gateway::prove(&hall.edge, route, request.headers());
@@ -84,11 +87,11 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
             Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "cannot answer now").into_response(),
         },
     };
-    if route.starts_with("/v1/") || route.starts_with("/oauth2/") {
+    if ["/v1/", "/oauth2/", "/access/"].iter().any(|surface| route.starts_with(surface)) {
         problem::with_metadata(&mut response, &hall.edge.app.issuer);
     }
     response = problem::with_request_id(response, id.to_str().ok());
-    response.headers_mut().insert(REQUEST_ID, id);
+    response.headers_mut().insert(REQUEST_ID, echoed.unwrap_or(id));
     // A gateway asks often and never reads them.
     if let Some(standing) = standing.filter(|standing| standing.wait_secs > 0 || !gateway::asks_here(route)) {
         standing.write(response.headers_mut());
@@ -112,11 +115,12 @@ async fn standing(
         return None;
     }
     // SECURITY: an id counts only once it is proven; else strangers could empty a client's bucket, or fill memory.
-    if gateway::asks_here(route) {
+    let access = route.starts_with("/access/");
+    if gateway::asks_here(route) || (access && gateway.is_some()) {
         if let (Some(_), Some(key)) = (gateway, gateway::single(headers, "x-gateway-key")) {
             return limits.gateway.take(key, now_ms);
         }
-    } else if (route.starts_with("/v1/") || matches!(route, "/oauth2/introspect" | "/oauth2/revoke"))
+    } else if (access || route.starts_with("/v1/") || matches!(route, "/oauth2/introspect" | "/oauth2/revoke"))
         && let Presented::Bearer(token) | Presented::Dpop { token, .. } = presented(headers)
         && let Some(client) = edge.app.client_of(token).await
     {
@@ -135,7 +139,7 @@ fn refuse(route: &str, standing: &Standing) -> Response {
         problem::oauth(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", "too many requests")
     } else if route == grpc::ROUTE {
         grpc::failed(tonic::Code::ResourceExhausted, "too many requests")
-    } else if route.starts_with("/gateway/") {
+    } else if route.starts_with("/gateway/") || route.starts_with("/access/") {
         (StatusCode::TOO_MANY_REQUESTS, [(header::CACHE_CONTROL, "no-store")]).into_response()
     } else {
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests")
@@ -147,11 +151,18 @@ fn refuse(route: &str, standing: &Standing) -> Response {
 }
 
 /// The id that was sent, if it is one of 1 to 64 safe characters: it goes into logs and answers.
-fn sent_id(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn sent_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut values = headers.get_all(REQUEST_ID).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let safe = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     ((1..=64).contains(&value.len()) && value.as_bytes().iter().all(safe)).then(|| value.clone())
+}
+
+/// What AuthZEN wants back as it was sent, whatever it is. Logs and problems name ours where it is not safe there.
+fn echoed(route: &str, headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(REQUEST_ID).iter();
+    let one = values.next().filter(|_| values.next().is_none());
+    one.filter(|_| route.starts_with("/access/")).cloned()
 }
 
 /// A `traceparent` (W3C Trace Context level 1); anything unusual counts as absent.

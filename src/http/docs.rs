@@ -28,13 +28,17 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn new(document: &Value) -> Self {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, STYLE.as_bytes());
-        let digest = base64::engine::general_purpose::STANDARD.encode(digest.as_ref());
-        let policy = format!(
-            "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        );
-        Self { html: render(document).into(), policy }
+        Self { html: render(document).into(), policy: content_policy(STYLE) }
     }
+}
+
+/// The content security policy of a page that has this style and nothing else.
+pub(super) fn content_policy(style: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, style.as_bytes());
+    let digest = base64::engine::general_purpose::STANDARD.encode(digest.as_ref());
+    format!(
+        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 }
 
 impl IntoResponse for Page {
@@ -50,14 +54,14 @@ impl IntoResponse for Page {
     }
 }
 
+/// Text as it may stand in HTML, between tags and in attributes.
+pub(super) fn escaped(plain: &str) -> String {
+    plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
 /// Text as HTML; what stands between backticks is code.
 fn text(plain: &str) -> String {
-    let escaped = plain
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;");
+    let escaped = escaped(plain);
     let mut html = String::new();
     for (index, part) in escaped.split('`').enumerate() {
         let _ = if index % 2 == 1 { write!(html, "<code>{part}</code>") } else { write!(html, "{part}") };

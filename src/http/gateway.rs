@@ -1,9 +1,11 @@
 //! `GET /gateway/check/{resource}`: one answer for every gateway that can ask by HTTP.
 
+pub(super) mod refusal;
+
 use super::Edge;
 use super::ext_authz::grpc;
 use super::extract::{Presented, presented};
-use crate::intake::client_address::client_address;
+use crate::intake::client_address::Proxies;
 use crate::service::gateway::{Credential, Verdict};
 use crate::service::world::Gateway;
 use crate::service::{ServiceError, ServiceResult};
@@ -12,6 +14,7 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use refusal::Refusal;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use vouchsafe_core::ids::ResourceId;
@@ -79,7 +82,7 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
 
 /// The gateway that asks, proven by its key: once for a request, before its rate is looked at.
 #[derive(Debug, Clone)]
-pub struct Proven(Arc<Gateway>);
+pub struct Proven(pub(super) Arc<Gateway>);
 
 /// Whether a route is one that gateways ask at.
 pub(super) fn asks_here(route: &str) -> bool {
@@ -88,7 +91,7 @@ pub(super) fn asks_here(route: &str) -> bool {
 
 /// The gateway behind the key that a request to a gateway's route brings.
 pub(super) fn prove(edge: &Edge, route: &str, headers: &HeaderMap) -> Option<Proven> {
-    if !asks_here(route) {
+    if !(asks_here(route) || route.starts_with("/access/")) {
         return None;
     }
     edge.app.gateway(single(headers, "x-gateway-key")?).ok().map(Proven)
@@ -96,13 +99,15 @@ pub(super) fn prove(edge: &Edge, route: &str, headers: &HeaderMap) -> Option<Pro
 
 /// The address the caller's request came from, as a configured proxy wrote it. The peer of this connection is the
 /// gateway: its own address is never the caller's, and without a word about the caller nothing is known.
-pub(super) fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[ipnet::IpNet]) -> Option<IpAddr> {
+pub(super) fn address(headers: &HeaderMap, peer: IpAddr, proxies: &Proxies) -> Option<IpAddr> {
     let mut forwarded = Vec::new();
-    for value in headers.get_all("x-forwarded-for") {
+    for value in headers.get_all(proxies.header.name()) {
         // Bytes that are no text are no evidence.
         forwarded.push(value.to_str().ok()?);
     }
-    client_address(peer, &forwarded, trusted).filter(|address| *address != peer.to_canonical())
+    // Asked about nobody forwarded for, it is the peer itself.
+    let itself = proxies.client(peer, &[]);
+    proxies.client(peer, &forwarded).filter(|address| Some(*address) != itself)
 }
 
 /// The organisation that an asserted caller acts for, `org_…` or `sub_…`; given twice or unreadable it is an error.
@@ -145,9 +150,9 @@ pub(super) struct Question<'q> {
 pub(super) async fn reply(edge: &Edge, question: Question<'_>) -> Reply {
     let Question { gateway, resource, headers, request, peer } = question;
     let Some(Proven(gateway)) = gateway else { return Reply::challenge("Bearer", "") };
-    let refused = StatusCode::from_u16(gateway.deny_status).unwrap_or(StatusCode::FORBIDDEN);
+    let refusal = Refusal { edge, gateway, headers };
     let Ok(resource) = ResourceId::parse(resource) else {
-        return Reply::new(refused, &[(REASON, "resource.ungoverned")]);
+        return refusal.because("resource.ungoverned", None, None);
     };
     // SECURITY: the header counts only from a gateway that may assert; from any other it is as if it were not there.
     let asserted = if gateway.asserts { single(headers, "x-vouchsafe-caller") } else { None };
@@ -165,10 +170,10 @@ pub(super) async fn reply(edge: &Edge, question: Question<'_>) -> Reply {
     };
     let address = address(headers, peer, &edge.trusted_proxies);
     let verdict = edge.app.check(gateway, credential, &resource, address).await;
-    say(edge, verdict, refused, scheme)
+    say(edge, verdict, scheme, &refusal)
 }
 
-fn say(edge: &Edge, verdict: ServiceResult<Verdict>, refused: StatusCode, scheme: &str) -> Reply {
+fn say(edge: &Edge, verdict: ServiceResult<Verdict>, scheme: &str, refusal: &Refusal<'_>) -> Reply {
     let count = |answer| metrics::counter!("vouchsafe_gateway_checks_total", "answer" => answer).increment(1);
     match verdict {
         Ok(Verdict::Admit(passed)) => {
@@ -190,13 +195,11 @@ fn say(edge: &Edge, verdict: ServiceResult<Verdict>, refused: StatusCode, scheme
             count("challenge");
             Reply::challenge(scheme, error)
         }
-        Ok(Verdict::Refuse { reason, decision }) => {
+        Ok(Verdict::Refuse { reason, decision, answer }) => {
             count("refuse");
-            let mut set = vec![(REASON, reason.as_str())];
-            set.extend(decision.as_deref().map(|decision| (DECISION, decision)));
-            Reply::new(refused, &set)
+            refusal.because(&reason, decision.as_deref(), answer.as_deref())
         }
-        Err(ServiceError::NotFound(_)) => Reply::new(refused, &[(REASON, "resource.ungoverned")]),
+        Err(ServiceError::NotFound(_)) => refusal.because("resource.ungoverned", None, None),
         Err(error) => {
             tracing::error!(error = %error, "gateway check cannot be answered");
             count("unavailable");
@@ -207,7 +210,7 @@ fn say(edge: &Edge, verdict: ServiceResult<Verdict>, refused: StatusCode, scheme
 
 /// May this caller pass to the resource? 200 with empty body, 401, 403 (or 451), 503 when it cannot know.
 #[utoipa::path(get, path = "/gateway/check/{resource}", tag = "gateway", params(("resource" = String, Path), ("X-Gateway-Key" = String, Header), ("X-Vouchsafe-Caller" = Option<String>, Header), ("X-Vouchsafe-Acting-For" = Option<String>, Header), ("DPoP" = Option<String>, Header)),
-    responses((status = 200, description = "pass"), (status = 401, description = "no valid credential"), (status = 403, description = "not eligible"), (status = 451, description = "not eligible, where configured"), (status = 503, description = "cannot know")))]
+    responses((status = 200, description = "pass"), (status = 401, description = "no valid credential"), (status = 403, description = "not eligible; a problem, or a page where `Accept` wants one", content_type = "application/problem+json", body = Object), (status = 451, description = "not eligible, where configured", content_type = "application/problem+json", body = Object), (status = 503, description = "cannot know")))]
 pub async fn check(
     State(edge): State<Edge>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -227,12 +230,13 @@ mod tests {
     #[test]
     fn the_gateway_is_never_taken_for_the_caller() {
         let (peer, caller) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([198, 51, 100, 7]));
-        let trusted = [ipnet::IpNet::from(peer)];
+        let nobody = Proxies::default();
+        let trusted = Proxies { trusted: vec![ipnet::IpNet::from(peer)], ..Proxies::default() };
         let mut headers = HeaderMap::new();
-        assert_eq!(address(&headers, peer, &[]), None);
+        assert_eq!(address(&headers, peer, &nobody), None);
         assert_eq!(address(&headers, peer, &trusted), None);
         headers.insert("x-forwarded-for", HeaderValue::from_static("198.51.100.7"));
-        assert_eq!(address(&headers, peer, &[]), None, "an untrusted gateway's word counts nothing");
+        assert_eq!(address(&headers, peer, &nobody), None, "an untrusted gateway's word counts nothing");
         assert_eq!(address(&headers, peer, &trusted), Some(caller));
         headers.insert("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
         assert_eq!(address(&headers, peer, &trusted), None);

@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 22] = [
+pub const SCOPES: [&str; 24] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -22,6 +22,8 @@ pub const SCOPES: [&str; 22] = [
     "vouches:write",
     "observations:write",
     "eligibility:read",
+    "access:evaluate",
+    "access:search",
     "decisions:explain",
     "tokens:issue",
     "tokens:introspect",
@@ -55,6 +57,15 @@ fn is_origin(text: &str) -> bool {
         .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.origin().ascii_serialization() == text)
 }
 
+/// Whether a text is the address of a page that people may be sent to.
+fn is_page(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        let loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+        let safe = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+        safe && url.username().is_empty() && url.password().is_none() && url.fragment().is_none()
+    })
+}
+
 impl App {
     /// Creates a gateway; its key `id.secret` is shown once.
     ///
@@ -71,9 +82,9 @@ impl App {
     ) -> ServiceResult<Created> {
         let (name, audience) = (name.to_owned(), audience.to_owned());
         let key_sha256 = String::new();
-        let origin = None;
-        self.register_gateway(actor, Gateway { name, key_sha256, resources, audience, asserts, deny_status, origin })
-            .await
+        let (origin, help_url) = (None, None);
+        let gateway = Gateway { name, key_sha256, resources, audience, asserts, deny_status, origin, help_url };
+        self.register_gateway(actor, gateway).await
     }
 
     /// Creates a gateway of these settings; its key is made here.
@@ -95,6 +106,9 @@ impl App {
         }
         if gateway.origin.as_deref().is_some_and(|origin| !is_origin(origin)) {
             return Err(invalid("/origin", "must be an origin such as `https://api.example`, without path"));
+        }
+        if gateway.help_url.as_deref().is_some_and(|url| !is_page(url)) {
+            return Err(invalid("/help_url", "must be an https address, without a user's name and without fragment"));
         }
         let id = self.id("gw")?;
         let secret = new_secret()?;

@@ -6,9 +6,10 @@ use crate::token::Bearer;
 use crate::token::dpop;
 use crate::token::keys::Purpose;
 use std::net::IpAddr;
+use std::sync::Arc;
 use vouchsafe_core::facts::{Attestation, Facts, Grade, Kind, Outcome, SourceKind};
 use vouchsafe_core::ids::{AttestationId, ResourceId, SourceId, SubjectId};
-use vouchsafe_core::{Status, check_live};
+use vouchsafe_core::{Decision, Status, check_live};
 
 /// How the gateway brings the caller.
 #[derive(Debug, Clone, Copy)]
@@ -26,12 +27,14 @@ pub enum Credential<'a> {
     },
     /// A caller the gateway authenticated itself, `namespace:id`, and the organisation it acts for, if the gateway says so.
     Asserted(&'a str, Option<&'a str>),
+    /// The same where the caller was found already.
+    Known(&'a SubjectId, Option<&'a SubjectId>),
     /// Nothing.
     None,
 }
 
-/// Why a caller is not let through.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whether a caller is let through, and if not, why.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// Pass.
     Admit(Passed),
@@ -43,11 +46,19 @@ pub enum Verdict {
         reason: String,
         /// The decision, when there is one.
         decision: Option<String>,
+        /// Its body, where it was made for this question.
+        answer: Option<Arc<Decision>>,
     },
 }
 
+impl Verdict {
+    fn unlinked() -> Self {
+        Self::Refuse { reason: "caller.unlinked".to_owned(), decision: None, answer: None }
+    }
+}
+
 /// What the gateway learns of a caller who passes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Passed {
     /// Decision id.
     pub decision: String,
@@ -57,6 +68,8 @@ pub struct Passed {
     pub subject: String,
     /// Feed age is past two seconds.
     pub stale: bool,
+    /// The body of the decision.
+    pub answer: Arc<Decision>,
 }
 
 impl App {
@@ -75,62 +88,12 @@ impl App {
             return Err(ServiceError::NotFound("resource"));
         }
         self.check_feed_age()?;
-        let (subject, acting_for) = match credential {
-            Credential::None => return Ok(Verdict::Challenge("")),
-            Credential::Token(token) | Credential::Bound { token, .. } => {
-                let Ok(verified) = self.verify_own(token, Purpose::Eligibility).await else {
-                    return Ok(Verdict::Challenge("invalid_token"));
-                };
-                if verified.aud != gateway.audience || verified.resource.as_deref() != Some(resource.as_str()) {
-                    return Ok(Verdict::Challenge("invalid_token"));
-                }
-                if let Some(error) = self.unproven(gateway, credential, verified.jkt.as_deref()).await? {
-                    return Ok(Verdict::Challenge(error));
-                }
-                if self.is_revoked(&verified.jti) {
-                    return Ok(Verdict::Refuse {
-                        reason: "token.revoked".to_owned(),
-                        decision: verified.decision.clone(),
-                    });
-                }
-                match self.bearer(&verified)? {
-                    Some(Bearer { subject, acting_for, .. }) => (subject, acting_for),
-                    None => return Ok(Verdict::Challenge("invalid_token")),
-                }
-            }
-            Credential::Asserted(caller, acting_for) => {
-                let unlinked = || Verdict::Refuse { reason: "caller.unlinked".to_owned(), decision: None };
-                let Some((namespace, id)) = caller.split_once(':').filter(|(n, i)| !n.is_empty() && !i.is_empty())
-                else {
-                    return Ok(Verdict::Challenge("invalid_request"));
-                };
-                let Some(subject) = self.resolve_link(namespace, id).await? else { return Ok(unlinked()) };
-                let acting_for = match acting_for.map(|name| self.organisation_subject(name)).transpose() {
-                    Ok(acting_for) => acting_for,
-                    Err(_) => return Ok(unlinked()),
-                };
-                match SubjectId::parse(&subject) {
-                    Ok(subject) => (subject, acting_for),
-                    Err(_) => return Ok(unlinked()),
-                }
-            }
-        };
-        let (decision, rules) = match self.eligibility_for(&subject, acting_for.as_ref(), resource).await {
+        let (subject, acting_for) = match self.whom(gateway, credential, resource).await? {
             Ok(found) => found,
-            // An erased subject is nobody, and so is an organisation that is none.
-            Err(ServiceError::NotFound(_) | ServiceError::Erased) => {
-                return Ok(Verdict::Refuse { reason: "caller.unlinked".to_owned(), decision: None });
-            }
-            Err(error) => return Err(error),
+            Err(verdict) => return Ok(verdict),
         };
-        let live;
-        let answer = if decision.live.is_empty() || decision.status != Status::Eligible {
-            &*decision
-        } else {
-            let evidence: Vec<Attestation> =
-                address.and_then(|address| self.live_evidence(address)).into_iter().collect();
-            live = check_live(&rules, (*decision).clone(), &evidence, self.clock.now());
-            &live
+        let Some(answer) = self.judge(&subject, acting_for.as_ref(), resource, address).await? else {
+            return Ok(Verdict::unlinked());
         };
         if answer.status == Status::Eligible
             && let Some(valid_until) = answer.expires_at
@@ -140,9 +103,80 @@ impl App {
                 valid_until: valid_until.to_string(),
                 subject: self.crypto.pairwise(subject.as_str(), &gateway.audience)?,
                 stale: self.feed_age_secs() > 2,
+                answer,
             }));
         }
-        Ok(Verdict::Refuse { reason: safe_reason(answer), decision: Some(answer.id.clone()) })
+        Ok(Verdict::Refuse { reason: safe_reason(&answer), decision: Some(answer.id.clone()), answer: Some(answer) })
+    }
+
+    /// The decision about a request that is made now: the stored one, and the criteria that look at the request judged by
+    /// its address. `None` for a subject who is nobody, was erased, or acts for what is no organisation.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot know.
+    pub(crate) async fn judge(
+        &self,
+        subject: &SubjectId,
+        acting_for: Option<&SubjectId>,
+        resource: &ResourceId,
+        address: Option<IpAddr>,
+    ) -> ServiceResult<Option<Arc<Decision>>> {
+        let (decision, rules) = match self.eligibility_for(subject, acting_for, resource).await {
+            Ok(found) => found,
+            Err(ServiceError::NotFound(_) | ServiceError::Erased) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if decision.live.is_empty() || decision.status != Status::Eligible {
+            return Ok(Some(decision));
+        }
+        let evidence: Vec<Attestation> = address.and_then(|address| self.live_evidence(address)).into_iter().collect();
+        Ok(Some(Arc::new(check_live(&rules, (*decision).clone(), &evidence, self.clock.now()))))
+    }
+
+    /// Whom a gateway's question is about, and for whom they act; or the answer that ends it here.
+    async fn whom(
+        &self,
+        gateway: &Gateway,
+        credential: Credential<'_>,
+        resource: &ResourceId,
+    ) -> ServiceResult<Result<(SubjectId, Option<SubjectId>), Verdict>> {
+        Ok(match credential {
+            Credential::None => Err(Verdict::Challenge("")),
+            Credential::Token(token) | Credential::Bound { token, .. } => {
+                let Ok(verified) = self.verify_own(token, Purpose::Eligibility).await else {
+                    return Ok(Err(Verdict::Challenge("invalid_token")));
+                };
+                if verified.aud != gateway.audience || verified.resource.as_deref() != Some(resource.as_str()) {
+                    return Ok(Err(Verdict::Challenge("invalid_token")));
+                }
+                if let Some(error) = self.unproven(gateway, credential, verified.jkt.as_deref()).await? {
+                    return Ok(Err(Verdict::Challenge(error)));
+                }
+                if self.is_revoked(&verified.jti) {
+                    let (reason, decision) = ("token.revoked".to_owned(), verified.decision.clone());
+                    return Ok(Err(Verdict::Refuse { reason, decision, answer: None }));
+                }
+                match self.bearer(&verified)? {
+                    Some(Bearer { subject, acting_for, .. }) => Ok((subject, acting_for)),
+                    None => Err(Verdict::Challenge("invalid_token")),
+                }
+            }
+            Credential::Asserted(caller, acting_for) => {
+                let Some((namespace, id)) = caller.split_once(':').filter(|(n, i)| !n.is_empty() && !i.is_empty())
+                else {
+                    return Ok(Err(Verdict::Challenge("invalid_request")));
+                };
+                let Some(subject) = self.resolve_link(namespace, id).await? else {
+                    return Ok(Err(Verdict::unlinked()));
+                };
+                let acting_for = acting_for.map(|name| self.organisation_subject(name)).transpose();
+                match (SubjectId::parse(&subject), acting_for) {
+                    (Ok(subject), Ok(acting_for)) => Ok((subject, acting_for)),
+                    _ => Err(Verdict::unlinked()),
+                }
+            }
+            Credential::Known(subject, acting_for) => Ok((subject.clone(), acting_for.cloned())),
+        })
     }
 
     /// The error of a token that is bound to a key and not proven, or the reverse; `None` where all is as it should be.
@@ -201,7 +235,7 @@ impl App {
 }
 
 /// A reason that tells the gateway what to say and not what is held against anyone.
-fn safe_reason(decision: &vouchsafe_core::Decision) -> String {
+pub(crate) fn safe_reason(decision: &Decision) -> String {
     let about_the_resource =
         decision.reasons.iter().find(|reason| matches!(reason.as_str(), "directive.frozen" | "resource.ungoverned"));
     match about_the_resource {

@@ -46,10 +46,14 @@ impl App {
 
     /// Whether a caller may introspect tokens of this audience; `None`: access tokens, whose audience is this service.
     fn sees(&self, caller: &Caller, audience: Option<&str>) -> bool {
+        self.is_of_audience(caller, audience) && caller.require("tokens:introspect").is_ok()
+    }
+
+    /// Whether tokens of this audience are shown to the caller, as far as its audiences go.
+    pub(crate) fn is_of_audience(&self, caller: &Caller, audience: Option<&str>) -> bool {
         let world = self.world.load();
         let named = world.clients.get(&caller.id).map(|client| &client.audiences);
-        let within = named.is_none_or(|named| named.is_empty() || audience.is_some_and(|own| named.contains(own)));
-        within && caller.require("tokens:introspect").is_ok()
+        named.is_none_or(|named| named.is_empty() || audience.is_some_and(|own| named.contains(own)))
     }
 
     fn access_worth(&self, verified: &Verified) -> ServiceResult<Arc<str>> {

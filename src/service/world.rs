@@ -78,6 +78,21 @@ pub struct Gateway {
     /// The origin by which callers know it; without one a token that is bound to a key does not pass here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// Where a caller who was refused learns more; see [`Gateway::help`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help_url: Option<String>,
+}
+
+impl Gateway {
+    /// Where a caller who was refused learns what would change it: the page of the gateway's owner, told in the query why
+    /// (`reason`), by which decision (`decision`) and at which request (`request`), as far as there is one.
+    #[must_use]
+    pub fn help(&self, reason: &str, decision: Option<&str>, request: Option<&str>) -> Option<String> {
+        let mut url = reqwest::Url::parse(self.help_url.as_deref()?).ok()?;
+        let told = [("reason", Some(reason)), ("decision", decision), ("request", request)];
+        url.query_pairs_mut().extend_pairs(told.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        Some(url.into())
+    }
 }
 
 /// A party whose ID tokens tell who a subject is.

@@ -10,6 +10,7 @@ use vouchsafe::clock::{Clock, ManualClock};
 use vouchsafe::crypto::MasterKey;
 use vouchsafe::http::limits::{Limits, Quotas};
 use vouchsafe::http::{Edge, router};
+use vouchsafe::intake::client_address::Proxies;
 use vouchsafe::intake::geoip::GeoIp;
 use vouchsafe::service::authenticate::Caller;
 use vouchsafe::service::deployment::Deployment;
@@ -64,11 +65,20 @@ async fn listen() -> (tokio::net::TcpListener, String) {
     (listener, url)
 }
 
-fn serve(app: &Arc<App>, listener: tokio::net::TcpListener, quotas: &Quotas) -> tokio::task::JoinHandle<()> {
-    let trusted = ["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
+/// The proxy of most tests: the one on this machine.
+fn proxies() -> Proxies {
+    Proxies { trusted: vec!["127.0.0.1/32".parse().unwrap()], ..Proxies::default() }
+}
+
+fn serve(
+    app: &Arc<App>,
+    listener: tokio::net::TcpListener,
+    quotas: &Quotas,
+    proxies: Proxies,
+) -> tokio::task::JoinHandle<()> {
     let edge = Edge {
         app: Arc::clone(app),
-        trusted_proxies: trusted.into(),
+        trusted_proxies: proxies.into(),
         limits: Limits::new(quotas).into(),
         metrics: None,
     };
@@ -105,7 +115,7 @@ impl TestApp {
         let clock_dyn: Arc<dyn Clock> = clock.clone();
         let master = MasterKey::new(&MASTER);
         let app = App::open_as(deployment, store, clock_dyn, master, url.clone(), geoip).await.unwrap();
-        let server = serve(&app, listener, &Quotas::default());
+        let server = serve(&app, listener, &Quotas::default(), proxies());
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let mut this = Self { app, clock, url, http, admin: String::new(), database_url: database.url(), server };
         this.admin = this.client("Ada", &vouchsafe::service::admin::SCOPES, &["src_self"], None).await;
@@ -125,7 +135,7 @@ impl TestApp {
         let app = self.replica().await;
         let (listener, url) = listen().await;
         self.server.abort();
-        self.server = serve(&app, listener, &Quotas::default());
+        self.server = serve(&app, listener, &Quotas::default(), proxies());
         (self.app, self.url) = (app, url);
     }
 
@@ -133,7 +143,15 @@ impl TestApp {
     pub(crate) async fn limited(&mut self, quotas: &Quotas) {
         let (listener, url) = listen().await;
         self.server.abort();
-        self.server = serve(&self.app, listener, quotas);
+        self.server = serve(&self.app, listener, quotas, proxies());
+        self.url = url;
+    }
+
+    /// The same service behind other proxies.
+    pub(crate) async fn behind(&mut self, proxies: Proxies) {
+        let (listener, url) = listen().await;
+        self.server.abort();
+        self.server = serve(&self.app, listener, &Quotas::default(), proxies);
         self.url = url;
     }
 

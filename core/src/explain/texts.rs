@@ -85,6 +85,7 @@ pub const CODES: &[Code] = &[
     row("WAIT", "step", "The answer is looked at again at this time.", "the answer gets better by itself at `at`, or other rules come then"),
     row("FINAL", "step", "Nothing you can provide changes the answer. You may contest it.", "no evidence, reviewer or passing of time changes it under these rules"),
     row("caller.unlinked", "gateway", "We do not know this account yet.", "the asserted caller has no link to a subject"),
+    row("token.invalid", "gateway", "This credential is not valid.", "the token is malformed, forged or over, for another resource or audience, or bound to a key that was not proven"),
     row("token.revoked", "gateway", "This credential was withdrawn.", "the token was revoked"),
     row("status.ineligible", "gateway", "Access is not possible.", "the decision is ineligible"),
     row("status.insufficient", "gateway", "More evidence is needed.", "not enough evidence, or not enough any more"),

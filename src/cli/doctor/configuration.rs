@@ -181,7 +181,7 @@ fn wisdom(config: &Config, refused: &[&'static str]) -> Vec<Finding> {
         findings.push(origin(&config.public_origin));
     }
     findings.extend(addresses(config, refused));
-    for network in &config.trusted_proxies {
+    for network in &config.proxies.trusted {
         let (length, wide) = (network.prefix_len(), if network.addr().is_ipv4() { 8 } else { 32 });
         let why = "whoever is in it chooses the address they are judged and limited by";
         let remedy = "name the addresses of the proxies in front, and nothing else";
@@ -234,7 +234,7 @@ fn addresses(config: &Config, refused: &[&'static str]) -> Vec<Finding> {
             "listen on loopback, or on an address that only monitoring reaches",
         ));
     }
-    if !refused.contains(&"listen") && beyond(config.listen) && config.trusted_proxies.is_empty() {
+    if !refused.contains(&"listen") && beyond(config.listen) && config.proxies.trusted.is_empty() {
         findings.push(Finding::warning(
             "configuration.listen",
             format!("`listen` is `{}`, and no proxy is trusted", config.listen),

@@ -184,6 +184,7 @@ mod tests {
             asserts: false,
             deny_status: 403,
             origin: None,
+            help_url: None,
         };
         world.library.policies.insert((id.clone(), 1), policy);
         world.gateways.insert("gw_1".to_owned(), Arc::new(gateway));
