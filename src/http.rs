@@ -1,6 +1,7 @@
 //! The HTTP edge: the route table on one screen. Handlers extract, call one use case, and map.
 
 pub mod admin;
+pub mod admissions;
 pub mod appeals;
 mod arrival;
 pub mod cases;
@@ -113,6 +114,7 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(clients::replace_keys))
         .routes(routes!(admin::create_gateway, admin::list_gateways))
         .routes(routes!(admin::create_audience, admin::list_audiences))
+        .routes(routes!(admissions::list))
         .routes(routes!(identity::create, identity::list))
         .routes(routes!(identity::show))
         .routes(routes!(operators::create, operators::list))
@@ -157,6 +159,7 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(operators::sign_in))
         .routes(routes!(evidence::webhook))
         .routes(routes!(gateway::check))
+        .routes(routes!(admissions::upload))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }

@@ -1,6 +1,7 @@
 //! Use cases. One file each; HTTP-free; every state change is one intent with its audit entry.
 
 pub mod admin;
+pub mod admissions;
 pub mod anchor;
 pub mod appeals;
 pub mod authenticate;
@@ -255,6 +256,8 @@ pub struct App {
     pub(crate) revoked: RwLock<HashSet<String>>,
     /// Decisions recorded already, so that each is written once.
     pub(crate) recorded: moka::future::Cache<String, ()>,
+    /// Who was let in and is not written down yet.
+    pub(crate) ledger: admissions::Ledger,
     /// Last successful poll of the feed, epoch milliseconds.
     pub(crate) polled_at_ms: AtomicI64,
     /// How long what an auditor may ask about is kept, seconds.
@@ -337,6 +340,7 @@ impl App {
             verified: moka::future::Cache::new(200_000),
             revoked: RwLock::default(),
             recorded: moka::future::Cache::new(200_000),
+            ledger: admissions::Ledger::default(),
             polled_at_ms: AtomicI64::new(now_ms),
             retention_secs: AtomicI64::new(retention::RETENTION_SECS),
             key_rotation_secs: AtomicI64::new(keys::KEY_ROTATION_SECS),

@@ -255,6 +255,7 @@ pub(crate) async fn gateway(GatewayCommand::Create(new): GatewayCommand) -> anyh
     let app = open(&load(&new.config)?).await?;
     let resources = patterns(&new.resources)?;
     let gateway = Gateway {
+        id: String::new(),
         name: new.name,
         key_sha256: String::new(),
         resources,

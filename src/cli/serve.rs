@@ -5,7 +5,7 @@ use crate::crypto::MasterKey;
 use crate::http::limits::{Limits, Quotas};
 use crate::http::listen::{Bounds, listen};
 use crate::http::{Edge, admin_router, router};
-use crate::service::{App, ServiceError};
+use crate::service::{App, ServiceError, admissions};
 use crate::storage::{self, StoreError};
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -77,7 +77,8 @@ pub(crate) async fn serve(
     jobs.spawn(tasks.track_future(tend_status(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(stock_up(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(tend(Arc::clone(&app), stop.clone())));
-    jobs.spawn(tasks.track_future(keep_bounds(app, stop.clone())));
+    jobs.spawn(tasks.track_future(write_admissions(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(keep_bounds(Arc::clone(&app), stop.clone())));
     if let Some(metrics) = metrics {
         jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
     }
@@ -96,6 +97,11 @@ pub(crate) async fn serve(
         () = tokio::time::sleep(DRAIN) => false,
         () = signalled() => false,
     };
+    // What was answered last is counted too.
+    if !matches!(tokio::time::timeout(LAST_WRITE, app.write_admissions()).await, Ok(Ok(_))) {
+        tracing::error!("stopped before all admissions were written down");
+        code = ExitCode::FAILURE;
+    }
     if !drained {
         tracing::error!("stopped before all requests were answered");
         code = ExitCode::FAILURE;
@@ -194,6 +200,30 @@ async fn tend(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// How often what gateways' checks counted is written down.
+const COUNTING: Duration = Duration::from_secs(admissions::PERIOD_SECS);
+/// How long the last of it may take when the service ends.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+async fn write_admissions(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    loop {
+        let due = async {
+            tokio::select! {
+                () = tokio::time::sleep(COUNTING) => {}
+                () = app.admissions_are_many() => {}
+            }
+        };
+        if stop.run_until_cancelled(due).await.is_none() {
+            return Ok(());
+        }
+        if app.check_history().is_ok()
+            && let Err(error) = app.write_admissions().await
+        {
+            tracing::error!(error = %error, "admissions wait to be written down");
+        }
+    }
 }
 
 /// How often what has outlived its use is let go.

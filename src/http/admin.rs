@@ -199,6 +199,7 @@ pub async fn create_gateway(
     let actor = caller.actor();
     let resources = patterns(&new.resources)?;
     let gateway = Gateway {
+        id: String::new(),
         name: new.name,
         key_sha256: String::new(),
         resources,

@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 22] = [
+pub const SCOPES: [&str; 23] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -29,6 +29,7 @@ pub const SCOPES: [&str; 22] = [
     "cases:read",
     "appeals:read",
     "appeals:write",
+    "admissions:read",
     "rules:read",
     "rules:write",
     "directives:propose",
@@ -72,8 +73,9 @@ impl App {
         let (name, audience) = (name.to_owned(), audience.to_owned());
         let key_sha256 = String::new();
         let origin = None;
-        self.register_gateway(actor, Gateway { name, key_sha256, resources, audience, asserts, deny_status, origin })
-            .await
+        let id = String::new();
+        let gateway = Gateway { id, name, key_sha256, resources, audience, asserts, deny_status, origin };
+        self.register_gateway(actor, gateway).await
     }
 
     /// Creates a gateway of these settings; its key is made here.

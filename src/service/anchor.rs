@@ -116,7 +116,8 @@ fn takes_away(write: &Write) -> bool {
         | Write::LiftHold(_)
         | Write::Prune { .. }
         | Write::Forget(..)
-        | Write::MarkFeed(..) => false,
+        | Write::MarkFeed(..)
+        | Write::Admissions(_) => false,
     }
 }
 

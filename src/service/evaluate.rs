@@ -2,7 +2,7 @@
 
 use super::index::Asked;
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::storage::{Basis, StoredDecision, Write};
+use crate::storage::{AuditEntry, Basis, StoredDecision, Write};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -148,12 +148,23 @@ impl App {
         if self.recorded.contains_key(&decision.id) {
             return Ok(());
         }
-        let detail = json!({ "status": decision.status, "resource": decision.resource, "subject": decision.subject });
-        let audit = self.audit(actor, "decision.recorded", &decision.id, &detail)?;
-        let write = Write::Decision { decision: Self::stored_decision(decision), rules: rules.canonical.clone() };
+        let (write, audit) = self.recording(actor, decision, rules)?;
         let _ = self.commit(vec![write], audit, Vec::new()).await?;
         self.recorded.insert(decision.id.clone(), ()).await;
         Ok(())
+    }
+
+    /// What records a decision, and its entry.
+    pub(crate) fn recording(
+        &self,
+        actor: &Actor,
+        decision: &Decision,
+        rules: &Rules,
+    ) -> ServiceResult<(Write, AuditEntry)> {
+        let detail = json!({ "status": decision.status, "resource": decision.resource, "subject": decision.subject });
+        let audit = self.audit(actor, "decision.recorded", &decision.id, &detail)?;
+        let write = Write::Decision { decision: Self::stored_decision(decision), rules: rules.canonical.clone() };
+        Ok((write, audit))
     }
 
     /// A recorded decision, its body derived again from its inputs; of an erased subject too, while they are kept.

@@ -61,6 +61,9 @@ fn is_no(value: &bool) -> bool {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
+    /// `gw_…`; known where it was read.
+    #[serde(skip)]
+    pub id: String,
     /// For people.
     pub name: String,
     /// SHA-256 of its key's secret part, hex.
@@ -419,7 +422,11 @@ impl World {
             .collect::<ServiceResult<Vec<Entry>>>()?;
         Ok(World {
             clients: all(store, "client").await?.into_iter().collect(),
-            gateways: all(store, "gateway").await?.into_iter().map(|(id, gateway)| (id, Arc::new(gateway))).collect(),
+            gateways: all::<Gateway>(store, "gateway")
+                .await?
+                .into_iter()
+                .map(|(id, gateway)| (id.clone(), Arc::new(Gateway { id, ..gateway })))
+                .collect(),
             audiences: all(store, "audience").await?.into_iter().collect(),
             sources,
             operators: all(store, "operator").await?.into_iter().collect(),

@@ -8,6 +8,7 @@
     reason = "a test that fails shall panic where it does, and its harness reads the environment"
 )]
 
+mod admissions;
 mod api_page;
 mod app;
 mod appeals;
@@ -43,6 +44,7 @@ mod security_page;
 mod signing;
 mod simulation;
 mod status_lists;
+mod store_admissions;
 mod store_contract;
 mod store_lists;
 mod store_review;

@@ -177,6 +177,7 @@ mod tests {
         policy.write_out_defaults();
         let id = policy.id.clone();
         let gateway = Gateway {
+            id: "gw_1".to_owned(),
             name: "g".to_owned(),
             key_sha256: String::new(),
             resources: policy.resources.clone(),
