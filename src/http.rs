@@ -21,6 +21,7 @@ pub mod oauth;
 pub mod operators;
 pub mod ops;
 pub mod problem;
+pub mod reports;
 pub mod roster;
 pub mod rules;
 pub mod status_lists;
@@ -115,6 +116,8 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(admin::create_gateway, admin::list_gateways))
         .routes(routes!(admin::create_audience, admin::list_audiences))
         .routes(routes!(admissions::list))
+        .routes(routes!(reports::gateways))
+        .routes(routes!(reports::exposure))
         .routes(routes!(identity::create, identity::list))
         .routes(routes!(identity::show))
         .routes(routes!(operators::create, operators::list))
@@ -141,7 +144,7 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(admin::show_organisation))
         .routes(routes!(admin::show_source))
         .routes(routes!(clients::show))
-        .routes(routes!(admin::show_gateway))
+        .routes(routes!(admin::show_gateway, admin::change_gateway))
         .routes(routes!(admin::show_audience))
 }
 

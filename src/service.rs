@@ -33,6 +33,8 @@ pub mod parties;
 pub mod populate;
 pub mod reassess;
 pub mod receipt;
+pub mod register;
+pub mod reports;
 pub mod retention;
 pub mod roots;
 pub mod roster;
@@ -258,6 +260,8 @@ pub struct App {
     pub(crate) recorded: moka::future::Cache<String, ()>,
     /// Who was let in and is not written down yet.
     pub(crate) ledger: admissions::Ledger,
+    /// When gateways were heard of.
+    pub(crate) contacts: register::Contacts,
     /// Last successful poll of the feed, epoch milliseconds.
     pub(crate) polled_at_ms: AtomicI64,
     /// How long what an auditor may ask about is kept, seconds.
@@ -341,6 +345,7 @@ impl App {
             revoked: RwLock::default(),
             recorded: moka::future::Cache::new(200_000),
             ledger: admissions::Ledger::default(),
+            contacts: register::Contacts::default(),
             polled_at_ms: AtomicI64::new(now_ms),
             retention_secs: AtomicI64::new(retention::RETENTION_SECS),
             key_rotation_secs: AtomicI64::new(keys::KEY_ROTATION_SECS),

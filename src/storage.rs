@@ -29,7 +29,7 @@ mod standing;
 mod upkeep;
 mod write;
 
-pub use admissions::{AdmissionStore, AskedAdmissions, StoredAdmission};
+pub use admissions::{AdmissionStore, AskedAdmissions, StoredAdmission, StoredContact};
 pub use model::*;
 pub use review::{
     CaseEntry, OperatorSession, ReviewQueue, ReviewStore, ReviewWrite, StoredAppeal, StoredCase, StoredResolution,

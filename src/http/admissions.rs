@@ -6,11 +6,14 @@ use super::gateway::single;
 use super::problem::Problem;
 use crate::service::ServiceError;
 use crate::service::admissions::{Asked, Line, Upload, Uploaded};
+use crate::service::register::Position;
+use crate::service::world::Gateway;
 use axum::Json;
-use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::Arc;
 use utoipa::ToSchema;
 use validator::Validate;
 use vouchsafe_core::Second;
@@ -73,6 +76,12 @@ pub struct NewUpload {
     #[validate(length(max = 500))]
     #[schema(max_items = 500)]
     admissions: Vec<NewAdmission>,
+    /// `orders` of the status list that the gateway judges by, the oldest where there are several.
+    #[validate(length(min = 1, max = 80))]
+    seen: Option<String>,
+    /// What the gateway calls itself: program and version.
+    #[validate(length(min = 1, max = 100))]
+    agent: Option<String>,
 }
 
 /// How often somebody was let in within one hour; instants are epoch seconds.
@@ -104,6 +113,19 @@ impl From<NewAdmission> for Line {
     }
 }
 
+/// The gateway that reports, by its key: known before its body is read.
+#[derive(Debug)]
+pub struct Reporting(Arc<Gateway>);
+
+impl FromRequestParts<Edge> for Reporting {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+        let key = single(&parts.headers, "x-gateway-key").ok_or(ServiceError::Unauthenticated)?;
+        Ok(Self(edge.app.gateway(key)?))
+    }
+}
+
 /// Who was let in: by subject, organisation acted for, resource, decision, gateway and hour, oldest first.
 #[utoipa::path(get, path = "/v1/admissions", tag = "gateway", params(Wanted), security(("client" = ["admissions:read"]), ("operator" = [])),
     responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
@@ -125,11 +147,12 @@ pub async fn list(
     responses((status = 200, description = "what became of each line"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn upload(
     State(edge): State<Edge>,
-    headers: HeaderMap,
+    Reporting(gateway): Reporting,
     Checked(new): Checked<NewUpload>,
 ) -> Result<Json<Uploaded>, Problem> {
-    let key = single(&headers, "x-gateway-key").ok_or(ServiceError::Unauthenticated)?;
-    let gateway = edge.app.gateway(key)?;
     let lines = new.admissions.into_iter().map(Line::from).collect();
-    Ok(Json(edge.app.take_admissions(&gateway, Upload { id: new.upload, lines }).await?))
+    let seen = new.seen.as_deref().map(Position::parse);
+    let seen = seen.map(|seen| seen.ok_or_else(|| Problem::invalid().field("/seen", "give `orders` of a status list")));
+    let upload = Upload { id: new.upload, lines, seen: seen.transpose()?, agent: new.agent };
+    Ok(Json(edge.app.take_admissions(&gateway, upload).await?))
 }

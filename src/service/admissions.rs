@@ -207,6 +207,7 @@ impl App {
             self.ledger.held.fetch_sub(batch.rows.len(), Ordering::Relaxed);
             batches.pop_front();
         }
+        self.write_contacts().await?;
         Ok(written)
     }
 

@@ -117,7 +117,8 @@ fn takes_away(write: &Write) -> bool {
         | Write::Prune { .. }
         | Write::Forget(..)
         | Write::MarkFeed(..)
-        | Write::Admissions(_) => false,
+        | Write::Admissions(_)
+        | Write::Contact(_) => false,
     }
 }
 

@@ -75,6 +75,7 @@ impl App {
             return Err(ServiceError::NotFound("resource"));
         }
         self.check_feed_age()?;
+        self.asked_by(gateway);
         let (subject, acting_for) = match credential {
             Credential::None => return Ok(Verdict::Challenge("")),
             Credential::Token(token) | Credential::Bound { token, .. } => {

@@ -81,6 +81,60 @@ pub struct Gateway {
     /// The origin by which callers know it; without one a token that is bound to a key does not pass here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// Who judges.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How old the picture may be that it acts on, seconds; see [`Gateway::bound_secs`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_secs: Option<i64>,
+}
+
+/// Who judges a gateway's callers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// We do: it asks about every request.
+    #[default]
+    Asks,
+    /// It does, by tokens, keys and status lists.
+    Offline,
+    /// Now we, now it.
+    Both,
+}
+
+impl Mode {
+    /// From its name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_value(Value::String(text.to_owned())).ok()
+    }
+
+    /// Whether it ever judges by itself.
+    #[must_use]
+    pub fn judges(self) -> bool {
+        self != Self::Asks
+    }
+}
+
+/// A gateway that asks is answered by a picture of this age at most, in seconds, unless the answer says that it is stale.
+const ASKED_BOUND_SECS: i64 = 2;
+/// What a gate of `vouchsafe-verify` promises unless it is told otherwise: 30 s of a status list and 60 s of an outage.
+const OFFLINE_BOUND_SECS: i64 = 90;
+
+impl Gateway {
+    /// How old the picture may be that it acts on, in seconds.
+    #[must_use]
+    pub fn bound_secs(&self) -> i64 {
+        self.bound_secs.unwrap_or(if self.mode.judges() { OFFLINE_BOUND_SECS } else { ASKED_BOUND_SECS })
+    }
+
+    /// Whether it guards something of what a pattern covers.
+    #[must_use]
+    pub fn touches(&self, pattern: &ResourcePattern) -> bool {
+        let covers =
+            |whole: &ResourcePattern, part: &ResourcePattern| part.sample().is_some_and(|sample| whole.covers(&sample));
+        self.resources.iter().any(|own| covers(own, pattern) || covers(pattern, own))
+    }
 }
 
 /// A party whose ID tokens tell who a subject is.
@@ -290,6 +344,16 @@ pub struct World {
     compiled: RwLock<HashMap<ResourceId, Arc<Rules>>>,
 }
 
+/// Which orders somebody knows: places in the timeline are given in order, but what takes a place may be seen after what took
+/// a later one, so the number of orders tells whether one is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// The last one's place, 0 for none.
+    pub last: i64,
+    /// How many there are.
+    pub count: i64,
+}
+
 /// Compiled rules held for resources that somebody asked about.
 const COMPILED_MAX: usize = 4096;
 
@@ -339,6 +403,11 @@ impl World {
     /// A resource of each of them: the one named, or a made-up member of the family.
     pub fn sample_resources(&self) -> BTreeSet<ResourceId> {
         self.patterns().iter().filter_map(ResourcePattern::sample).collect()
+    }
+
+    /// Which orders are known.
+    pub fn orders(&self) -> Orders {
+        Orders { last: self.last_order(), count: i64::try_from(self.timeline.len()).unwrap_or(i64::MAX) }
     }
 
     /// The last approved action's place in the timeline, 0 for none.

@@ -1,4 +1,4 @@
-//! Who was let in: the ledger of admissions.
+//! Who was let in, and which gateways were heard of: the ledger of admissions and the register's contacts.
 
 use super::{StoreError, sql::Undo};
 use async_trait::async_trait;
@@ -49,11 +49,36 @@ pub struct AskedAdmissions<'a> {
     pub limit: i64,
 }
 
-/// Reads of the ledger.
+/// What a gateway was last heard of, and which orders it knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredContact {
+    /// `gw_…`
+    pub gateway: String,
+    /// The last time, epoch milliseconds.
+    pub last_ms: i64,
+    /// The last order that it was answered by; 0 for none.
+    pub asked_last: i64,
+    /// How many orders there were.
+    pub asked_count: i64,
+    /// When it last asked, epoch milliseconds; 0 for never.
+    pub asked_ms: i64,
+    /// The last order in what it judges by itself; 0 for none.
+    pub seen_last: i64,
+    /// How many orders there were.
+    pub seen_count: i64,
+    /// When what it judges by was made, epoch milliseconds; 0 for unknown.
+    pub seen_ms: i64,
+    /// What it calls itself; empty where it did not say.
+    pub agent: String,
+}
+
+/// Reads of the ledger and the register.
 #[async_trait]
 pub trait AdmissionStore: Send + Sync + 'static {
     /// Admissions in id order, hence by hour.
     async fn admissions(&self, asked: AskedAdmissions<'_>) -> Result<Vec<StoredAdmission>, StoreError>;
+    /// Every gateway that was ever heard of, by id.
+    async fn contacts(&self) -> Result<Vec<StoredContact>, StoreError>;
 }
 
 /// The beginning of the ids of an hour.
@@ -109,6 +134,35 @@ macro_rules! implement_admission_writes {
             .await?;
             Ok(())
         }
+
+        async fn heard_of(conn: &mut $connection, contact: &StoredContact) -> Result<(), Undo> {
+            sqlx::query(
+                "INSERT INTO gateway_contacts AS c
+                     (gateway, last_ms, asked_last, asked_count, asked_ms, seen_last, seen_count, seen_ms, agent)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                 ON CONFLICT (gateway) DO UPDATE SET
+                     last_ms = CASE WHEN $2 > c.last_ms THEN $2 ELSE c.last_ms END,
+                     asked_last = CASE WHEN $5 > c.asked_ms THEN $3 ELSE c.asked_last END,
+                     asked_count = CASE WHEN $5 > c.asked_ms THEN $4 ELSE c.asked_count END,
+                     asked_ms = CASE WHEN $5 > c.asked_ms THEN $5 ELSE c.asked_ms END,
+                     seen_last = CASE WHEN $8 > c.seen_ms THEN $6 ELSE c.seen_last END,
+                     seen_count = CASE WHEN $8 > c.seen_ms THEN $7 ELSE c.seen_count END,
+                     seen_ms = CASE WHEN $8 > c.seen_ms THEN $8 ELSE c.seen_ms END,
+                     agent = CASE WHEN $9 <> '' THEN $9 ELSE c.agent END",
+            )
+            .bind(&contact.gateway)
+            .bind(contact.last_ms)
+            .bind(contact.asked_last)
+            .bind(contact.asked_count)
+            .bind(contact.asked_ms)
+            .bind(contact.seen_last)
+            .bind(contact.seen_count)
+            .bind(contact.seen_ms)
+            .bind(&contact.agent)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
     };
 }
 pub(super) use implement_admission_writes;
@@ -153,6 +207,16 @@ macro_rules! implement_admission_reads {
                     .bind(asked.limit.max(0))
                     .fetch_all(&self.readers)
                     .await?;
+                Ok(rows)
+            }
+
+            async fn contacts(&self) -> Result<Vec<StoredContact>, StoreError> {
+                let rows = sqlx::query_as::<$database, StoredContact>(
+                    "SELECT gateway, last_ms, asked_last, asked_count, asked_ms, seen_last, seen_count, seen_ms, agent
+                     FROM gateway_contacts ORDER BY gateway",
+                )
+                .fetch_all(&self.readers)
+                .await?;
                 Ok(rows)
             }
         }

@@ -8,9 +8,9 @@ use super::sql::Undo;
 use super::{
     AdmissionStore, AskedAdmissions, AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History,
     Intent, NewAttestation, OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError,
-    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey,
-    StoredLink, StoredList, StoredMark, StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding,
-    StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace, audit,
+    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredContact, StoredDecision, StoredErasure,
+    StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredRequest, StoredResolution, StoredRoot,
+    StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;

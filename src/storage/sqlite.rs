@@ -7,9 +7,9 @@ use super::review::reads::implement_review_reads;
 use super::{
     AdmissionStore, AskedAdmissions, AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History,
     Intent, NewAttestation, OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError,
-    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey,
-    StoredLink, StoredList, StoredMark, StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding,
-    StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace,
+    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredContact, StoredDecision, StoredErasure,
+    StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredRequest, StoredResolution, StoredRoot,
+    StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace,
 };
 use async_trait::async_trait;
 pub(super) use engine::MIGRATIONS;

@@ -17,6 +17,12 @@ async fn ready(t: &TestApp) -> Sources {
     t.sources().await
 }
 
+/// The key of a gateway that judges by itself.
+async fn offline(t: &TestApp) -> String {
+    let body = json!({ "name": "gw", "resources": ["restricted.*"], "audience": "gw", "mode": "offline" });
+    t.created("/v1/gateways", body).await["key"].as_str().unwrap().to_owned()
+}
+
 async fn link(t: &TestApp, subject: &str, key: &str) {
     let path = format!("/v1/subjects/{subject}/links");
     t.created(&path, json!({ "namespace": "api-key", "id": key })).await;
@@ -150,7 +156,7 @@ async fn admissions_by_token_count_for_the_organisation_acted_for_too() {
 async fn an_upload_counts_once_and_every_line_is_answered() {
     on_both(async |t: TestApp| {
         let sources = ready(&t).await;
-        let gateway = t.gateway("gw", false).await;
+        let gateway = offline(&t).await;
         let (ada, bob) = (t.eligible_subject(&sources, "ada").await, t.eligible_subject(&sources, "bob").await);
         let token = t.token(&ada, "restricted.api", "gw").await;
         let good = line(&token, START + 5);
@@ -202,7 +208,7 @@ async fn an_upload_counts_once_and_every_line_is_answered() {
         }
         assert_eq!(sum(&ledger(&t, "").await), 4);
         // Another gateway's id of the same text is another upload.
-        let second = t.gateway("gw", false).await;
+        let second = offline(&t).await;
         let body = json!({ "upload": "u-1", "admissions": [good] });
         assert_eq!(upload(&t, &second, &body).await.body["result"], "counted");
         let items = ledger(&t, "").await;
@@ -215,7 +221,7 @@ async fn an_upload_counts_once_and_every_line_is_answered() {
 async fn an_upload_whose_id_was_forgotten_has_nothing_that_would_be_taken() {
     on_both(async |mut t: TestApp| {
         let sources = ready(&t).await;
-        let gateway = t.gateway("gw", false).await;
+        let gateway = offline(&t).await;
         let ada = t.eligible_subject(&sources, "ada").await;
         let token = t.token(&ada, "restricted.api", "gw").await;
         // As late as a line may be: its clock a minute ahead.

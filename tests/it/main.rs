@@ -36,6 +36,7 @@ mod persons;
 mod policy_guide;
 mod population;
 mod reassess;
+mod register;
 mod replay;
 mod retention;
 mod rosters;

@@ -5,6 +5,7 @@
 //! silently.
 
 use super::{HOUR_MS, hour_of, row_id};
+use crate::service::register::Position;
 use crate::service::world::Gateway;
 use crate::service::{App, ServiceError, ServiceResult, invalid};
 use crate::storage::{Change, Conflict, StoredAdmission, StoredDecision, Write};
@@ -31,6 +32,10 @@ pub struct Upload {
     pub id: String,
     /// What was counted.
     pub lines: Vec<Line>,
+    /// Which orders stand in what the gateway judges by; see [`Position`].
+    pub seen: Option<Position>,
+    /// What it calls itself.
+    pub agent: Option<String>,
 }
 
 /// One line, as the reporter of an offline gate has it; instants are epoch seconds.
@@ -63,6 +68,8 @@ pub struct Uploaded {
     pub result: Reported,
     /// Lines that count.
     pub counted: usize,
+    /// The orders that are known here.
+    pub orders: String,
     /// One entry a line, in order.
     pub items: Vec<Outcome>,
 }
@@ -104,6 +111,10 @@ impl App {
         if !(1..=64).contains(&upload.id.len()) || !upload.id.bytes().all(fits) {
             return Err(invalid("/upload", "use 1 to 64 letters, digits, `-`, `_` and `.`"));
         }
+        if !gateway.mode.judges() && !upload.lines.is_empty() {
+            let problem = "the gateway is registered as one that asks: what it lets in is counted here";
+            return Err(invalid("/admissions", problem));
+        }
         if upload.lines.len() > MAX_LINES {
             return Err(invalid("/admissions", format!("send at most {MAX_LINES} lines")));
         }
@@ -127,7 +138,9 @@ impl App {
         }
         let counted = items.iter().filter(|item| **item == Outcome::Counted).count();
         let result = self.commit_upload(&gateway.id, &upload.id, rows.into_values().collect()).await?;
-        Ok(Uploaded { upload: upload.id, result, counted, items })
+        self.heard_of(gateway, upload.seen, upload.agent);
+        let orders = self.position().to_string();
+        Ok(Uploaded { upload: upload.id, result, counted, orders, items })
     }
 
     async fn commit_upload(&self, gateway: &str, id: &str, rows: Vec<StoredAdmission>) -> ServiceResult<Reported> {

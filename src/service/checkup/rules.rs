@@ -185,6 +185,8 @@ mod tests {
             asserts: false,
             deny_status: 403,
             origin: None,
+            mode: crate::service::world::Mode::Asks,
+            bound_secs: None,
         };
         world.library.policies.insert((id.clone(), 1), policy);
         world.gateways.insert("gw_1".to_owned(), Arc::new(gateway));

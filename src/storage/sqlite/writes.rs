@@ -9,8 +9,8 @@ use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
     AuditEntry, Change, Conflict, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite,
-    StoredAdmission, StoredAppeal, StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink,
-    StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
+    StoredAdmission, StoredAppeal, StoredCase, StoredContact, StoredDecision, StoredErasure, StoredHold, StoredKey,
+    StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
 };
 use sqlx::SqliteConnection;
 
