@@ -10,6 +10,7 @@ pub mod conditional;
 pub mod decisions;
 mod docs;
 pub mod erasure;
+pub mod events;
 pub mod evidence;
 pub mod extract;
 pub mod gateway;
@@ -163,6 +164,7 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(evidence::webhook))
         .routes(routes!(gateway::check))
         .routes(routes!(admissions::upload))
+        .routes(routes!(events::listen))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }

@@ -41,6 +41,7 @@ pub mod roster;
 pub mod rules;
 pub mod simulate;
 pub mod status;
+pub mod stream;
 pub mod subjects;
 pub mod suspend;
 pub mod vendor;
@@ -260,6 +261,8 @@ pub struct App {
     pub(crate) recorded: moka::future::Cache<String, ()>,
     /// Who was let in and is not written down yet.
     pub(crate) ledger: admissions::Ledger,
+    /// Gateways that listen.
+    pub(crate) streams: stream::Streams,
     /// When gateways were heard of.
     pub(crate) contacts: register::Contacts,
     /// Last successful poll of the feed, epoch milliseconds.
@@ -346,6 +349,7 @@ impl App {
             recorded: moka::future::Cache::new(200_000),
             ledger: admissions::Ledger::default(),
             contacts: register::Contacts::default(),
+            streams: stream::Streams::default(),
             polled_at_ms: AtomicI64::new(now_ms),
             retention_secs: AtomicI64::new(retention::RETENTION_SECS),
             key_rotation_secs: AtomicI64::new(keys::KEY_ROTATION_SECS),

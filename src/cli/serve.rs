@@ -92,6 +92,7 @@ pub(crate) async fn serve(
         }
     }
     stop.cancel();
+    app.end_streams();
     let drained = tokio::select! {
         () = tasks.wait() => true,
         () = tokio::time::sleep(DRAIN) => false,
@@ -130,6 +131,10 @@ async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
 async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
         link_once(&app).await?;
+        // At once: what was linked just now, gateways wait for.
+        if let Err(error) = app.follow_log().await {
+            tracing::error!(error = %error, "gateways wait to be told what happened");
+        }
         if let Err(error) = app.compare_waiting().await {
             tracing::error!(error = %error, "attestations wait to be compared");
         }

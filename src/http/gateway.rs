@@ -21,7 +21,7 @@ const SUBJECT: HeaderName = HeaderName::from_static("x-eligibility-subject");
 const STALE: HeaderName = HeaderName::from_static("x-eligibility-stale");
 const TEST: HeaderName = HeaderName::from_static("x-eligibility-test");
 
-fn answer(status: StatusCode, set: &[(HeaderName, &str)]) -> Response {
+pub(super) fn answer(status: StatusCode, set: &[(HeaderName, &str)]) -> Response {
     let mut response = status.into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, value) in set {
@@ -32,7 +32,7 @@ fn answer(status: StatusCode, set: &[(HeaderName, &str)]) -> Response {
     response
 }
 
-fn challenge(scheme: &str, error: &str) -> Response {
+pub(super) fn challenge(scheme: &str, error: &str) -> Response {
     let text = if error.is_empty() { scheme.to_owned() } else { format!("{scheme} error=\"{error}\"") };
     answer(StatusCode::UNAUTHORIZED, &[(header::WWW_AUTHENTICATE, text.as_str())])
 }
@@ -48,7 +48,7 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
 
 /// The gateway that asks, proven by its key: once for a request, before its rate is looked at.
 #[derive(Debug, Clone)]
-pub struct Proven(Arc<Gateway>);
+pub struct Proven(pub(super) Arc<Gateway>);
 
 /// The gateway behind the key that a request to a gateway's route brings.
 pub(super) fn prove(edge: &Edge, route: &str, headers: &HeaderMap) -> Option<Proven> {

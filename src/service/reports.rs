@@ -136,7 +136,7 @@ pub struct Hindsight {
 }
 
 /// Freezes in force.
-fn freezes(world: &World, now: Second) -> Vec<(&Entry, &ResourcePattern)> {
+pub(crate) fn freezes(world: &World, now: Second) -> Vec<(&Entry, &ResourcePattern)> {
     let stands = |entry: &Entry, pattern: &ResourcePattern| {
         let sample = pattern.sample();
         sample.is_some_and(|sample| {

@@ -52,6 +52,7 @@ mod store_review;
 mod store_standings;
 mod store_upkeep;
 mod stories;
+mod streams;
 mod stripe;
 mod support;
 mod suspensions;
