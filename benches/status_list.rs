@@ -46,8 +46,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         bits
     };
     let sign = |bits: &Bits| -> Result<String, Box<dyn std::error::Error>> {
-        Ok(key
-            .sign_text(TYPE, &claims("https://eligibility.example/status-lists/1", 1_800_000_000, &bits.encoded()?))?)
+        Ok(key.sign_text(
+            TYPE,
+            &claims("https://eligibility.example/status-lists/1", 1_800_000_000, None, &bits.encoded()?),
+        )?)
     };
     let bits = built(&revoked);
     let mut raw = vec![0_u8; ENTRIES / 4];

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod operator;
 pub mod policy;
 pub mod ready;
+pub mod report;
 pub mod serve;
 pub mod simulate;
 pub mod verify;
@@ -115,6 +116,9 @@ enum Command {
     /// Definition packs and sets in files.
     #[command(subcommand)]
     Definitions(definitions::DefinitionsCommand),
+    /// What gateways did and know.
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// The audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -186,6 +190,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(command) => policy::run(command),
         Command::Definitions(command) => definitions::run(command),
         Command::Audit(AuditCommand::Verify(args)) => verify_audit(&args).await,
+        Command::Report(command) => report::run(command).await,
         Command::Keys(command) => keys::run(command).await,
     }
 }

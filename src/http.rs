@@ -1,6 +1,7 @@
 //! The HTTP edge: the route table on one screen. Handlers extract, call one use case, and map.
 
 pub mod admin;
+pub mod admissions;
 pub mod appeals;
 mod arrival;
 pub mod authzen;
@@ -10,6 +11,7 @@ pub mod conditional;
 pub mod decisions;
 mod docs;
 pub mod erasure;
+pub mod events;
 pub mod evidence;
 mod ext_authz;
 pub mod extract;
@@ -22,6 +24,7 @@ pub mod oauth;
 pub mod operators;
 pub mod ops;
 pub mod problem;
+pub mod reports;
 pub mod roster;
 pub mod rules;
 pub mod status_lists;
@@ -116,6 +119,9 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(clients::replace_keys))
         .routes(routes!(admin::create_gateway, admin::list_gateways))
         .routes(routes!(admin::create_audience, admin::list_audiences))
+        .routes(routes!(admissions::list))
+        .routes(routes!(reports::gateways))
+        .routes(routes!(reports::exposure))
         .routes(routes!(identity::create, identity::list))
         .routes(routes!(identity::show))
         .routes(routes!(operators::create, operators::list))
@@ -142,7 +148,7 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(admin::show_organisation))
         .routes(routes!(admin::show_source))
         .routes(routes!(clients::show))
-        .routes(routes!(admin::show_gateway))
+        .routes(routes!(admin::show_gateway, admin::change_gateway))
         .routes(routes!(admin::show_audience))
 }
 
@@ -166,6 +172,8 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(authzen::search::subjects))
         .routes(routes!(authzen::search::resources))
         .routes(routes!(authzen::search::actions))
+        .routes(routes!(admissions::upload))
+        .routes(routes!(events::listen))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }

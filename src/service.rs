@@ -1,6 +1,7 @@
 //! Use cases. One file each; HTTP-free; every state change is one intent with its audit entry.
 
 pub mod admin;
+pub mod admissions;
 pub mod anchor;
 pub mod appeals;
 pub mod authenticate;
@@ -33,12 +34,15 @@ pub mod parties;
 pub mod populate;
 pub mod reassess;
 pub mod receipt;
+pub mod register;
+pub mod reports;
 pub mod retention;
 pub mod roots;
 pub mod roster;
 pub mod rules;
 pub mod simulate;
 pub mod status;
+pub mod stream;
 pub mod subjects;
 pub mod suspend;
 pub mod vendor;
@@ -258,6 +262,12 @@ pub struct App {
     pub(crate) revoked: RwLock<HashSet<String>>,
     /// Decisions recorded already, so that each is written once.
     pub(crate) recorded: moka::future::Cache<String, ()>,
+    /// Who was let in and is not written down yet.
+    pub(crate) ledger: admissions::Ledger,
+    /// Gateways that listen.
+    pub(crate) streams: stream::Streams,
+    /// When gateways were heard of.
+    pub(crate) contacts: register::Contacts,
     /// Last successful poll of the feed, epoch milliseconds.
     pub(crate) polled_at_ms: AtomicI64,
     /// How long what an auditor may ask about is kept, seconds.
@@ -341,6 +351,9 @@ impl App {
             verified: moka::future::Cache::new(200_000),
             revoked: RwLock::default(),
             recorded: moka::future::Cache::new(200_000),
+            ledger: admissions::Ledger::default(),
+            contacts: register::Contacts::default(),
+            streams: stream::Streams::default(),
             polled_at_ms: AtomicI64::new(now_ms),
             retention_secs: AtomicI64::new(retention::RETENTION_SECS),
             key_rotation_secs: AtomicI64::new(keys::KEY_ROTATION_SECS),

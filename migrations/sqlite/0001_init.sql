@@ -235,6 +235,37 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_by_subject ON decisions (subject);
 CREATE INDEX decisions_by_instant ON decisions (at_ms);
 
+-- Who was let in, by the hour: one row for each subject, organisation acted for (empty for none), resource, decision, gateway
+-- and hour. The id begins with the hour and goes on with a digest of the rest, so that ids are in order of time.
+CREATE TABLE admissions (
+    id TEXT NOT NULL PRIMARY KEY,
+    subject TEXT NOT NULL,
+    acting_for TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    decision TEXT NOT NULL,
+    gateway TEXT NOT NULL,
+    hour_ms BIGINT NOT NULL,
+    count BIGINT NOT NULL,
+    first_ms BIGINT NOT NULL,
+    last_ms BIGINT NOT NULL
+);
+CREATE INDEX admissions_by_subject ON admissions (subject, id);
+CREATE INDEX admissions_by_resource ON admissions (resource, id);
+
+-- When each gateway was last heard of and which orders it knows: `asked_` by asking here, `seen_` by its own word about what
+-- it judges by. Orders are the last of the timeline, how many there were, and at which instant that was so.
+CREATE TABLE gateway_contacts (
+    gateway TEXT NOT NULL PRIMARY KEY,
+    last_ms BIGINT NOT NULL,
+    asked_last BIGINT NOT NULL,
+    asked_count BIGINT NOT NULL,
+    asked_ms BIGINT NOT NULL,
+    seen_last BIGINT NOT NULL,
+    seen_count BIGINT NOT NULL,
+    seen_ms BIGINT NOT NULL,
+    agent TEXT NOT NULL
+);
+
 -- What each subject came to when it was last looked at, so that a change is noticed when it happens. Derived: a row that
 -- is lost is made again. `resource` is a pattern, `acting_for` empty for none; `rules`, `version` and `suspensions` are
 -- what the decision was made of, `due_ms` is when it changes by itself.

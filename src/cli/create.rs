@@ -1,7 +1,8 @@
 //! `client create`, `source create`, `gateway create`, `audience create`: at the machine, with its keys.
 
 use super::{ConfigArgs, load, open, say, settle};
-use crate::service::world::{Audience, Gateway, Source, Vendor, VendorSecrets};
+use crate::service::register::Settings;
+use crate::service::world::{Audience, Gateway, Mode, Source, Vendor, VendorSecrets};
 use crate::service::{Actor, ServiceError, clients};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -119,6 +120,8 @@ pub struct NewSource {
 pub enum GatewayCommand {
     /// Create a gateway; its key is shown once.
     Create(NewGateway),
+    /// Change a gateway; its key stays as it is.
+    Change(GatewayChange),
 }
 
 /// A gateway.
@@ -147,6 +150,64 @@ pub struct NewGateway {
     /// 403 or 451.
     #[arg(long, default_value_t = 403)]
     deny_status: u16,
+    /// `asks` (unless given), `offline` (judges tokens by itself) or `both`.
+    #[arg(long)]
+    mode: Option<String>,
+    /// How old the picture may be that it acts on, in seconds.
+    #[arg(long = "bound")]
+    bound_secs: Option<i64>,
+}
+
+/// What is to be changed of a gateway; what is not given stays.
+#[derive(Debug, Args)]
+pub struct GatewayChange {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// `gw_…`
+    #[arg(long)]
+    gateway: String,
+    /// For people.
+    #[arg(long)]
+    name: Option<String>,
+    /// A resource or family it guards, in place of those it had; may be repeated.
+    #[arg(long = "resource")]
+    resources: Vec<String>,
+    /// Whether it may assert callers it authenticated itself.
+    #[arg(long)]
+    asserts: Option<bool>,
+    /// The origin by which callers know it.
+    #[arg(long)]
+    origin: Option<String>,
+    /// 403 or 451.
+    #[arg(long)]
+    deny_status: Option<u16>,
+    /// `asks`, `offline` or `both`.
+    #[arg(long)]
+    mode: Option<String>,
+    /// How old the picture may be that it acts on, in seconds.
+    #[arg(long = "bound")]
+    bound_secs: Option<i64>,
+}
+
+fn mode(text: Option<&str>) -> anyhow::Result<Option<Mode>> {
+    let refused = || anyhow::anyhow!("`--mode` must be `asks`, `offline` or `both`");
+    text.map(|text| Mode::parse(text).ok_or_else(refused)).transpose()
+}
+
+async fn change_gateway(new: GatewayChange) -> anyhow::Result<ExitCode> {
+    let app = open(&load(&new.config)?).await?;
+    let settings = Settings {
+        name: new.name,
+        resources: if new.resources.is_empty() { None } else { Some(patterns(&new.resources)?) },
+        asserts: new.asserts,
+        deny_status: new.deny_status,
+        origin: new.origin,
+        mode: mode(new.mode.as_deref())?,
+        bound_secs: new.bound_secs,
+    };
+    app.change_gateway(&Actor::command_line(), &new.gateway, settings).await?;
+    settle(&app).await;
+    Ok(report(new.config.json, &json!({ "gateway": new.gateway })))
 }
 
 /// `vouchsafe audience …`
@@ -254,10 +315,15 @@ pub(crate) async fn source(command: SourceCommand) -> anyhow::Result<ExitCode> {
     Ok(report(new.config.json, &json!({ "source": id })))
 }
 
-pub(crate) async fn gateway(GatewayCommand::Create(new): GatewayCommand) -> anyhow::Result<ExitCode> {
+pub(crate) async fn gateway(command: GatewayCommand) -> anyhow::Result<ExitCode> {
+    let new = match command {
+        GatewayCommand::Create(new) => new,
+        GatewayCommand::Change(new) => return change_gateway(new).await,
+    };
     let app = open(&load(&new.config)?).await?;
     let resources = patterns(&new.resources)?;
     let gateway = Gateway {
+        id: String::new(),
         name: new.name,
         key_sha256: String::new(),
         resources,
@@ -266,6 +332,8 @@ pub(crate) async fn gateway(GatewayCommand::Create(new): GatewayCommand) -> anyh
         deny_status: new.deny_status,
         origin: new.origin,
         help_url: new.help_url,
+        mode: mode(new.mode.as_deref())?.unwrap_or_default(),
+        bound_secs: new.bound_secs,
     };
     let created = app.register_gateway(&Actor::command_line(), gateway).await?;
     settle(&app).await;

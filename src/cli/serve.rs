@@ -6,7 +6,7 @@ use crate::http::limits::{Limits, Quotas};
 use crate::http::listen::{Bounds, Wire, listen};
 use crate::http::{Edge, admin_router, grpc_router, router};
 use crate::intake::client_address::Proxies;
-use crate::service::{App, ServiceError};
+use crate::service::{App, ServiceError, admissions};
 use crate::storage::{self, StoreError};
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -99,7 +99,8 @@ pub(crate) async fn serve(
     jobs.spawn(tasks.track_future(tend_status(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(stock_up(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(tend(Arc::clone(&app), stop.clone())));
-    jobs.spawn(tasks.track_future(keep_bounds(app, stop.clone())));
+    jobs.spawn(tasks.track_future(write_admissions(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(keep_bounds(Arc::clone(&app), stop.clone())));
     if let Some(metrics) = metrics {
         jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
     }
@@ -113,11 +114,17 @@ pub(crate) async fn serve(
         }
     }
     stop.cancel();
+    app.end_streams();
     let drained = tokio::select! {
         () = tasks.wait() => true,
         () = tokio::time::sleep(DRAIN) => false,
         () = signalled() => false,
     };
+    // What was answered last is counted too.
+    if !matches!(tokio::time::timeout(LAST_WRITE, app.write_admissions()).await, Ok(Ok(_))) {
+        tracing::error!("stopped before all admissions were written down");
+        code = ExitCode::FAILURE;
+    }
     if !drained {
         tracing::error!("stopped before all requests were answered");
         code = ExitCode::FAILURE;
@@ -146,6 +153,10 @@ async fn follow(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
 async fn link(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
     while stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_some() {
         link_once(&app).await?;
+        // At once: what was linked just now, gateways wait for.
+        if let Err(error) = app.follow_log().await {
+            tracing::error!(error = %error, "gateways wait to be told what happened");
+        }
         if let Err(error) = app.compare_waiting().await {
             tracing::error!(error = %error, "attestations wait to be compared");
         }
@@ -216,6 +227,30 @@ async fn tend(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// How often what gateways' checks counted is written down.
+const COUNTING: Duration = Duration::from_secs(admissions::PERIOD_SECS);
+/// How long the last of it may take when the service ends.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+async fn write_admissions(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    loop {
+        let due = async {
+            tokio::select! {
+                () = tokio::time::sleep(COUNTING) => {}
+                () = app.admissions_are_many() => {}
+            }
+        };
+        if stop.run_until_cancelled(due).await.is_none() {
+            return Ok(());
+        }
+        if app.check_history().is_ok()
+            && let Err(error) = app.write_admissions().await
+        {
+            tracing::error!(error = %error, "admissions wait to be written down");
+        }
+    }
 }
 
 /// How often what has outlived its use is let go.

@@ -4,9 +4,10 @@ use super::Edge;
 use super::extract::{Auth, Checked, Page, Query};
 use super::problem::Problem;
 use super::rules::{records, shows};
-use crate::service::world::{Audience, Gateway, Organisation, Source, Vendor, VendorSecrets};
+use crate::service::register::Settings;
+use crate::service::world::{Audience, Gateway, Mode, Organisation, Source, Vendor, VendorSecrets};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -117,6 +118,41 @@ pub struct NewGateway {
     /// A page for callers who were refused; it is told `reason`, `decision` and `request`.
     #[validate(length(min = 1, max = 500))]
     help_url: Option<String>,
+    /// `asks` (default), `offline` (judges tokens by itself) or `both`.
+    mode: Option<String>,
+    /// How old the picture may be that it acts on, in seconds.
+    bound_secs: Option<i64>,
+}
+
+/// What is to be changed of a gateway; what is absent stays.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayChange {
+    /// For people.
+    #[validate(length(min = 1, max = 200))]
+    name: Option<String>,
+    /// Resources and families it guards.
+    #[validate(length(min = 1, max = 100))]
+    resources: Option<Vec<String>>,
+    /// Whether it may assert callers it authenticated itself.
+    asserts: Option<bool>,
+    /// 403, or 451 where the gateway passes it on.
+    deny_status: Option<u16>,
+    /// The origin by which callers know it.
+    #[validate(length(min = 1, max = 200))]
+    origin: Option<String>,
+    /// A page for callers who were refused.
+    #[validate(length(min = 1, max = 500))]
+    help_url: Option<String>,
+    /// `asks`, `offline` or `both`.
+    mode: Option<String>,
+    /// How old the picture may be that it acts on, in seconds.
+    bound_secs: Option<i64>,
+}
+
+fn mode(text: Option<&str>) -> Result<Option<Mode>, Problem> {
+    let parsed = text.map(|text| Mode::parse(text).ok_or_else(|| "must be `asks`, `offline` or `both`".to_owned()));
+    parsed.transpose().map_err(|problem| Problem::invalid().field("/mode", problem))
 }
 
 /// An audience to register.
@@ -202,6 +238,7 @@ pub async fn create_gateway(
     let actor = caller.actor();
     let resources = patterns(&new.resources)?;
     let gateway = Gateway {
+        id: String::new(),
         name: new.name,
         key_sha256: String::new(),
         resources,
@@ -210,9 +247,34 @@ pub async fn create_gateway(
         deny_status: new.deny_status.unwrap_or(403),
         origin: new.origin,
         help_url: new.help_url,
+        mode: mode(new.mode.as_deref())?.unwrap_or_default(),
+        bound_secs: new.bound_secs,
     };
     let created = edge.app.register_gateway(&actor, gateway).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": created.id, "key": created.secret }))))
+}
+
+/// Changes a gateway; its key stays as it is.
+#[utoipa::path(patch, path = "/v1/gateways/{id}", tag = "admin", params(("id" = String, Path)), request_body = GatewayChange, security(("client" = ["admin"])),
+    responses((status = 204, description = "changed"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn change_gateway(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+    Checked(new): Checked<GatewayChange>,
+) -> Result<StatusCode, Problem> {
+    caller.require("admin")?;
+    let settings = Settings {
+        name: new.name,
+        resources: new.resources.as_deref().map(patterns).transpose()?,
+        asserts: new.asserts,
+        deny_status: new.deny_status,
+        origin: new.origin,
+        mode: mode(new.mode.as_deref())?,
+        bound_secs: new.bound_secs,
+    };
+    edge.app.change_gateway(&caller.actor(), &id, settings).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Registers an audience of eligibility tokens.

@@ -48,7 +48,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    fn new(status: StatusCode, set: &[(HeaderName, &str)]) -> Self {
+    pub(super) fn new(status: StatusCode, set: &[(HeaderName, &str)]) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for (name, value) in set {
@@ -59,7 +59,7 @@ impl Reply {
         Self { status, headers, body: Bytes::new() }
     }
 
-    fn challenge(scheme: &str, error: &str) -> Self {
+    pub(super) fn challenge(scheme: &str, error: &str) -> Self {
         let text = if error.is_empty() { scheme.to_owned() } else { format!("{scheme} error=\"{error}\"") };
         Self::new(StatusCode::UNAUTHORIZED, &[(header::WWW_AUTHENTICATE, text.as_str())])
     }

@@ -1,6 +1,6 @@
 //! Administration: clients, gateways, audiences, sources, organisations, packs, sets, policies.
 
-use super::world::{Audience, Gateway, Organisation, Source, VendorSecrets};
+use super::world::{Audience, Gateway, Mode, Organisation, Source, VendorSecrets};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::crypto::{new_secret, sha256_hex};
 use crate::intake::native::Native;
@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 24] = [
+pub const SCOPES: [&str; 25] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -31,6 +31,7 @@ pub const SCOPES: [&str; 24] = [
     "cases:read",
     "appeals:read",
     "appeals:write",
+    "admissions:read",
     "rules:read",
     "rules:write",
     "directives:propose",
@@ -66,6 +67,29 @@ fn is_page(text: &str) -> bool {
     })
 }
 
+/// Whether a gateway can be what it is said to be.
+pub(crate) fn check_settings(gateway: &Gateway) -> ServiceResult<()> {
+    if !name_ok(&gateway.name) {
+        return Err(invalid("/name", "give a name of 1 to 200 characters"));
+    }
+    if gateway.resources.is_empty() {
+        return Err(invalid("/resources", "names no resource"));
+    }
+    if !matches!(gateway.deny_status, 403 | 451) {
+        return Err(invalid("/deny_status", "must be 403 or 451"));
+    }
+    if gateway.origin.as_deref().is_some_and(|origin| !is_origin(origin)) {
+        return Err(invalid("/origin", "must be an origin such as `https://api.example`, without path"));
+    }
+    if gateway.bound_secs.is_some_and(|bound| !(0..=86_400).contains(&bound)) {
+        return Err(invalid("/bound_secs", "must be from 0 to 86400"));
+    }
+    if gateway.help_url.as_deref().is_some_and(|url| !is_page(url)) {
+        return Err(invalid("/help_url", "must be an https address, without a user's name and without fragment"));
+    }
+    Ok(())
+}
+
 impl App {
     /// Creates a gateway; its key `id.secret` is shown once.
     ///
@@ -82,8 +106,21 @@ impl App {
     ) -> ServiceResult<Created> {
         let (name, audience) = (name.to_owned(), audience.to_owned());
         let key_sha256 = String::new();
-        let (origin, help_url) = (None, None);
-        let gateway = Gateway { name, key_sha256, resources, audience, asserts, deny_status, origin, help_url };
+        let (origin, help_url, mode, bound_secs) = (None, None, Mode::Asks, None);
+        let id = String::new();
+        let gateway = Gateway {
+            id,
+            name,
+            key_sha256,
+            resources,
+            audience,
+            asserts,
+            deny_status,
+            origin,
+            help_url,
+            mode,
+            bound_secs,
+        };
         self.register_gateway(actor, gateway).await
     }
 
@@ -92,23 +129,9 @@ impl App {
     /// # Errors
     /// As [`App::create_gateway`]; `Invalid` for an origin that is none.
     pub async fn register_gateway(&self, actor: &Actor, mut gateway: Gateway) -> ServiceResult<Created> {
-        if !name_ok(&gateway.name) {
-            return Err(invalid("/name", "give a name of 1 to 200 characters"));
-        }
-        if gateway.resources.is_empty() {
-            return Err(invalid("/resources", "names no resource"));
-        }
+        check_settings(&gateway)?;
         if !self.world.load().audiences.contains_key(&gateway.audience) {
             return Err(invalid("/audience", "no such audience"));
-        }
-        if !matches!(gateway.deny_status, 403 | 451) {
-            return Err(invalid("/deny_status", "must be 403 or 451"));
-        }
-        if gateway.origin.as_deref().is_some_and(|origin| !is_origin(origin)) {
-            return Err(invalid("/origin", "must be an origin such as `https://api.example`, without path"));
-        }
-        if gateway.help_url.as_deref().is_some_and(|url| !is_page(url)) {
-            return Err(invalid("/help_url", "must be an https address, without a user's name and without fragment"));
         }
         let id = self.id("gw")?;
         let secret = new_secret()?;

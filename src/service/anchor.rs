@@ -116,7 +116,9 @@ fn takes_away(write: &Write) -> bool {
         | Write::LiftHold(_)
         | Write::Prune { .. }
         | Write::Forget(..)
-        | Write::MarkFeed(..) => false,
+        | Write::MarkFeed(..)
+        | Write::Admissions(_)
+        | Write::Contact(_) => false,
     }
 }
 

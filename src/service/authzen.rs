@@ -169,7 +169,7 @@ impl App {
             parties
         };
         let judged = self.judge(&subject, acting_for.as_ref(), &resource, question.address).await?;
-        Ok(judged.map_or_else(|| Answer::refused("caller.unlinked"), Answer::judged))
+        Ok(judged.map_or_else(|| Answer::refused("caller.unlinked"), |judged| Answer::judged(judged.answer)))
     }
 
     /// The subject that a request names, and the organisation they act for. `None` where either is nobody.

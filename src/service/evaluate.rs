@@ -2,7 +2,7 @@
 
 use super::index::Asked;
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::storage::{Basis, StoredDecision, Write};
+use crate::storage::{AuditEntry, Basis, StoredDecision, Write};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +14,15 @@ use vouchsafe_core::ids::{AttestationId, ResourceId, SubjectId};
 use vouchsafe_core::receipt::looked_at;
 use vouchsafe_core::rules::{Body, Rules};
 use vouchsafe_core::{Decision, Second, decide};
+
+/// Whose facts are asked for.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    /// Those of active subjects.
+    Active,
+    /// Those of erased ones too, while they are kept.
+    Kept,
+}
 
 impl App {
     /// The decision now, with the rules it rests on.
@@ -81,15 +90,60 @@ impl App {
             }
         }
         let rules = self.world.load().rules_known_at(resource, at, known_at)?;
-        let gather = async || -> ServiceResult<SubjectFacts> {
-            let facts = self.load_facts(subject.as_str()).await?;
-            let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
-            Ok(self.with_parties(facts, acting_for, &rules).await?.0)
-        };
+        self.in_hindsight((subject, acting_for), &rules, (at, known_at), Whose::Active).await
+    }
+
+    /// The decision at an instant by what is known now, of an erased subject too, while its facts are kept.
+    ///
+    /// # Errors
+    /// `NotFound` when nothing is left of the subject.
+    pub(crate) async fn known_better(
+        &self,
+        subject: &SubjectId,
+        acting_for: Option<&SubjectId>,
+        resource: &ResourceId,
+        at: Second,
+    ) -> ServiceResult<Decision> {
+        let now = self.clock.now();
+        let rules = self.world.load().rules_known_at(resource, at, now)?;
+        self.in_hindsight((subject, acting_for), &rules, (at, now), Whose::Kept).await
+    }
+
+    /// The decision under these rules at the first instant, by what was known at the second.
+    async fn in_hindsight(
+        &self,
+        (subject, acting_for): (&SubjectId, Option<&SubjectId>),
+        rules: &Rules,
+        (at, known_at): (Second, Second),
+        whose: Whose,
+    ) -> ServiceResult<Decision> {
         // Before the facts, so that whoever was replaced in them has a successor here, or has none in either.
-        let successors = self.successors(&gather().await?).await?;
-        let facts = gather().await?;
-        Ok(decide(&rules, &as_of(&facts, at, known_at, &successors), at))
+        let before = self.facts_of(subject, acting_for, rules, whose).await?;
+        let successors = self.successors(&before).await?;
+        let facts = self.facts_of(subject, acting_for, rules, whose).await?;
+        Ok(decide(rules, &as_of(&facts, at, known_at, &successors), at))
+    }
+
+    /// All that is stored about a subject and the other parties.
+    async fn facts_of(
+        &self,
+        subject: &SubjectId,
+        acting_for: Option<&SubjectId>,
+        rules: &Rules,
+        whose: Whose,
+    ) -> ServiceResult<SubjectFacts> {
+        match whose {
+            Whose::Active => {
+                let facts = self.load_facts(subject.as_str()).await?;
+                let Some(facts) = facts else { return Err(self.missing(subject.as_str()).await) };
+                Ok(self.with_parties(facts, acting_for, rules).await?.0)
+            }
+            Whose::Kept => {
+                let found = self.load_stored(subject.as_str()).await?;
+                let (_, facts, _) = found.ok_or(ServiceError::NotFound("subject"))?;
+                self.with_stored_parties(facts, acting_for, rules).await
+            }
+        }
     }
 
     /// Which newer result of the same check replaced an attestation.
@@ -148,12 +202,23 @@ impl App {
         if self.recorded.contains_key(&decision.id) {
             return Ok(());
         }
-        let detail = json!({ "status": decision.status, "resource": decision.resource, "subject": decision.subject });
-        let audit = self.audit(actor, "decision.recorded", &decision.id, &detail)?;
-        let write = Write::Decision { decision: Self::stored_decision(decision), rules: rules.canonical.clone() };
+        let (write, audit) = self.recording(actor, decision, rules)?;
         let _ = self.commit(vec![write], audit, Vec::new()).await?;
         self.recorded.insert(decision.id.clone(), ()).await;
         Ok(())
+    }
+
+    /// What records a decision, and its entry.
+    pub(crate) fn recording(
+        &self,
+        actor: &Actor,
+        decision: &Decision,
+        rules: &Rules,
+    ) -> ServiceResult<(Write, AuditEntry)> {
+        let detail = json!({ "status": decision.status, "resource": decision.resource, "subject": decision.subject });
+        let audit = self.audit(actor, "decision.recorded", &decision.id, &detail)?;
+        let write = Write::Decision { decision: Self::stored_decision(decision), rules: rules.canonical.clone() };
+        Ok((write, audit))
     }
 
     /// A recorded decision, its body derived again from its inputs; of an erased subject too, while they are kept.

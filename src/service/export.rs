@@ -1,5 +1,6 @@
 //! What is held about a person, for the person (GDPR, articles 15 and 20).
 
+use super::admissions::{AdmissionView, Asked};
 use super::world::World;
 use super::{Actor, App, ServiceResult};
 use crate::storage::{StoredDecision, StoredStanding};
@@ -29,7 +30,8 @@ pub(crate) fn without_keys(world: &World, attestation: &Attestation) -> Value {
 
 impl App {
     /// Everything held about a subject, readable: identifiers, links, sessions, evidence with what was said of it,
-    /// decisions with the reasons told to the person, tokens and for whom they were made, cases and appeals. Writes an audit entry.
+    /// decisions with the reasons told to the person, tokens and for whom they were made, where it was let in, cases and
+    /// appeals. Writes an audit entry.
     ///
     /// # Errors
     /// `NotFound`, `Erased`.
@@ -64,6 +66,7 @@ impl App {
             "decisions": self.exported_decisions(subject, facts).await?,
             "standings": self.exported_standings(subject).await?,
             "tokens": self.exported_tokens(subject).await?,
+            "admissions": self.exported_admissions(subject).await?,
             "cases": self.exported_cases(subject).await?,
             "appeals": self.exported_appeals(subject).await?,
             "kept": {
@@ -117,6 +120,19 @@ impl App {
                 "due_at": row.due_ms.map(Second::from_millis) })
         };
         Ok(rows.iter().map(item).collect())
+    }
+
+    async fn exported_admissions(&self, subject: &SubjectId) -> ServiceResult<Vec<AdmissionView>> {
+        let asked = Asked { subject: Some(subject.clone()), ..Asked::default() };
+        let mut items: Vec<AdmissionView> = Vec::new();
+        loop {
+            let after = items.last().map_or("", |item| item.id.as_str());
+            let page = self.admissions(&asked, after, PAGE).await?;
+            if page.is_empty() {
+                return Ok(items);
+            }
+            items.extend(page);
+        }
     }
 
     async fn exported_tokens(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {

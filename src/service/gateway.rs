@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use vouchsafe_core::facts::{Attestation, Facts, Grade, Kind, Outcome, SourceKind};
 use vouchsafe_core::ids::{AttestationId, ResourceId, SourceId, SubjectId};
+use vouchsafe_core::rules::Rules;
 use vouchsafe_core::{Decision, Status, check_live};
 
 /// How the gateway brings the caller.
@@ -72,6 +73,16 @@ pub struct Passed {
     pub answer: Arc<Decision>,
 }
 
+/// A decision about a request that is made now.
+pub(crate) struct Judged {
+    /// The one that stands whatever the request is like.
+    pub(crate) decision: Arc<Decision>,
+    /// The one about this request.
+    pub(crate) answer: Arc<Decision>,
+    /// By which both were made.
+    pub(crate) rules: Arc<Rules>,
+}
+
 impl App {
     /// Answers a gateway. Never admits without a fresh picture of rules, revocations and facts.
     ///
@@ -88,16 +99,19 @@ impl App {
             return Err(ServiceError::NotFound("resource"));
         }
         self.check_feed_age()?;
+        self.asked_by(gateway);
         let (subject, acting_for) = match self.whom(gateway, credential, resource).await? {
             Ok(found) => found,
             Err(verdict) => return Ok(verdict),
         };
-        let Some(answer) = self.judge(&subject, acting_for.as_ref(), resource, address).await? else {
+        let Some(judged) = self.judge(&subject, acting_for.as_ref(), resource, address).await? else {
             return Ok(Verdict::unlinked());
         };
+        let answer = Arc::clone(&judged.answer);
         if answer.status == Status::Eligible
             && let Some(valid_until) = answer.expires_at
         {
+            self.admitted(&gateway.id, &judged.decision, &judged.rules);
             return Ok(Verdict::Admit(Passed {
                 decision: answer.id.clone(),
                 valid_until: valid_until.to_string(),
@@ -120,17 +134,18 @@ impl App {
         acting_for: Option<&SubjectId>,
         resource: &ResourceId,
         address: Option<IpAddr>,
-    ) -> ServiceResult<Option<Arc<Decision>>> {
+    ) -> ServiceResult<Option<Judged>> {
         let (decision, rules) = match self.eligibility_for(subject, acting_for, resource).await {
             Ok(found) => found,
             Err(ServiceError::NotFound(_) | ServiceError::Erased) => return Ok(None),
             Err(error) => return Err(error),
         };
         if decision.live.is_empty() || decision.status != Status::Eligible {
-            return Ok(Some(decision));
+            return Ok(Some(Judged { answer: Arc::clone(&decision), decision, rules }));
         }
         let evidence: Vec<Attestation> = address.and_then(|address| self.live_evidence(address)).into_iter().collect();
-        Ok(Some(Arc::new(check_live(&rules, (*decision).clone(), &evidence, self.clock.now()))))
+        let answer = Arc::new(check_live(&rules, (*decision).clone(), &evidence, self.clock.now()));
+        Ok(Some(Judged { decision, answer, rules }))
     }
 
     /// Whom a gateway's question is about, and for whom they act; or the answer that ends it here.

@@ -9,7 +9,7 @@
 //! | tokens | 30 days after their end |
 //! | blocks of a status list | when no token of the list can live any more; its number stays |
 //! | sign-ins of operators | 30 days after they were opened |
-//! | closed cases, decided appeals | when the retention since then is over |
+//! | closed cases, decided appeals, admissions | when the retention since then is over |
 //! | decisions | when they are over and older than the retention |
 //! | an erased subject's facts, decisions and tokens | when the retention since the erasure is over |
 //! | subjects of whom nothing was heard for the retention, and who may use nothing | are erased |
@@ -43,7 +43,7 @@ impl Table {
         match self {
             Table::Tokens | Table::Quarantine => 30 * DAY,
             Table::Outbox => 7 * DAY,
-            Table::Decisions | Table::Cases | Table::Appeals => retention,
+            Table::Decisions | Table::Cases | Table::Appeals | Table::Admissions => retention,
             // They carry their own end.
             Table::Erasures => 0,
         }
@@ -122,7 +122,7 @@ impl App {
         Ok(())
     }
 
-    /// Gateways leave no trace here: whoever may use something is taken to use it.
+    /// Whoever may use something is taken to use it, though no gateway has let them in.
     async fn erase_if_idle(&self, id: &str) -> ServiceResult<()> {
         let subject = SubjectId::parse(id).map_err(|_| ServiceError::Unreadable("subject id".to_owned()))?;
         let Some(facts) = self.load_facts(id).await? else { return Ok(()) };

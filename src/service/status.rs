@@ -8,6 +8,7 @@
 //! database does not answer nothing is signed: the last list is served until its end, then none.
 
 use super::keys::SKEW_MS;
+use super::register::Position;
 use super::world::World;
 use super::{App, ServiceError, ServiceResult};
 use crate::crypto::sha256_hex;
@@ -80,6 +81,7 @@ impl App {
     async fn look_at_orders(&self) -> ServiceResult<()> {
         let (world, at) = (self.world.load_full(), self.clock.now());
         let tokens_since_ms = self.tokens_since_ms();
+        let ordered;
         {
             let looked = self.status.looked.lock().unwrap_or_else(PoisonError::into_inner);
             let as_before = looked.as_ref().is_some_and(|before| {
@@ -90,6 +92,11 @@ impl App {
             if as_before {
                 return Ok(());
             }
+            // Lists tell which orders they know: whoever judges by them has acknowledged those.
+            ordered = looked.as_ref().is_none_or(|before| {
+                before.world.orders() != world.orders()
+                    || world.timeline.iter().any(|entry| before.at < entry.from && entry.from <= at)
+            });
         }
         let mut found: HashMap<i64, Vec<(i64, Status)>> = HashMap::new();
         // Every freeze names a resource or family, for which a made-up member stands.
@@ -132,7 +139,7 @@ impl App {
                     bits.set(index, status);
                 }
             }
-            if bits != content.bits {
+            if bits != content.bits || ordered {
                 *content = Content { bits, changed: true };
             }
         }
@@ -175,6 +182,11 @@ impl App {
         let key = self.signer(Purpose::StatusList, Algorithm::Es256)?;
         let now = self.clock.now().epoch();
         let last = list.signed.load_full();
+        // Before the statuses: what is said to be known stands in them.
+        let orders = {
+            let looked = self.status.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            looked.as_ref().map(|looked| Position::of(&looked.world, looked.at).to_string())
+        };
         let bits = {
             let mut content = list.content();
             let stands = last.as_ref().is_some_and(|last| {
@@ -189,7 +201,7 @@ impl App {
         // A clock that was set back does not make a list older than the one before it.
         let iat = last.as_ref().map_or(now, |last| now.max(last.iat));
         let uri = self.status_list_uri(number);
-        let work = tokio::task::spawn_blocking(move || sign(&key, &uri, iat, &bits));
+        let work = tokio::task::spawn_blocking(move || sign(&key, &uri, iat, orders.as_deref(), &bits));
         match work.await.map_err(|_| ServiceError::Unavailable("status list")).flatten() {
             Ok(signed) => {
                 list.signed.store(Some(Arc::new(signed)));
@@ -227,9 +239,9 @@ fn is_frozen(world: &World, resource: &ResourceId, at: Second) -> ServiceResult<
     Ok(!world.rules(resource, at)?.body.frozen_by.is_empty())
 }
 
-fn sign(key: &SigningKey, uri: &str, iat: i64, bits: &Bits) -> ServiceResult<Signed> {
+fn sign(key: &SigningKey, uri: &str, iat: i64, orders: Option<&str>, bits: &Bits) -> ServiceResult<Signed> {
     let failed = |_| ServiceError::Unavailable("status list");
-    let claims = status_list::claims(uri, iat, &bits.encoded().map_err(failed)?);
+    let claims = status_list::claims(uri, iat, orders, &bits.encoded().map_err(failed)?);
     let token = key.sign_text(status_list::TYPE, &claims)?;
     Ok(Signed {
         gzip: status_list::gzip(&token).map_err(failed)?,

@@ -61,6 +61,9 @@ fn is_no(value: &bool) -> bool {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
+    /// `gw_…`; known where it was read.
+    #[serde(skip)]
+    pub id: String,
     /// For people.
     pub name: String,
     /// SHA-256 of its key's secret part, hex.
@@ -81,7 +84,45 @@ pub struct Gateway {
     /// Where a caller who was refused learns more; see [`Gateway::help`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help_url: Option<String>,
+    /// Who judges.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How old the picture may be that it acts on, seconds; see [`Gateway::bound_secs`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_secs: Option<i64>,
 }
+
+/// Who judges a gateway's callers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// We do: it asks about every request.
+    #[default]
+    Asks,
+    /// It does, by tokens, keys and status lists.
+    Offline,
+    /// Now we, now it.
+    Both,
+}
+
+impl Mode {
+    /// From its name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_value(Value::String(text.to_owned())).ok()
+    }
+
+    /// Whether it ever judges by itself.
+    #[must_use]
+    pub fn judges(self) -> bool {
+        self != Self::Asks
+    }
+}
+
+/// A gateway that asks is answered by a picture of this age at most, in seconds, unless the answer says that it is stale.
+const ASKED_BOUND_SECS: i64 = 2;
+/// What a gate of `vouchsafe-verify` promises unless it is told otherwise: 30 s of a status list and 60 s of an outage.
+const OFFLINE_BOUND_SECS: i64 = 90;
 
 impl Gateway {
     /// Where a caller who was refused learns what would change it: the page of the gateway's owner, told in the query why
@@ -92,6 +133,20 @@ impl Gateway {
         let told = [("reason", Some(reason)), ("decision", decision), ("request", request)];
         url.query_pairs_mut().extend_pairs(told.into_iter().filter_map(|(name, value)| Some((name, value?))));
         Some(url.into())
+    }
+
+    /// How old the picture may be that it acts on, in seconds.
+    #[must_use]
+    pub fn bound_secs(&self) -> i64 {
+        self.bound_secs.unwrap_or(if self.mode.judges() { OFFLINE_BOUND_SECS } else { ASKED_BOUND_SECS })
+    }
+
+    /// Whether it guards something of what a pattern covers.
+    #[must_use]
+    pub fn touches(&self, pattern: &ResourcePattern) -> bool {
+        let covers =
+            |whole: &ResourcePattern, part: &ResourcePattern| part.sample().is_some_and(|sample| whole.covers(&sample));
+        self.resources.iter().any(|own| covers(own, pattern) || covers(pattern, own))
     }
 }
 
@@ -302,6 +357,16 @@ pub struct World {
     compiled: RwLock<HashMap<ResourceId, Arc<Rules>>>,
 }
 
+/// Which orders somebody knows: places in the timeline are given in order, but what takes a place may be seen after what took
+/// a later one, so the number of orders tells whether one is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// The last one's place, 0 for none.
+    pub last: i64,
+    /// How many there are.
+    pub count: i64,
+}
+
 /// Compiled rules held for resources that somebody asked about.
 const COMPILED_MAX: usize = 4096;
 
@@ -351,6 +416,11 @@ impl World {
     /// A resource of each of them: the one named, or a made-up member of the family.
     pub fn sample_resources(&self) -> BTreeSet<ResourceId> {
         self.patterns().iter().filter_map(ResourcePattern::sample).collect()
+    }
+
+    /// Which orders are known.
+    pub fn orders(&self) -> Orders {
+        Orders { last: self.last_order(), count: i64::try_from(self.timeline.len()).unwrap_or(i64::MAX) }
     }
 
     /// The last approved action's place in the timeline, 0 for none.
@@ -434,7 +504,11 @@ impl World {
             .collect::<ServiceResult<Vec<Entry>>>()?;
         Ok(World {
             clients: all(store, "client").await?.into_iter().collect(),
-            gateways: all(store, "gateway").await?.into_iter().map(|(id, gateway)| (id, Arc::new(gateway))).collect(),
+            gateways: all::<Gateway>(store, "gateway")
+                .await?
+                .into_iter()
+                .map(|(id, gateway)| (id.clone(), Arc::new(Gateway { id, ..gateway })))
+                .collect(),
             audiences: all(store, "audience").await?.into_iter().collect(),
             sources,
             operators: all(store, "operator").await?.into_iter().collect(),

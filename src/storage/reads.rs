@@ -213,6 +213,7 @@ macro_rules! implement_store {
                          AND NOT EXISTS (SELECT 1 FROM attestations WHERE subject = s.id AND recorded_at_ms >= $3)
                          AND NOT EXISTS (SELECT 1 FROM decisions WHERE subject = s.id AND at_ms >= $3)
                          AND NOT EXISTS (SELECT 1 FROM tokens WHERE subject = s.id AND issued_at_ms >= $3)
+                         AND NOT EXISTS (SELECT 1 FROM admissions WHERE subject = s.id AND last_ms >= $3)
                      ORDER BY id LIMIT $4",
                 )
                 .bind(after)

@@ -78,6 +78,8 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Prune { table, .. } => table.name(),
         Write::Forget(..) | Write::MarkFeed(..) => "feed",
         Write::TokensSince(_) => "deployment",
+        Write::Admissions(_) => "admissions",
+        Write::Contact(_) => "gateway_contacts",
         Write::Review(write) => write.table(),
     }
 }
@@ -238,6 +240,8 @@ macro_rules! implement_writes {
                 Write::Erase { erasure, expected, sessions } => erase(conn, erasure, *expected, sessions).await,
                 Write::Prune { table, ids, now_ms } => prune(conn, *table, ids, *now_ms).await,
                 Write::Forget(what, now_ms) => forget(conn, *what, *now_ms).await,
+                Write::Admissions(rows) => admit(conn, rows).await,
+                Write::Contact(contact) => heard_of(conn, contact).await,
                 Write::Review(write) => review(conn, write).await,
                 Write::MarkFeed(now_ms, old_ms) => mark_feed(conn, *now_ms, *old_ms).await,
                 Write::TokensSince(at_ms) => {

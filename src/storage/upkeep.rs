@@ -55,14 +55,24 @@ pub enum Table {
     Cases,
     /// Appeals decided before the instant.
     Appeals,
+    /// Admissions of hours before the instant, of subjects not under hold.
+    Admissions,
     /// Erased subjects kept until the instant and not under hold, with all that is left of them.
     Erasures,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Tokens, Self::Decisions, Self::Quarantine, Self::Outbox, Self::Cases, Self::Appeals, Self::Erasures];
+    pub const ALL: [Self; 8] = [
+        Self::Tokens,
+        Self::Decisions,
+        Self::Quarantine,
+        Self::Outbox,
+        Self::Cases,
+        Self::Appeals,
+        Self::Admissions,
+        Self::Erasures,
+    ];
 
     /// The table's name.
     #[must_use]
@@ -74,6 +84,7 @@ impl Table {
             Self::Outbox => "outbox",
             Self::Cases => "cases",
             Self::Appeals => "appeals",
+            Self::Admissions => "admissions",
             Self::Erasures => "erasures",
         }
     }
@@ -106,6 +117,10 @@ impl Table {
                 "SELECT id FROM appeals WHERE state = 'decided' AND decided_at_ms < $1 AND $2 <> ''
                      AND subject NOT IN (SELECT subject FROM holds)
                  ORDER BY id LIMIT $3"
+            }
+            Self::Admissions => {
+                "SELECT id FROM admissions
+                 WHERE id < 'adm_' || $2 AND $1 > 0 AND subject NOT IN (SELECT subject FROM holds) ORDER BY id LIMIT $3"
             }
             Self::Erasures => {
                 "SELECT subject FROM erasures
@@ -234,6 +249,7 @@ macro_rules! implement_upkeep {
                         "DELETE FROM decisions WHERE id = $1"
                     }
                     Table::Appeals => "DELETE FROM appeals WHERE id = $1 AND state = 'decided'",
+                    Table::Admissions => "DELETE FROM admissions WHERE id = $1",
                     Table::Cases => {
                         prune_case(conn, id).await?;
                         continue;
@@ -278,6 +294,7 @@ macro_rules! implement_upkeep {
                 "DELETE FROM case_entries WHERE case_id IN (SELECT id FROM cases WHERE subject = $1)",
                 "DELETE FROM cases WHERE subject = $1",
                 "DELETE FROM appeals WHERE subject = $1",
+                "DELETE FROM admissions WHERE subject = $1",
                 "DELETE FROM attestations WHERE subject = $1",
                 "DELETE FROM tokens WHERE subject = $1",
                 "DELETE FROM decisions WHERE subject = $1",

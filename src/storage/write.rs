@@ -2,8 +2,8 @@
 
 use super::{
     AuditEntry, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed,
-    StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot,
-    StoredSession, StoredStanding, StoredSubject, Table,
+    StoredAdmission, StoredContact, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
+    StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.
@@ -255,6 +255,11 @@ pub enum Write {
     MarkFeed(i64, i64),
     /// Tokens issued before this instant, epoch milliseconds, are refused from now on; it only ever moves ahead.
     TokensSince(i64),
+    /// Adds admissions to the hours they were counted in; no id twice. Of a subject that is not there any more nothing is
+    /// kept.
+    Admissions(Vec<StoredAdmission>),
+    /// A gateway was heard of; what is known of a later instant stays.
+    Contact(StoredContact),
     /// What people look at: see [`ReviewWrite`].
     Review(ReviewWrite),
 }
@@ -265,7 +270,7 @@ pub struct Change {
     /// Applied in order; the first conflict undoes all.
     pub writes: Vec<Write>,
     /// Entries for the audit log; empty only where the writes bring their own, and for the books of idempotency keys,
-    /// of spent ids and of bulk work, which are no state of ours.
+    /// of spent ids, of admissions, of when gateways were heard of and of bulk work, which are no state of ours.
     pub audit: Vec<AuditEntry>,
     /// What followers must reload.
     pub feed: Vec<FeedRow>,

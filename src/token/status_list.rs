@@ -95,14 +95,17 @@ impl Bits {
     }
 }
 
-/// The claims of a list: its own address, when it was made, and the statuses.
+/// The claims of a list: its own address, when it was made, which orders it knows, and the statuses.
 #[must_use]
-pub fn claims(uri: &str, iat: i64, encoded: &str) -> String {
-    json!({
+pub fn claims(uri: &str, iat: i64, orders: Option<&str>, encoded: &str) -> String {
+    let mut claims = json!({
         "sub": uri, "iat": iat, "exp": iat + LIFE_SECS, "ttl": TTL_SECS,
         "status_list": { "bits": 2, "lst": encoded },
-    })
-    .to_string()
+    });
+    if let (Some(orders), Some(members)) = (orders, claims.as_object_mut()) {
+        members.insert("orders".to_owned(), json!(orders));
+    }
+    claims.to_string()
 }
 
 /// A text as gzip (RFC 1952), for HTTP.
@@ -187,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_list_says_what_it_is_and_until_when() {
-        let claims: serde_json::Value = serde_json::from_str(&claims("https://a/status-lists/7", 1000, "x")).unwrap();
+        let claims: serde_json::Value =
+            serde_json::from_str(&claims("https://a/status-lists/7", 1000, None, "x")).unwrap();
         let expected = json!({ "sub": "https://a/status-lists/7", "iat": 1000, "exp": 1900, "ttl": 30,
             "status_list": { "bits": 2, "lst": "x" } });
         assert_eq!(claims, expected);

@@ -19,6 +19,10 @@ async fn every_v1_route_asks_for_a_token_and_its_scope() {
             if !path.starts_with("/v1/") || path.starts_with("/v1/intake/") || path == "/v1/operators/login" {
                 continue;
             }
+            // A gateway proves itself by its key.
+            if (path.as_str(), method.as_str()) == ("/v1/admissions", "post") {
+                continue;
+            }
             let scopes = operation["security"][0]["client"].as_array().expect(path);
             // Who signs out or changes a password is the person who signed in, whatever they may do.
             let personal = path == "/v1/operators/logout" || path == "/v1/operators/password";
@@ -42,8 +46,8 @@ async fn every_v1_route_asks_for_a_token_and_its_scope() {
             );
             // A body that would be accepted is not needed: what is refused must be refused before it is acted on.
             let refused = t.send(&powerless, method.clone(), &concrete, None).await.status;
-            let without_body =
-                matches!(method, Method::POST | Method::PUT) && refused == StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            let without_body = matches!(method, Method::POST | Method::PUT | Method::PATCH)
+                && refused == StatusCode::UNSUPPORTED_MEDIA_TYPE;
             assert!(refused == StatusCode::FORBIDDEN || without_body, "{method} {path}: {refused}");
             asked += 1;
         }

@@ -8,6 +8,7 @@
     reason = "a test that fails shall panic where it does, and its harness reads the environment"
 )]
 
+mod admissions;
 mod api_page;
 mod app;
 mod appeals;
@@ -39,6 +40,7 @@ mod policy_guide;
 mod population;
 mod reassess;
 mod refusals;
+mod register;
 mod replay;
 mod retention;
 mod rosters;
@@ -47,12 +49,14 @@ mod security_page;
 mod signing;
 mod simulation;
 mod status_lists;
+mod store_admissions;
 mod store_contract;
 mod store_lists;
 mod store_review;
 mod store_standings;
 mod store_upkeep;
 mod stories;
+mod streams;
 mod stripe;
 mod support;
 mod suspensions;

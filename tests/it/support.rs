@@ -82,16 +82,7 @@ impl Database {
 
     /// Runs SQL beside the store.
     pub(crate) async fn execute(&self, sql: &str) -> Result<(), sqlx::Error> {
-        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        match self {
-            Self::Sqlite { .. } => {
-                sql.execute(&mut SqliteConnection::connect(&self.url()).await?).await?;
-            }
-            Self::Postgres { url } => {
-                sql.execute(&mut PgConnection::connect(url).await?).await?;
-            }
-        }
-        Ok(())
+        execute(&self.url(), sql).await
     }
 
     /// Rows of a table.
@@ -108,6 +99,17 @@ impl Database {
             }
         }
     }
+}
+
+/// Runs SQL beside whoever else uses the database.
+pub(crate) async fn execute(url: &str, sql: &str) -> Result<(), sqlx::Error> {
+    let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+    if url.starts_with("sqlite:") {
+        sql.execute(&mut SqliteConnection::connect(url).await?).await?;
+    } else {
+        sql.execute(&mut PgConnection::connect(url).await?).await?;
+    }
+    Ok(())
 }
 
 /// Pairs of texts that a query finds.

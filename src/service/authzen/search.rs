@@ -36,7 +36,7 @@ impl App {
 
     async fn may(&self, parties: &(SubjectId, Option<SubjectId>), resource: &ResourceId) -> ServiceResult<bool> {
         let judged = self.judge(&parties.0, parties.1.as_ref(), resource, None).await?;
-        Ok(judged.is_some_and(|decision| decision.status == Status::Eligible))
+        Ok(judged.is_some_and(|judged| judged.answer.status == Status::Eligible))
     }
 
     /// Resources of a type that a subject may do this with, of all that a policy, gateway or audience names one by one.

@@ -177,6 +177,7 @@ mod tests {
         policy.write_out_defaults();
         let id = policy.id.clone();
         let gateway = Gateway {
+            id: "gw_1".to_owned(),
             name: "g".to_owned(),
             key_sha256: String::new(),
             resources: policy.resources.clone(),
@@ -185,6 +186,8 @@ mod tests {
             deny_status: 403,
             origin: None,
             help_url: None,
+            mode: crate::service::world::Mode::Asks,
+            bound_secs: None,
         };
         world.library.policies.insert((id.clone(), 1), policy);
         world.gateways.insert("gw_1".to_owned(), Arc::new(gateway));

@@ -1,5 +1,6 @@
 //! Single writes on PostgreSQL.
 
+use crate::storage::admissions::{self, implement_admission_writes};
 use crate::storage::lists::implement_lists;
 use crate::storage::review::writes::implement_review_writes;
 use crate::storage::signing::implement_signing;
@@ -8,8 +9,8 @@ use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
     AuditEntry, Change, Conflict, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite,
-    StoredAppeal, StoredCase, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
-    StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
+    StoredAdmission, StoredAppeal, StoredCase, StoredContact, StoredDecision, StoredErasure, StoredHold, StoredKey,
+    StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
 };
 use sqlx::PgConnection;
 
@@ -19,3 +20,4 @@ implement_standing!(PgConnection);
 implement_signing!(PgConnection);
 implement_lists!(PgConnection);
 implement_review_writes!(PgConnection);
+implement_admission_writes!(PgConnection, "json_array_elements($1::json) AS e (value)");
