@@ -97,13 +97,13 @@ mod tests {
             let routes = axum::Router::new().fallback(async || "hello");
             axum::serve(held, routes).await.unwrap();
         });
-        let found = listener("listen", address, PUBLIC).await.remove(0);
+        let found = listener("listen", address, Some(PUBLIC)).await.remove(0);
         assert!(found.level == Level::Failure && found.found.contains("another program"), "{found:?}");
         stranger.abort();
         let _ = stranger.await;
-        assert_eq!(listener("listen", address, PUBLIC).await[0].level, Level::Ok);
+        assert_eq!(listener("listen", address, Some(PUBLIC)).await[0].level, Level::Ok);
         // TEST-NET-1 is no address of any machine.
-        let elsewhere = listener("listen", "192.0.2.1:8080".parse().unwrap(), PUBLIC).await.remove(0);
+        let elsewhere = listener("listen", "192.0.2.1:8080".parse().unwrap(), Some(PUBLIC)).await.remove(0);
         assert!(
             elsewhere.level == Level::Failure && elsewhere.found.contains("cannot be listened on"),
             "{elsewhere:?}"
