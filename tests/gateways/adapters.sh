@@ -100,9 +100,13 @@ launch_envoy() {
 start_envoy() { # TEMPLATE
     envoy_binary
     version="Envoy $("$ENVOY_BIN" --version | grep -o '/[0-9.]*/' | tr -d /)"
-    fill "$1" | install -m 0600 /dev/stdin "$work/envoy.yaml"
+    # In place of a client at 127.0.0.1 Envoy names its own machine, so a load balancer there cannot be shown by
+    # X-Forwarded-For: it speaks the PROXY protocol instead.
+    fill "$1" | sed 's|^    - name: callers$|&\n      listener_filters:\n        - name: proxy\n          typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol, allow_requests_without_proxy_protocol: true }|' |
+        install -m 0600 /dev/stdin "$work/envoy.yaml"
     launch_envoy "$work/envoy.yaml"
-    session=jwt
+    # A session for another audience is a known one to Envoy, which may not.
+    session=jwt balanced=by_protocol elsewhere=403
 }
 start_envoy-http() { start_envoy envoy-ext-authz-http.yaml.template; }
 start_envoy-grpc() { start_envoy envoy-ext-authz-grpc.yaml.template; }
