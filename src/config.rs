@@ -52,6 +52,8 @@ pub struct RawConfig {
     pub listen: Option<String>,
     /// Address of the admin listener: `/metrics`, `/livez`, `/readyz`.
     pub admin_listen: Option<String>,
+    /// Address of the listener for gateways that ask by gRPC; none unless named.
+    pub grpc_listen: Option<String>,
     /// `sqlite:PATH` or `postgres://…`.
     pub database: Option<String>,
     /// 32 bytes, mode 0400.
@@ -118,6 +120,7 @@ impl RawConfig {
         set(&mut self.public_origin, "VOUCHSAFE_PUBLIC_ORIGIN");
         set(&mut self.listen, "VOUCHSAFE_LISTEN");
         set(&mut self.admin_listen, "VOUCHSAFE_ADMIN_LISTEN");
+        set(&mut self.grpc_listen, "VOUCHSAFE_GRPC_LISTEN");
         set(&mut self.database, "VOUCHSAFE_DATABASE");
         set(&mut self.retention, "VOUCHSAFE_RETENTION");
         set(&mut self.appeal_within, "VOUCHSAFE_APPEAL_WITHIN");
@@ -197,6 +200,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Admin listener.
     pub admin_listen: SocketAddr,
+    /// Listener for gateways that ask by gRPC, if any.
+    pub grpc_listen: Option<SocketAddr>,
     /// Database URL.
     pub database: String,
     /// Master key file.
@@ -353,6 +358,7 @@ impl Config {
             public_origin: origin.trim_end_matches('/').to_owned(),
             listen: address("listen", raw.listen.as_deref().unwrap_or("127.0.0.1:8080"))?,
             admin_listen,
+            grpc_listen: raw.grpc_listen.as_deref().map(|text| address("grpc_listen", text)).transpose()?,
             database: raw.database.unwrap_or_else(|| "sqlite:vouchsafe.db".to_owned()),
             master_key_file,
             anchor_file,
@@ -377,6 +383,21 @@ mod tests {
         assert_eq!(raw.listen.as_deref(), Some("127.0.0.1:2"));
         let error = Config::check(raw).unwrap_err().to_string();
         assert!(error.contains("`public_origin`"), "{error}");
+    }
+
+    #[test]
+    fn grpc_is_spoken_only_where_an_address_is_named() {
+        let raw = |address: Option<&'static str>| {
+            let raw = RawConfig {
+                public_origin: Some("https://a.example".into()),
+                master_key_file: Some("k".into()),
+                ..RawConfig::default()
+            };
+            raw.overlay(|name| address.filter(|_| name == "VOUCHSAFE_GRPC_LISTEN").map(str::to_owned)).unwrap()
+        };
+        assert_eq!(Config::check(raw(None)).unwrap().grpc_listen, None);
+        assert_eq!(Config::check(raw(Some("127.0.0.1:1"))).unwrap().grpc_listen, Some(([127, 0, 0, 1], 1).into()));
+        assert!(Config::check(raw(Some("all"))).unwrap_err().to_string().contains("`grpc_listen`"));
     }
 
     #[test]

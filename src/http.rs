@@ -11,6 +11,7 @@ pub mod decisions;
 mod docs;
 pub mod erasure;
 pub mod evidence;
+mod ext_authz;
 pub mod extract;
 pub mod gateway;
 mod idempotency;
@@ -186,6 +187,8 @@ pub fn router(edge: Edge) -> Router {
     };
     router
         .route("/openapi.json", axum::routing::get(describe))
+        // Any method and any path: a description of operations has no words for it.
+        .route(ext_authz::ROUTE, axum::routing::any(ext_authz::check))
         .route("/docs", axum::routing::get(async move || page.clone()))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
@@ -252,6 +255,17 @@ fn describe_edge(document: &mut Value) {
             }
         }
     }
+}
+
+/// The listener for gateways that ask by gRPC.
+pub fn grpc_router(edge: Edge) -> Router {
+    Router::new()
+        .route(ext_authz::grpc::ROUTE, axum::routing::post(ext_authz::grpc::check))
+        .fallback(ext_authz::grpc::unknown)
+        .method_not_allowed_fallback(ext_authz::grpc::unknown)
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(Hall::new(edge.clone()), arrival::receive))
+        .with_state(edge)
 }
 
 /// The admin listener: health and metrics.

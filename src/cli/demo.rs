@@ -1,6 +1,7 @@
 //! `vouchsafe demo`: the first five minutes. An embedded database in a temporary folder, hard cases, credentials of this run.
 
-use super::{logs, say, serve};
+use super::serve::{self, Listeners};
+use super::{logs, say};
 use crate::clock::SystemClock;
 use crate::config::LogFormat;
 use crate::crypto::{MasterKey, new_id, new_secret, random};
@@ -32,7 +33,7 @@ use vouchsafe_core::timeline::{Action, Directive};
 /// `vouchsafe demo`
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Address to listen on; the admin listener takes a free port beside it.
+    /// Address to listen on; the admin listener and the one for gRPC take free ports beside it.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: String,
     /// Print one line of JSON.
@@ -73,11 +74,13 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         bail!("the demo listens on loopback only: it hands out credentials");
     }
     let admin = TcpListener::bind((address.ip(), 0)).await?;
+    let grpc = TcpListener::bind((address.ip(), 0)).await?;
     let (url, admin_url) = (format!("http://{address}"), format!("http://{}", admin.local_addr()?));
+    let grpc_url = format!("http://{}", grpc.local_addr()?);
     let folder = Folder(std::env::temp_dir().join(new_id("vouchsafe-demo", 0)?));
     std::fs::create_dir(&folder.0)?;
     let app = open(&folder.0, &url).await?;
-    let seeded = seed(&app, &url, &admin_url).await?;
+    let seeded = seed(&app, [&url, &admin_url, &grpc_url]).await?;
     if args.json {
         say(&seeded.json.to_string());
     } else {
@@ -85,7 +88,8 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     }
     let proxies = Proxies { trusted: vec![ipnet::IpNet::from(address.ip())], ..Proxies::default() };
     let quotas = if args.unlimited { Quotas::OFF } else { Quotas::default() };
-    serve::serve(app, proxies.into(), &quotas, public, admin, serve::signalled()).await
+    let listeners = Listeners { public, admin, grpc: Some(grpc) };
+    serve::serve(app, proxies.into(), &quotas, listeners, serve::signalled()).await
 }
 
 async fn open(folder: &Path, url: &str) -> anyhow::Result<Arc<App>> {
@@ -123,7 +127,7 @@ fn states(frame: &str, list: &[&str]) -> Statement {
     Statement::States { frame: frame.to_owned(), states: list.iter().map(|s| (*s).to_owned()).collect() }
 }
 
-async fn seed(app: &App, url: &str, admin_url: &str) -> anyhow::Result<Seeded> {
+async fn seed(app: &App, [url, admin_url, grpc_url]: [&str; 3]) -> anyhow::Result<Seeded> {
     let actor = Actor::command_line();
     let source = |name: &str, kind, max_grade| Source {
         name: name.to_owned(),
@@ -226,7 +230,7 @@ async fn seed(app: &App, url: &str, admin_url: &str) -> anyhow::Result<Seeded> {
     people(&mut seeder, &listed, &other).await?;
     let newcomer = seeder.person("newcomer").await?;
     let json = json!({
-        "url": url, "admin_url": admin_url, "clients": clients, "gateways": gateways,
+        "url": url, "admin_url": admin_url, "grpc_url": grpc_url, "clients": clients, "gateways": gateways,
         "audiences": { AUDIENCE: { "alg": "ES256", "resources": ["restricted.*", "nationals.*", "regional.*"] } },
         "operators": operators, "subjects": seeder.subjects, "resources": RESOURCES,
         "sources": { "registry": registry, "vendor": vendor, "self": SELF_SOURCE },

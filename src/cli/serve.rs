@@ -3,8 +3,8 @@
 use super::{ConfigArgs, load, logs, open};
 use crate::crypto::MasterKey;
 use crate::http::limits::{Limits, Quotas};
-use crate::http::listen::{Bounds, listen};
-use crate::http::{Edge, admin_router, router};
+use crate::http::listen::{Bounds, Wire, listen};
+use crate::http::{Edge, admin_router, grpc_router, router};
 use crate::intake::client_address::Proxies;
 use crate::service::{App, ServiceError};
 use crate::storage::{self, StoreError};
@@ -31,19 +31,36 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         examined => examined.context("opening the database")?,
     }
     let app = open(&config).await?;
-    let public = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
-    let admin = TcpListener::bind(config.admin_listen)
-        .await
-        .with_context(|| format!("listening on {}", config.admin_listen))?;
+    let bind = async |address| TcpListener::bind(address).await.with_context(|| format!("listening on {address}"));
+    let listeners = Listeners {
+        public: bind(config.listen).await?,
+        admin: bind(config.admin_listen).await?,
+        grpc: match config.grpc_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        },
+    };
     if app.deployment.is_test() {
         tracing::warn!("test deployment: evidence may be made up, and no production gateway accepts its tokens");
     }
     // Whoever reads "ready" may stop us at once.
     let until = signalled();
-    tracing::info!(listen = %public.local_addr()?, admin = %admin.local_addr()?, "ready");
-    let code = serve(app, config.proxies.into(), &config.quotas, public, admin, until).await;
+    let (listen, admin) = (listeners.public.local_addr()?, listeners.admin.local_addr()?);
+    let grpc = listeners.grpc.as_ref().map(TcpListener::local_addr).transpose()?;
+    tracing::info!(%listen, %admin, grpc = grpc.map(tracing::field::display), "ready");
+    let code = serve(app, config.proxies.into(), &config.quotas, listeners, until).await;
     traces.end().await;
     code
+}
+
+/// Where the service is reached.
+pub(crate) struct Listeners {
+    /// The API.
+    pub(crate) public: TcpListener,
+    /// Health and metrics.
+    pub(crate) admin: TcpListener,
+    /// Gateways that ask by gRPC.
+    pub(crate) grpc: Option<TcpListener>,
 }
 
 /// Serves until `until` completes, then drains. A crashed task makes the exit code non-zero.
@@ -51,8 +68,7 @@ pub(crate) async fn serve(
     app: Arc<App>,
     trusted_proxies: Arc<Proxies>,
     quotas: &Quotas,
-    public: TcpListener,
-    admin: TcpListener,
+    listeners: Listeners,
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
     let metrics = crate::telemetry::install_metrics();
@@ -65,10 +81,15 @@ pub(crate) async fn serve(
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let mut jobs = tokio::task::JoinSet::new();
-    for (listener, routes) in [(public, router(edge.clone())), (admin, admin_router(edge))] {
+    let mut served = vec![
+        (listeners.public, router(edge.clone()), Wire::Http1),
+        (listeners.admin, admin_router(edge.clone()), Wire::Http1),
+    ];
+    served.extend(listeners.grpc.map(|listener| (listener, grpc_router(edge), Wire::Http2)));
+    for (listener, routes, wire) in served {
         let stopped = stop.clone();
         jobs.spawn(tasks.track_future(async move {
-            listen(listener, routes, Bounds::default(), stopped).await;
+            listen(listener, routes, wire, Bounds::default(), stopped).await;
             Ok(())
         }));
     }

@@ -1,6 +1,7 @@
 //! What happens to every request before and after its handler: its id and trace, its rate limit, its deadline, its
 //! metrics.
 
+use super::ext_authz::grpc;
 use super::extract::{ENCODED_NUL, Presented, presented};
 use super::limits::{Standing, site};
 use super::problem::{self, Problem};
@@ -92,7 +93,7 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     response = problem::with_request_id(response, id.to_str().ok());
     response.headers_mut().insert(REQUEST_ID, echoed.unwrap_or(id));
     // A gateway asks often and never reads them.
-    if let Some(standing) = standing.filter(|standing| standing.wait_secs > 0 || !route.starts_with("/gateway/")) {
+    if let Some(standing) = standing.filter(|standing| standing.wait_secs > 0 || !gateway::asks_here(route)) {
         standing.write(response.headers_mut());
     }
     telemetry::finish(&span, response.status().as_u16());
@@ -115,7 +116,7 @@ async fn standing(
     }
     // SECURITY: an id counts only once it is proven; else strangers could empty a client's bucket, or fill memory.
     let access = route.starts_with("/access/");
-    if route.starts_with("/gateway/") || (access && gateway.is_some()) {
+    if gateway::asks_here(route) || (access && gateway.is_some()) {
         if let (Some(_), Some(key)) = (gateway, gateway::single(headers, "x-gateway-key")) {
             return limits.gateway.take(key, now_ms);
         }
@@ -136,6 +137,8 @@ fn refuse(route: &str, standing: &Standing) -> Response {
     metrics::counter!("vouchsafe_rate_limited_total", "class" => standing.class()).increment(1);
     let mut response = if route.starts_with("/oauth2/") {
         problem::oauth(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", "too many requests")
+    } else if route == grpc::ROUTE {
+        grpc::failed(tonic::Code::ResourceExhausted, "too many requests")
     } else if route.starts_with("/gateway/") || route.starts_with("/access/") {
         (StatusCode::TOO_MANY_REQUESTS, [(header::CACHE_CONTROL, "no-store")]).into_response()
     } else {

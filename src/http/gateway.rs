@@ -3,6 +3,7 @@
 pub(super) mod refusal;
 
 use super::Edge;
+use super::ext_authz::grpc;
 use super::extract::{Presented, presented};
 use crate::intake::client_address::Proxies;
 use crate::service::gateway::{Credential, Verdict};
@@ -24,6 +25,16 @@ const VALID_UNTIL: HeaderName = HeaderName::from_static("x-eligibility-valid-unt
 const SUBJECT: HeaderName = HeaderName::from_static("x-eligibility-subject");
 const STALE: HeaderName = HeaderName::from_static("x-eligibility-stale");
 const TEST: HeaderName = HeaderName::from_static("x-eligibility-test");
+
+/// Every name under which an answer may say something.
+pub(super) static OWN_RESULTS: [HeaderName; 6] = [DECISION, REASON, VALID_UNTIL, SUBJECT, STALE, TEST];
+
+/// What a gateway says to us; from a caller these names say nothing to anybody.
+pub(super) static OWN_REQUEST_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-gateway-key"),
+    HeaderName::from_static("x-vouchsafe-caller"),
+    HeaderName::from_static("x-vouchsafe-acting-for"),
+];
 
 /// What a check came to, before a socket says it: HTTP, ext_authz by HTTP and ext_authz by gRPC say the same.
 #[derive(Debug)]
@@ -73,9 +84,14 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
 #[derive(Debug, Clone)]
 pub struct Proven(pub(super) Arc<Gateway>);
 
+/// Whether a route is one that gateways ask at.
+pub(super) fn asks_here(route: &str) -> bool {
+    route.starts_with("/gateway/") || route == grpc::ROUTE
+}
+
 /// The gateway behind the key that a request to a gateway's route brings.
 pub(super) fn prove(edge: &Edge, route: &str, headers: &HeaderMap) -> Option<Proven> {
-    if !(route.starts_with("/gateway/") || route.starts_with("/access/")) {
+    if !(asks_here(route) || route.starts_with("/access/")) {
         return None;
     }
     edge.app.gateway(single(headers, "x-gateway-key")?).ok().map(Proven)

@@ -4,7 +4,7 @@ use crate::app::{START_MS, TestApp, answer, on_both};
 use crate::support::Database;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use vouchsafe::http::listen::{Bounds, listen};
+use vouchsafe::http::listen::{Bounds, Wire, listen};
 use vouchsafe::storage::{Change, FeedRow, StoredMark, Write};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,7 +239,7 @@ async fn a_connection_that_sends_nothing_gives_its_place_back() {
     let routes = axum::Router::new().route("/", axum::routing::get(|| async { "here" }));
     let stop = tokio_util::sync::CancellationToken::new();
     let bounds = Bounds { connections: 1, patience: std::time::Duration::from_millis(200) };
-    let server = tokio::spawn(listen(listener, routes, bounds, stop.clone()));
+    let server = tokio::spawn(listen(listener, routes, Wire::Http1, bounds, stop.clone()));
     let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();
     idle.write_all(b"GET / HTTP/1.1\r\nHost: a").await.unwrap();
     // The only place is taken until the half request has been given up; then the next one is served.

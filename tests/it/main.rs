@@ -24,6 +24,7 @@ mod crash;
 mod doctor;
 mod edge;
 mod erasure;
+mod ext_authz;
 mod failover;
 mod idempotency;
 mod master_keys;

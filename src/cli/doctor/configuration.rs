@@ -242,6 +242,20 @@ fn addresses(config: &Config, refused: &[&'static str]) -> Vec<Finding> {
             "put a proxy with TLS in front, name it in `trusted_proxies`, and listen where only it reaches",
         ));
     }
+    if let Some(address) = config.grpc_listen.filter(|address| beyond(*address)) {
+        findings.push(Finding::warning(
+            "configuration.grpc_listen",
+            format!("`grpc_listen` is `{address}`, which others can reach"),
+            "the service speaks plain HTTP/2: gateway keys and tokens can be read on the way",
+            "listen on loopback beside the gateway, or on a network that is encrypted by other means",
+        ));
+    }
+    if config.grpc_listen.is_some_and(|grpc| grpc.port() != 0 && [config.listen, config.admin_listen].contains(&grpc)) {
+        findings.push(unusable(
+            "`grpc_listen` is the address of another listener".to_owned(),
+            "give the listener for gRPC a port of its own",
+        ));
+    }
     if config.listen == config.admin_listen && config.listen.port() != 0 {
         findings.push(unusable(
             format!("`listen` and `admin_listen` are both `{}`", config.listen),
@@ -332,6 +346,8 @@ mod tests {
         says(&and("VOUCHSAFE_TRUSTED_PROXIES", "::/0"), Level::Failure, "everybody is believed");
         says(&and("VOUCHSAFE_TRUSTED_PROXIES", "10.0.0.0/7"), Level::Warning, "wide network");
         says(&and("VOUCHSAFE_ADMIN_LISTEN", "0.0.0.0:9090"), Level::Warning, "which others can reach");
+        says(&and("VOUCHSAFE_GRPC_LISTEN", "0.0.0.0:9191"), Level::Warning, "which others can reach");
+        says(&and("VOUCHSAFE_GRPC_LISTEN", "127.0.0.1:9090"), Level::Failure, "of another listener");
         says(&and("VOUCHSAFE_LISTEN", "[::]:8080"), Level::Warning, "no proxy is trusted");
         says(&and("VOUCHSAFE_LISTEN", "127.0.0.1:9090"), Level::Failure, "are both");
         says(&and("VOUCHSAFE_RATE_LIMIT_TOKEN", "off"), Level::Warning, "`rate_limit_token` is off");

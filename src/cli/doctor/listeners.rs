@@ -9,7 +9,7 @@ use std::time::Duration;
 /// How long a running service may take to say what it is.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How the two listeners show themselves: a path, and a text that only we answer it with.
+/// How two of the listeners show themselves: a path, and a text that only we answer it with.
 const PUBLIC: (&str, &str) = ("/openapi.json", "\"title\":\"Vouchsafe\"");
 const ADMIN: (&str, &str) = ("/metrics", "vouchsafe_feed_age_seconds");
 
@@ -17,19 +17,30 @@ pub(super) async fn check(config: &Config, refused: &[&'static str]) -> Vec<Find
     let mut findings = Vec::new();
     for (key, address, sign) in [("listen", config.listen, PUBLIC), ("admin_listen", config.admin_listen, ADMIN)] {
         if !refused.contains(&key) {
-            findings.extend(listener(key, address, sign).await);
+            findings.extend(listener(key, address, Some(sign)).await);
+        }
+    }
+    if let Some(address) = config.grpc_listen {
+        // It tells nobody who it is; but a service that runs holds its other address too.
+        let runs = ask(config.listen, PUBLIC.0).await.is_some_and(|(_, text)| text.contains(PUBLIC.1));
+        if !runs {
+            findings.extend(listener("grpc_listen", address, None).await);
         }
     }
     findings
 }
 
-async fn listener(key: &str, address: SocketAddr, (path, sign): (&str, &str)) -> Vec<Finding> {
+async fn listener(key: &str, address: SocketAddr, shows: Option<(&str, &str)>) -> Vec<Finding> {
     let check = "listeners";
     let why = "the service does not start";
     match std::net::TcpListener::bind(address) {
         Ok(_) => vec![Finding::ok(check, format!("`{key}` {address} is free"))],
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            if !ask(address, path).await.is_some_and(|(_, text)| text.contains(sign)) {
+            let ours = match shows {
+                Some((path, sign)) => ask(address, path).await.is_some_and(|(_, text)| text.contains(sign)),
+                None => false,
+            };
+            if !ours {
                 let found = format!("`{key}` {address} is held by another program");
                 let remedy = format!("find it with `ss -ltnp 'sport = :{}'`, or choose another port", address.port());
                 return vec![Finding::failure(check, found, why, remedy)];
@@ -86,13 +97,13 @@ mod tests {
             let routes = axum::Router::new().fallback(async || "hello");
             axum::serve(held, routes).await.unwrap();
         });
-        let found = listener("listen", address, PUBLIC).await.remove(0);
+        let found = listener("listen", address, Some(PUBLIC)).await.remove(0);
         assert!(found.level == Level::Failure && found.found.contains("another program"), "{found:?}");
         stranger.abort();
         let _ = stranger.await;
-        assert_eq!(listener("listen", address, PUBLIC).await[0].level, Level::Ok);
+        assert_eq!(listener("listen", address, Some(PUBLIC)).await[0].level, Level::Ok);
         // TEST-NET-1 is no address of any machine.
-        let elsewhere = listener("listen", "192.0.2.1:8080".parse().unwrap(), PUBLIC).await.remove(0);
+        let elsewhere = listener("listen", "192.0.2.1:8080".parse().unwrap(), Some(PUBLIC)).await.remove(0);
         assert!(
             elsewhere.level == Level::Failure && elsewhere.found.contains("cannot be listened on"),
             "{elsewhere:?}"

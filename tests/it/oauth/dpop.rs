@@ -230,6 +230,14 @@ async fn a_bound_eligibility_token_passes_where_the_gateway_has_an_origin_and_wi
         assert_eq!(check(&gateway, &bearer, &proof("j8"), &call).await, invalid, "a bound token is not borne");
         let nginx = [("x-original-method", "GET"), ("x-original-uri", "/model/answer")];
         assert_eq!(check(&gateway, &scheme, &proof("j9"), &nginx).await.0, 200);
+        // Envoy names the caller's request by asking with it.
+        let envoy = async |path: &str, proof: &str| {
+            let request = t.http.get(format!("{}/gateway/envoy/restricted.api{path}", t.url));
+            let headers = [("x-gateway-key", &gateway), ("authorization", &scheme), ("dpop", &proof.to_owned())];
+            answer(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await.status
+        };
+        assert_eq!(envoy("/model/answer?q=1", &proof("e1")).await, 200);
+        assert_eq!(envoy("/other", &proof("e2")).await, 401);
         let unbound = format!("DPoP {}", t.token(&subject, "restricted.api", "edge").await);
         let p = key.prove("GET", &format!("{ORIGIN}/model/answer"), NOW, "j10", Some(&unbound[5..]));
         assert_eq!(check(&gateway, &unbound, &p, &call).await, (401, "DPoP error=\"invalid_token\"".to_owned()));

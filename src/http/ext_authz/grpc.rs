@@ -1,0 +1,135 @@
+//! `envoy.service.auth.v3.Authorization/Check`: the gateway's question by gRPC, answered as by HTTP.
+
+use super::super::Edge;
+use super::super::gateway::{self, Proven, Question, Reply};
+use super::to_remove;
+use super::wire::{
+    CheckRequest, CheckResponse, DeniedHttpResponse, HeaderOption, HeaderPair, HttpRequest, HttpResponse, HttpStatus,
+    OVERWRITE, OkHttpResponse, Status as Rpc,
+};
+use crate::intake::client_address::ForwardedHeader;
+use axum::Extension;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use tonic::server::{Grpc, UnaryService};
+use tonic::{Code, Status};
+use tonic_prost::ProstCodec;
+
+/// The one method.
+pub(in crate::http) const ROUTE: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// Where the gateway's settings of a route name the resource.
+const RESOURCE: &str = "resource";
+
+/// Largest question, in bytes: Envoy takes 60 KiB of headers from its callers, and their bodies are not for us.
+const LARGEST: usize = 128 * 1024;
+
+/// Answers one call.
+pub(in crate::http) async fn check(
+    State(edge): State<Edge>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    proven: Option<Extension<Proven>>,
+    request: Request,
+) -> Response {
+    let asked = Asked { edge, gateway: proven.map(|Extension(gateway)| gateway), peer: peer.ip() };
+    let mut grpc = Grpc::new(ProstCodec::<CheckResponse, CheckRequest>::default()).max_decoding_message_size(LARGEST);
+    grpc.unary(asked, request).await.map(axum::body::Body::new)
+}
+
+/// A call that is none of ours.
+pub(in crate::http) async fn unknown() -> Response {
+    failed(Code::Unimplemented, "the one method here is `envoy.service.auth.v3.Authorization/Check`")
+}
+
+/// A call that came to no answer, as gRPC says it.
+pub(in crate::http) fn failed(code: Code, message: &str) -> Response {
+    Status::new(code, message).into_http::<axum::body::Body>().into_response()
+}
+
+struct Asked {
+    edge: Edge,
+    gateway: Option<Proven>,
+    peer: IpAddr,
+}
+
+impl UnaryService<CheckRequest> for Asked {
+    type Response = CheckResponse;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<CheckResponse>, Status>> + Send>>;
+
+    fn call(&mut self, request: tonic::Request<CheckRequest>) -> Self::Future {
+        let (edge, gateway, peer) = (self.edge.clone(), self.gateway.clone(), self.peer);
+        Box::pin(async move {
+            let context = request.into_inner().attributes.unwrap_or_default();
+            let resource = context.context_extensions.get(RESOURCE).map_or("", String::as_str);
+            let http = context.request.and_then(|request| request.http).unwrap_or_default();
+            let source = context.source.and_then(|source| source.address?.socket_address);
+            let source = source.as_ref().map(|source| source.address.as_str());
+            let headers = headers(&http, source, edge.trusted_proxies.header);
+            let request = Some((http.method.as_str(), http.path.as_str())).filter(|(_, path)| path.starts_with('/'));
+            let question = Question { gateway: gateway.as_ref(), resource, headers: &headers, request, peer };
+            Ok(tonic::Response::new(say(gateway::reply(&edge, question).await)))
+        })
+    }
+}
+
+/// A value that is no text. SECURITY: what cannot be read is not taken for what is not there.
+fn unreadable() -> HeaderValue {
+    HeaderValue::from_bytes(&[0xff]).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The caller's headers, and as the last hop the address that Envoy itself saw.
+fn headers(http: &HttpRequest, source: Option<&str>, forwarded: ForwardedHeader) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut add = |name: &str, value: &[u8]| {
+        // Names such as `:path` are no headers.
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap_or_else(|_| unreadable()));
+        }
+    };
+    match &http.header_map {
+        Some(raw) => raw.headers.iter().for_each(|pair| {
+            add(&pair.key, if pair.raw_value.is_empty() { pair.value.as_bytes() } else { &pair.raw_value });
+        }),
+        None => http.headers.iter().for_each(|(name, value)| add(name, value.as_bytes())),
+    }
+    if let Some(source) = source {
+        add(forwarded.name(), forwarded.entry(source).as_bytes());
+    }
+    headers
+}
+
+/// The reply in Envoy's words. What cannot be known is a refusal too, so that no `failure_mode_allow` makes a yes of it.
+fn say(reply: Reply) -> CheckResponse {
+    let code = match reply.status {
+        StatusCode::OK => Code::Ok,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        _ => Code::PermissionDenied,
+    };
+    let http_response = if code == Code::Ok {
+        let own = |name: &HeaderName| gateway::OWN_RESULTS.contains(name);
+        let headers_to_remove = to_remove(&reply).into_iter().map(str::to_owned).collect();
+        HttpResponse::Ok(OkHttpResponse { headers: options(&reply.headers, own), headers_to_remove })
+    } else {
+        HttpResponse::Denied(DeniedHttpResponse {
+            status: Some(HttpStatus { code: reply.status.as_u16().into() }),
+            headers: options(&reply.headers, |_| true),
+            body: String::from_utf8(reply.body.into()).unwrap_or_default(),
+        })
+    };
+    CheckResponse { status: Some(Rpc { code: code.into() }), http_response: Some(http_response) }
+}
+
+fn options(headers: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> Vec<HeaderOption> {
+    let wanted = headers.iter().filter(|(name, _)| wanted(name));
+    let text = wanted.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+    text.map(|(key, value)| HeaderOption {
+        header: Some(HeaderPair { key, value, raw_value: Vec::new() }),
+        append_action: OVERWRITE,
+    })
+    .collect()
+}
