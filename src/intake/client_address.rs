@@ -33,6 +33,16 @@ impl ForwardedHeader {
         }
     }
 
+    /// What a proxy appends that saw a request come from this address.
+    #[must_use]
+    pub fn entry(self, address: &str) -> String {
+        match self {
+            Self::XForwardedFor => address.to_owned(),
+            Self::Forwarded if address.contains(':') => format!("for=\"[{address}]\""),
+            Self::Forwarded => format!("for={address}"),
+        }
+    }
+
     /// Reads a name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -296,6 +306,19 @@ mod tests {
             }
         }
         assert!(cases >= 140, "{cases}");
+    }
+
+    #[test]
+    fn an_entry_is_read_as_the_address_it_was_made_of() {
+        for header in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
+            let proxies = proxies(&table(), header);
+            for address in ["198.51.100.7", "2001:db8::5"] {
+                let found = proxies.client("10.0.0.1".parse().unwrap(), &["for=192.0.2.1", &header.entry(address)]);
+                assert_eq!(found, Some(address.parse().unwrap()));
+            }
+            let pipe = header.entry("/run/envoy.sock");
+            assert_eq!(proxies.client("10.0.0.1".parse().unwrap(), &["192.0.2.1", &pipe]), None);
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ async fn listen() -> (tokio::net::TcpListener, String) {
 }
 
 /// The proxy of most tests: the one on this machine.
-fn proxies() -> Proxies {
+pub(crate) fn proxies() -> Proxies {
     Proxies { trusted: vec!["127.0.0.1/32".parse().unwrap()], ..Proxies::default() }
 }
 

@@ -21,7 +21,6 @@ use tonic::{Code, Status};
 use vouchsafe::http::limits::{Limits, Quota, Quotas};
 use vouchsafe::http::listen::{Bounds, Wire, listen};
 use vouchsafe::http::{Edge, grpc_router};
-use vouchsafe::intake::client_address::Proxies;
 
 /// The gRPC listener of a service, and a client of it.
 struct Grpc {
@@ -35,10 +34,9 @@ impl Grpc {
     async fn start(t: &TestApp, quotas: &Quotas, bounds: Bounds) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let trusted = vec!["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
         let edge = Edge {
             app: t.app.clone(),
-            trusted_proxies: Proxies { trusted, ..Proxies::default() }.into(),
+            trusted_proxies: crate::app::proxies().into(),
             limits: Limits::new(quotas).into(),
             metrics: None,
         };

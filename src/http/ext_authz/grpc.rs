@@ -7,6 +7,7 @@ use super::wire::{
     CheckRequest, CheckResponse, DeniedHttpResponse, HeaderOption, HeaderPair, HttpRequest, HttpResponse, HttpStatus,
     OVERWRITE, OkHttpResponse, Status as Rpc,
 };
+use crate::intake::client_address::ForwardedHeader;
 use axum::Extension;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -66,7 +67,8 @@ impl UnaryService<CheckRequest> for Asked {
             let resource = context.context_extensions.get(RESOURCE).map_or("", String::as_str);
             let http = context.request.and_then(|request| request.http).unwrap_or_default();
             let source = context.source.and_then(|source| source.address?.socket_address);
-            let headers = headers(&http, source.as_ref().map(|source| source.address.as_str()));
+            let source = source.as_ref().map(|source| source.address.as_str());
+            let headers = headers(&http, source, edge.trusted_proxies.header);
             let request = Some((http.method.as_str(), http.path.as_str())).filter(|(_, path)| path.starts_with('/'));
             let question = Question { gateway: gateway.as_ref(), resource, headers: &headers, request, peer };
             Ok(tonic::Response::new(say(gateway::reply(&edge, question).await)))
@@ -80,7 +82,7 @@ fn unreadable() -> HeaderValue {
 }
 
 /// The caller's headers, and as the last hop the address that Envoy itself saw.
-fn headers(http: &HttpRequest, source: Option<&str>) -> HeaderMap {
+fn headers(http: &HttpRequest, source: Option<&str>, forwarded: ForwardedHeader) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut add = |name: &str, value: &[u8]| {
         // Names such as `:path` are no headers.
@@ -95,7 +97,7 @@ fn headers(http: &HttpRequest, source: Option<&str>) -> HeaderMap {
         None => http.headers.iter().for_each(|(name, value)| add(name, value.as_bytes())),
     }
     if let Some(source) = source {
-        add("x-forwarded-for", source.as_bytes());
+        add(forwarded.name(), forwarded.entry(source).as_bytes());
     }
     headers
 }

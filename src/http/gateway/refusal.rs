@@ -86,13 +86,15 @@ impl Refusal<'_> {
         if let Some(at) = again {
             add(header::RETRY_AFTER, (at.epoch() - now.epoch()).to_string());
         }
-        if let Some(help) = &told.help {
-            add(header::LINK, format!("<{help}>; rel=\"help\""));
-        }
+        let mut links: Vec<String> = told.help.iter().map(|help| format!("<{help}>; rel=\"help\"")).collect();
         if status == StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS {
             // RFC 7725 section 4: who blocks, not who wanted it.
             let blocker = self.gateway.origin.as_deref().unwrap_or(&self.edge.app.issuer);
-            add(header::LINK, format!("<{blocker}>; rel=\"blocked-by\""));
+            links.push(format!("<{blocker}>; rel=\"blocked-by\""));
+        }
+        if !links.is_empty() {
+            // One line: gateways pass on the last of several.
+            add(header::LINK, links.join(", "));
         }
         add(header::VARY, "accept".to_owned());
         add(header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned());
