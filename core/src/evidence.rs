@@ -79,6 +79,14 @@ impl Evidence {
     pub fn first_mark(&self) -> Option<Second> {
         self.silences.iter().map(|silence| silence.from).min()
     }
+
+    /// Whether what was seen is still so at `t`, whatever it weighs.
+    #[must_use]
+    pub fn stands(&self, t: Second) -> bool {
+        self.counts_from <= t
+            && self.adverse_end.is_none_or(|end| t < end)
+            && !self.silences.iter().any(|silence| silence.acts(t))
+    }
 }
 
 /// All evidence the attestations hold about the pack's frame, in attestation order. Total: what cannot be read says nothing.

@@ -78,8 +78,7 @@ impl App {
         let (subject, acting_for) = match credential {
             Credential::None => return Ok(Verdict::Challenge("")),
             Credential::Token(token) | Credential::Bound { token, .. } => {
-                let Ok(verified) = self.verify_own(token, Purpose::Eligibility).await
-                else {
+                let Ok(verified) = self.verify_own(token, Purpose::Eligibility).await else {
                     return Ok(Verdict::Challenge("invalid_token"));
                 };
                 if verified.aud != gateway.audience || verified.resource.as_deref() != Some(resource.as_str()) {

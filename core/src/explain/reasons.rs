@@ -32,7 +32,7 @@ pub fn reasons(answers: &[(&Prepared<'_>, Answer<'_, '_>)], exempt: bool, at: Se
             codes.push(format!("{frame}.overtaken"));
         }
         let held = answer.keyed.evidence.iter().chain(&answer.keyed.silent);
-        codes.extend(held.filter(|e| stands(e, at)).flat_map(|e| e.tells.iter().cloned()));
+        codes.extend(held.filter(|e| e.stands(at)).flat_map(|e| e.tells.iter().cloned()));
         if inconsistent(prepared.pack, &answer.keyed.evidence, items, at) {
             codes.push(format!("{frame}.inconsistent"));
         }
@@ -40,13 +40,6 @@ pub fn reasons(answers: &[(&Prepared<'_>, Answer<'_, '_>)], exempt: bool, at: Se
     let mut seen = BTreeSet::new();
     codes.retain(|code| seen.insert(code.clone()));
     codes
-}
-
-/// Whether what was seen is still so, whatever it weighs.
-fn stands(evidence: &Evidence, at: Second) -> bool {
-    evidence.counts_from <= at
-        && evidence.adverse_end.is_none_or(|end| at < end)
-        && !evidence.silences.iter().any(|s| s.from <= at && s.until.is_none_or(|until| at < until))
 }
 
 /// Support drawn from two exclusive states that no lawful change puts in order: told, never blocking.
