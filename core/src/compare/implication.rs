@@ -75,7 +75,7 @@ fn asked<'t>(test: &Test<'t>, pack: &'t Pack) -> Asked<'t> {
 
 /// Whether `d` is met under `outer` whenever `c` is met under `inner`.
 fn implies(inner: &Side, c: &Criterion, outer: &Side, d: &Criterion, open: &mut BTreeSet<String>) -> bool {
-    if c.frame != d.frame || rest(c) != rest(d) {
+    if rest(c) != rest(d) {
         return false;
     }
     let (packs, sets) = (&inner.rules.body.packs, &inner.rules.body.sets);

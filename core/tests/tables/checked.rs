@@ -1,0 +1,147 @@
+//! What is refused or told of packs and policies before they act, on the line itself.
+
+use super::made::{allowing, library, pack, policy, proves, stated, states, weights};
+use serde_json::{Value, json};
+use vouchsafe_core::check::{Finding, Level, lasts};
+use vouchsafe_core::definitions::{Class, Weights};
+use vouchsafe_core::facts::{Grade, Kind};
+
+const DAY: i64 = 86_400;
+
+fn told(findings: &[Finding]) -> Vec<(Level, &str)> {
+    findings.iter().map(|finding| (finding.level, finding.problem.as_str())).collect()
+}
+
+fn of_pack(shape: &Value, rows: &Value, more: &Value) -> Vec<(Level, String)> {
+    let pack = pack("f", shape, rows, more);
+    told(&pack.findings(&library(&[]))).into_iter().map(|(level, problem)| (level, problem.to_owned())).collect()
+}
+
+#[test]
+fn numbers_of_a_pack_are_taken_up_to_their_limits() {
+    let of = |more: Value| {
+        of_pack(
+            &states(&["in", "out"]),
+            &json!([{ "id": "r", "class": "f.c", "when": {}, "proves": { "by": "statement" } }]),
+            &more,
+        )
+    };
+    let class = |grace: &str, half_life: &str, max_age: &str| json!({ "classes": { "f.c": { "grace": grace, "half_life": half_life, "max_age": max_age } } });
+    assert_eq!(of(class("10d", "1s", "10d")), []);
+    let refused = |more: Value| {
+        of(more).into_iter().map(|(level, problem)| (level == Level::Refused, problem)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        refused(class("10d", "0s", "10d")),
+        [(true, "evidence would be worth nothing after its grace".to_owned())]
+    );
+    assert_eq!(refused(class("10d", "1s", "9d")), [(true, "ends before `grace` does".to_owned())]);
+    let trusted = |trust: f64| {
+        let mut more = class("10d", "1s", "10d");
+        more["trust"] = json!({ "registry": trust });
+        of(more).len()
+    };
+    assert_eq!([0.0, 0.001, 0.999, 1.0].map(trusted), [1, 0, 0, 1]);
+}
+
+#[test]
+fn a_row_of_open_states_names_one_at_least() {
+    let open = json!({ "type": "open_state" });
+    let of = |names: &[&str]| of_pack(&open, &json!([proves("r", &json!({}), names)]), &json!({}));
+    assert_eq!(of(&["IRL"]), []);
+    assert_eq!(of(&[]), [(Level::Refused, "row `r` proves no state".to_owned())]);
+}
+
+/// Problems of a policy of one criterion about frame `f` with these rows.
+fn of_policy(rows: &Value, criterion: &Value) -> Vec<String> {
+    let packs = [pack("f", &states(&["in", "out", "far"]), rows, &json!({}))];
+    let criterion = allowing("c", criterion);
+    let findings = policy(&packs, &json!([criterion]), &json!({})).findings(&library(&packs));
+    told(&findings).into_iter().map(|(_, problem)| problem.to_owned()).collect()
+}
+
+#[test]
+fn a_threshold_is_refused_when_the_best_of_every_source_is_below_it() {
+    let by = |kind: &str| json!([stated("r", &json!({ "kind": [kind] }))]);
+    let reached = |rows: &Value, eligible_at: f64| of_policy(rows, &json!({ "eligible_at": eligible_at })).is_empty();
+    // What an organisation says of a state is FAIR, 2 units and one half; an address is STRONG, .8; a register SUPERIOR, .9.
+    assert!(reached(&by("vouch"), 0.5) && !reached(&by("vouch"), 0.51));
+    assert!(reached(&by("observation"), 0.79) && !reached(&by("observation"), 0.81));
+    assert!(reached(&by("registry"), 0.89) && !reached(&by("registry"), 0.91));
+    // A row that names no kind takes any; one that proves another state none.
+    assert!(reached(&json!([stated("r", &json!({}))]), 0.9));
+    assert!(!reached(&json!([proves("r", &json!({}), &["out"])]), 0.3));
+    assert!(reached(&json!([proves("r", &json!({}), &["in"])]), 0.9));
+    assert!(!reached(&json!([proves("r", &json!({}), &["in", "out", "far"])]), 0.3));
+}
+
+/// The numbers with two more classes: grace and half-life in seconds.
+fn aged(short: (i64, i64), long: (i64, i64)) -> Weights {
+    let mut weights = weights();
+    for (name, (grace_secs, half_life_secs)) in [("short", short), ("long", long)] {
+        weights.classes.insert(name.to_owned(), Class { grace_secs, half_life_secs, max_age_secs: None });
+    }
+    weights
+}
+
+#[test]
+fn an_item_lasts_until_the_second_after_its_units_fall_below_what_is_needed() {
+    let pack = pack(
+        "f",
+        &states(&["in", "out"]),
+        &json!([stated("r", &json!({ "kind": ["document_check", "vouch"] }))]),
+        &json!({}),
+    );
+    let of = |criterion: &Value, kind: Kind, grade: Grade| {
+        let policy = policy(std::slice::from_ref(&pack), &json!([allowing("c", criterion)]), &json!({}));
+        lasts(&policy.criteria[0], &pack, &weights(), &pack.rows[0], kind, grade)
+    };
+    let half = json!({ "eligible_at": 0.5 });
+    // 2 units are one half, for ten days of grace; 8 halve twice, in twenty days more.
+    assert_eq!(of(&half, Kind::DocumentCheck, Grade::Fair), Some(10 * DAY + 1));
+    assert_eq!(of(&half, Kind::DocumentCheck, Grade::Strong), Some(30 * DAY + 1));
+    assert_eq!(of(&half, Kind::DocumentCheck, Grade::Weak), None);
+    // No organisation is STRONG about a state, and no register matches the row.
+    assert_eq!(of(&half, Kind::Vouch, Grade::Fair), Some(10 * DAY + 1));
+    assert_eq!(of(&half, Kind::Vouch, Grade::Strong), None);
+    assert_eq!(of(&half, Kind::Registry, Grade::Strong), None);
+    // A gate asks for a kind, a grade, and two units.
+    let gated = |grade: &str, from: &str| json!({ "eligible_at": 0.4, "gate": { "grade": grade, "from": [from] } });
+    assert_eq!(of(&gated("STRONG", "document_check"), Kind::DocumentCheck, Grade::Strong), Some(30 * DAY + 1));
+    assert_eq!(
+        of(&gated("STRONG", "document_check"), Kind::DocumentCheck, Grade::Superior).map(|lasts| lasts > 30 * DAY + 1),
+        Some(true)
+    );
+    assert_eq!(of(&gated("STRONG", "document_check"), Kind::DocumentCheck, Grade::Fair), None);
+    assert_eq!(of(&gated("STRONG", "vouch"), Kind::DocumentCheck, Grade::Strong), None);
+}
+
+/// What is told where `in` is proved by rows of these classes and `far` by one of `long`.
+fn unequal(of_in: &[(&str, &str)], weights: Weights) -> Vec<Finding> {
+    let row = |id: &str, class: &str, state: &str| json!({ "id": id, "class": class, "when": { "kind": ["document_check"] }, "proves": { "by": "states", "states": [state] } });
+    let mut rows: Vec<Value> = of_in.iter().map(|(id, class)| row(id, class, "in")).collect();
+    rows.push(row("z", "long", "far"));
+    let packs = [pack("f", &states(&["in", "out", "far"]), &json!(rows), &json!({}))];
+    let criterion = allowing("c", &json!({ "allow": ["in", "far"], "eligible_at": 0.5 }));
+    let library = vouchsafe_core::rules::Library { weights, ..library(&packs) };
+    policy(&packs, &json!([criterion]), &json!({})).findings(&library)
+}
+
+#[test]
+fn a_status_that_must_be_proved_sooner_than_another_is_told_by_its_longest_row() {
+    let ages = || aged((DAY, DAY), (2 * DAY, DAY));
+    let found = unequal(&[("a", "short"), ("b", "short")], ages());
+    // STRONG: 8 units halve twice: 1 + 2 and 2 + 2 days.
+    let problem = "criterion `c`: whoever proves `in` by a document_check is asked again after 3 days, who proves `far` after 4 days";
+    assert_eq!(told(&found), [(Level::Warning, problem)]);
+    assert!(found[0].advice.as_ref().unwrap().contains("`short` (row `a`) and `long` (row `z`)"), "{found:?}");
+    // A row that lasts as long is there too, wherever it stands.
+    assert_eq!(unequal(&[("a", "short"), ("b", "long")], ages()), []);
+    assert_eq!(unequal(&[("a", "long"), ("b", "short")], ages()), []);
+    // Less than two days are told in seconds.
+    let after = |seconds: i64| {
+        let found = unequal(&[("a", "short")], aged((seconds - 1, 0), (9 * DAY, 0)));
+        found[0].problem.split("asked again after ").nth(1).unwrap().split(',').next().unwrap().to_owned()
+    };
+    assert_eq!([2 * DAY - 1, 2 * DAY, 3 * DAY - 1].map(after), ["172799 s", "2 days", "2 days"]);
+}
