@@ -2,7 +2,6 @@
 //!
 //! Strengths .1, .25, .5, .8, .9 of sources trusted wholly are 2 q / (1 - q) = 2/9, 2/3, 2, 8 and 18 units; r units alone give belief
 //! r / (r + 2). A second document of one assessor counts half.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "constants of the test")]
 
 use super::offers::{Newness, Route, implies, routes};
 use super::shapes::{Candidate, Group};

@@ -1,5 +1,4 @@
 //! The search for the second of a change: where it guesses, that it never guesses wrong, and how seldom it looks.
-#![expect(clippy::float_cmp, reason = "the figures are powers of two and quarters")]
 
 use super::*;
 use std::cell::Cell;

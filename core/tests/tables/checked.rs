@@ -3,8 +3,12 @@
 use super::made::{allowing, library, pack, policy, proves, stated, states, weights};
 use serde_json::{Value, json};
 use vouchsafe_core::check::{Finding, Level, lasts};
-use vouchsafe_core::definitions::{Class, Weights};
+use vouchsafe_core::definitions::{Class, Pack, Weights};
+use vouchsafe_core::document::Document;
 use vouchsafe_core::facts::{Grade, Kind};
+use vouchsafe_core::policy::Policy;
+use vouchsafe_core::rules::Library;
+use vouchsafe_core::words;
 
 const DAY: i64 = 86_400;
 
@@ -123,7 +127,7 @@ fn unequal(of_in: &[(&str, &str)], weights: Weights) -> Vec<Finding> {
     rows.push(row("z", "long", "far"));
     let packs = [pack("f", &states(&["in", "out", "far"]), &json!(rows), &json!({}))];
     let criterion = allowing("c", &json!({ "allow": ["in", "far"], "eligible_at": 0.5 }));
-    let library = vouchsafe_core::rules::Library { weights, ..library(&packs) };
+    let library = Library { weights, ..library(&packs) };
     policy(&packs, &json!([criterion]), &json!({})).findings(&library)
 }
 
@@ -144,4 +148,65 @@ fn a_status_that_must_be_proved_sooner_than_another_is_told_by_its_longest_row()
         found[0].problem.split("asked again after ").nth(1).unwrap().split(',').next().unwrap().to_owned()
     };
     assert_eq!([2 * DAY - 1, 2 * DAY, 3 * DAY - 1].map(after), ["172799 s", "2 days", "2 days"]);
+}
+
+const PACK: &str = r#"id = "f"
+version = 1
+source = "made up"
+shape = { type = "membership" }
+transitions = []
+
+[[rows]]
+id = "r"
+class = "employer_vouch"
+when = { kind = ["vouch"] }
+proves = { by = "organisation" }
+"#;
+
+/// Problem and advice of each finding on the pack with one text in place of another.
+fn read_pack(from: &str, to: &str) -> Vec<String> {
+    assert!(PACK.contains(from), "{from}");
+    let mut document = Document::from_toml(&PACK.replacen(from, to, 1)).unwrap();
+    Pack::examine(&mut document, &Library::default()).1.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn all_that_is_missing_or_of_another_form_is_told_at_once() {
+    // A table that is missing, and what it would need.
+    let missing = ["member `shape` is missing", "member `type` is missing"];
+    assert_eq!(read_pack("shape = { type = \"membership\" }\n", ""), missing);
+    assert_eq!(read_pack("source = \"made up\"", "source = 1"), ["must be a text"]);
+    assert_eq!(read_pack("transitions = []", "transitions = [\"a\"]"), ["must be a tuple of size 2"]);
+    assert_eq!(read_pack("when = { kind = [\"vouch\"] }", "when = 3"), ["must be a table"]);
+}
+
+#[test]
+fn what_is_put_in_a_wrong_words_place_is_not_judged() {
+    let text = |unknown: &str, more: &str| {
+        format!(
+            "id = \"p\"\ntitle = \"t\"\nresources = [\"x\"]\ndefinitions = [\"f@1\"]\n[[criteria]]\nid = \"c\"\nframe = \"f\"\n\
+             none_of_except = [\"org_a\"]\nwhen_unknown = \"{unknown}\"\n{more}"
+        )
+    };
+    let packs = [Pack::from_toml(PACK).unwrap()];
+    let told = |text: &str| -> Vec<String> {
+        let mut document = Document::from_toml(text).unwrap();
+        Policy::examine(&mut document, &library(&packs)).1.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(told(&text("allow", "")), [""; 0]);
+    assert_eq!(told(&text("refuse", "")).len(), 1);
+    assert_eq!(told(&text("zzz", "")), ["`zzz` is not known here: choose from `refuse`, `allow`"]);
+    assert_eq!(told(&text("allow", "chain = \"two\"")), ["must be a whole number"]);
+}
+
+#[test]
+fn one_of_those_states_is_said_only_of_rows_that_prove_fixed_states() {
+    let words = |rows: Value| {
+        let packs = [pack("f", &states(&["in", "out"]), &rows, &json!({}))];
+        words::policy(&policy(&packs, &json!([allowing("c", &json!({}))]), &json!({})), &library(&packs))
+    };
+    let fixed = "  Enough by itself, where it shows one of those:\n";
+    assert!(words(json!([proves("r", &json!({}), &["in"])])).contains(fixed));
+    let stated = words(json!([stated("r", &json!({}))]));
+    assert!(stated.contains("  Enough by itself:\n") && !stated.contains(fixed), "{stated}");
 }
