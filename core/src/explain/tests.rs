@@ -344,6 +344,10 @@ fn ways_of_one_grade_are_one_offer_and_name_what_they_prove() {
     let parts = &made[1].evidence[0].any_of[2].all_of;
     assert_eq!((parts.len(), parts[0].may_have_ended, parts[1].may_have_ended), (2, true, false));
     assert!(parts[1].document_type.iter().eq(["t"]) && made[1].evidence[0].any_of[0].all_of.is_empty());
+    // A paper or a record with another record: told as either.
+    let either = json!([compound("either", &["document_check", "registry"], &["registry"])]);
+    let either = Asked::of(pack("state", &either), 0.5).routes();
+    assert_eq!(ways(&either), ["registry: either", "document_check: either"]);
     // Beside another item a row of several facts is told only where there is none of one fact.
     let two = Asked::of(pack("state", &rows), 0.83).routes();
     let pair = two

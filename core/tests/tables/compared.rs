@@ -4,6 +4,7 @@ use super::made::{allowing, library, membership, pack, plain, policy, proves, st
 use serde_json::{Value, json};
 use vouchsafe_core::compare::{Comparison, Verdict, compare};
 use vouchsafe_core::definitions::Pack;
+use vouchsafe_core::facts::Statement;
 
 fn compared(packs: &[Pack], old: &Value, new: &Value) -> Comparison {
     compare(&policy(packs, old, &json!({})), &policy(packs, new, &json!({})), &library(packs)).unwrap()
@@ -67,6 +68,36 @@ fn somebody_is_shown_or_it_is_said_that_perhaps_nobody_is() {
     assert_eq!((narrower.verdict, narrower.loses.is_some(), narrower.open.len()), (Verdict::Narrower, true, 0));
 }
 
+#[test]
+fn an_example_is_made_of_what_a_row_takes_and_says_what_such_a_source_says() {
+    let none = json!({});
+    let gains = |packs: &[Pack], old: &Value, new: &Value| {
+        compared(packs, old, new).gains.unwrap().attestations.remove(0).facts
+    };
+    let (only, more) = (json!([allowing("c", &none)]), json!([allowing("c", &json!({ "allow": ["in", "far"] }))]));
+    for when in
+        [json!({ "category": ["A05"] }), json!({ "nationality": ["IRL"] }), json!({ "not_issuing_country": ["USA"] })]
+    {
+        let rows = json!([proves("r", &none, &["in"]), proves("s", &when, &["far"])]);
+        let facts = gains(&[pack("f", &states(&["in", "out", "far"]), &rows, &none)], &only, &more);
+        assert_eq!(facts.issuing_country.is_some(), when.get("not_issuing_country").is_some(), "{when}");
+    }
+    // Whom only the gate keeps out is FAIR: it asks for STRONG, and one half is enough.
+    let half = json!({ "eligible_at": 0.49 });
+    let mut gated = allowing("c", &half);
+    gated["gate"] =
+        json!({ "grade": "STRONG", "from": ["registry", "document_check", "review", "vouch", "observation"] });
+    let facts = gains(&[plain()], &json!([gated]), &json!([allowing("c", &half)]));
+    assert!(facts.grade < vouchsafe_core::facts::Grade::Strong, "{facts:?}");
+    // The subject declares its nationalities, they are not read off anything.
+    let mut declared = membership();
+    declared.rows[0].proves = serde_json::from_value(json!({ "by": "nationalities" })).unwrap();
+    declared.rows[0].when = serde_json::from_value(json!({ "kind": ["declaration"] })).unwrap();
+    let any = |of: &[&str]| json!([{ "id": "c", "frame": "m", "any_of": of, "eligible_at": 0.09 }]);
+    let facts = gains(&[declared], &any(&["USA"]), &any(&["USA", "IRL"]));
+    assert!(matches!(facts.statement, Some(Statement::Nationalities { .. })), "{facts:?}");
+}
+
 /// Frame `f` in two versions; the criteria name it, a policy of each.
 fn versions(first: &Value, second: &Value) -> [Comparison; 2] {
     let made = |version: u32, more: &Value| {
@@ -104,6 +135,11 @@ fn packs_that_age_evidence_more_slowly_or_forgive_more_are_wider() {
         let found = versions(&first, &second);
         assert_eq!(found.map(|found| found.verdict), [Verdict::Wider, Verdict::Narrower], "{first} {second}");
     }
+    // 60 days after its check a SUPERIOR item has its 18 units under a grace of 70 days, and 18 x 2^-1.5 = 6.4 under one of 45: 7.5
+    // are needed.
+    let [forth, back] = versions(&class("45d", "10d"), &class("70d", "10d"));
+    assert_eq!((forth.verdict, forth.gains.is_some()), (Verdict::Wider, true));
+    assert_eq!((back.verdict, back.loses.is_some()), (Verdict::Narrower, true));
     // One number each way, or a change forgiven and another basis taken.
     let apart = [
         (class("10d", "20d"), class("20d", "10d")),
