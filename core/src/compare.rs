@@ -14,6 +14,7 @@ use crate::rules::{Library, Rules, RulesError};
 use crate::second::{DAY, Second};
 use crate::{Decision, Status};
 use serde::Serialize;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How the new policy stands to the old one, for a resource that both govern.
@@ -181,10 +182,12 @@ fn lifetimes(old: &Policy, new: &Policy) -> (Vec<String>, Vec<String>) {
         ("token_ttl", old.token_ttl.secs(), new.token_ttl.secs()),
         ("outage_grace", grace(old), grace(new)),
     ] {
-        let list = if after > before { &mut longer } else { &mut shorter };
-        if after != before {
-            list.push(format!("`{name}` {} to {}", span(before), span(after)));
-        }
+        let list = match after.cmp(&before) {
+            Ordering::Greater => &mut longer,
+            Ordering::Less => &mut shorter,
+            Ordering::Equal => continue,
+        };
+        list.push(format!("`{name}` {} to {}", span(before), span(after)));
     }
     // A strict criterion ends a yes with the earliest document.
     let strict = |policy: &Policy| -> BTreeMap<String, bool> {

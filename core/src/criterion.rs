@@ -145,8 +145,7 @@ impl<'e> Prepared<'e> {
                 status => status,
             };
             let neutral = (self.criterion.when_unknown == WhenUnknown::Allow || self.sheet.adverse_only)
-                && status == Status::Insufficient
-                && opinion.con < self.criterion.material;
+                && status == Status::Insufficient;
             let answer = Answer { status, neutral, opinion, keyed };
             // Keys come in order, so a tie keeps the first.
             let better = best.as_ref().is_none_or(|held| match self.over {
@@ -295,7 +294,8 @@ pub(crate) fn overtaken(pack: &Pack, adverse: &Evidence, supporting: &Evidence) 
     let began = adverse.fact_date.unwrap_or(adverse.counts_from);
     let lawful = match (&adverse.says, &supporting.says) {
         (Says::States(from), Says::States(to)) => pack.leads(from, to),
-        (Says::Key { key: a, yes: x }, Says::Key { key: b, yes: y }) => a == b && x != y,
+        // On the two sides of one key: yes and no may follow each other.
+        (Says::Key { .. }, Says::Key { .. }) => true,
         _ => false,
     };
     // A date ahead of the check cannot be right.

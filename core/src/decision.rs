@@ -204,7 +204,7 @@ impl<'p> Case<'p> {
             let asked = self.live.get(&index).into_iter().flatten();
             asked.map(|criterion| criterion.id.as_str()).collect::<BTreeSet<_>>()
         };
-        then != status || (then == Status::Eligible && branch != index && asks(branch) != asks(index))
+        then != status || asks(branch) != asks(index)
     }
 
     /// Every branch at `t`: its exemption, its status, and the answers of its criteria.

@@ -263,7 +263,6 @@ impl Reader {
                 self.renamed.push((step(parent, member), step(parent, meant)));
                 finding.advise(format!("did you mean `{meant}`?"))
             }
-            None if known.is_empty() => finding.advise("remove it"),
             None => finding.advise(format!("remove it; members here are {}", listed(known))),
         };
         self.findings.push(finding);
@@ -317,7 +316,7 @@ fn wrong(error: &str) -> String {
         "a boolean" => "`true` or `false`",
         "a string" => "a text",
         "a sequence" => "a list",
-        "u32" | "i64" | "u64" => "a whole number",
+        "u8" | "u32" | "i64" | "u64" => "a whole number",
         other if other.starts_with("struct ") || other.starts_with("a map") || other.starts_with("internally") => {
             "a table"
         }

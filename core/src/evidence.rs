@@ -79,6 +79,14 @@ impl Evidence {
     pub fn first_mark(&self) -> Option<Second> {
         self.silences.iter().map(|silence| silence.from).min()
     }
+
+    /// Whether what was seen is still so at `t`, whatever it weighs.
+    #[must_use]
+    pub fn stands(&self, t: Second) -> bool {
+        self.counts_from <= t
+            && self.adverse_end.is_none_or(|end| t < end)
+            && !self.silences.iter().any(|silence| silence.acts(t))
+    }
 }
 
 /// All evidence the attestations hold about the pack's frame, in attestation order. Total: what cannot be read says nothing.
@@ -169,9 +177,8 @@ fn read(
     let earliest = |limits: [Option<Second>; 3]| limits.into_iter().flatten().min();
     let by_class = class.max_age_secs.map(|age| oldest.plus(age));
     let against = row.proves == Proves::Against;
-    let mut silences: Vec<Silence> =
-        parts.iter().flat_map(|(part, _)| part.marks.iter()).map(|mark| silence(mark, against)).collect();
-    silences.retain(|silence| silence.from < Second::from_epoch(i64::MAX));
+    let silences: Vec<Silence> =
+        parts.iter().flat_map(|(part, _)| part.marks.iter()).filter_map(|mark| silence(mark, against)).collect();
     let (document, assessor) = lineage(proving);
     says.into_iter()
         .map(|says| Evidence {
@@ -316,7 +323,7 @@ fn lineage(attestation: &Attestation) -> (String, String) {
     (facts.document.clone(), facts.assessor.clone())
 }
 
-fn silence(mark: &Mark, against: bool) -> Silence {
+fn silence(mark: &Mark, against: bool) -> Option<Silence> {
     let cause = match mark.kind {
         MarkKind::Revoked => SilenceCause::Revoked,
         MarkKind::Superseded => SilenceCause::Superseded,
@@ -325,12 +332,9 @@ fn silence(mark: &Mark, against: bool) -> Silence {
     };
     // Forged, tampered, impostor last until adjudicated: neither a mere newer delivery nor one person's suspension of
     // the source ends them.
-    let from = if against && matches!(mark.kind, MarkKind::Superseded | MarkKind::Suspended) {
-        Second::from_epoch(i64::MAX)
-    } else if mark.from_start {
-        Second::from_epoch(i64::MIN)
-    } else {
-        mark.at
-    };
-    Silence { from, until: None, cause }
+    if against && matches!(mark.kind, MarkKind::Superseded | MarkKind::Suspended) {
+        return None;
+    }
+    let from = if mark.from_start { Second::from_epoch(i64::MIN) } else { mark.at };
+    Some(Silence { from, until: None, cause })
 }

@@ -11,6 +11,8 @@ mod sets;
 mod shapes;
 mod steps;
 mod target;
+#[cfg(test)]
+mod tests;
 mod texts;
 
 pub use account::{EvidenceAccount, Fate, Told};

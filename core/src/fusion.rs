@@ -271,6 +271,14 @@ pub struct Silence {
     pub cause: SilenceCause,
 }
 
+impl Silence {
+    /// Whether it silences at `t`.
+    #[must_use]
+    pub fn acts(&self, t: Second) -> bool {
+        self.from <= t && self.until.is_none_or(|until| t < until)
+    }
+}
+
 /// Why an item is silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SilenceCause {
@@ -317,10 +325,7 @@ impl Item {
     /// The cause of silence at `t`, if any.
     #[must_use]
     pub fn silence(&self, t: Second) -> Option<SilenceCause> {
-        self.silences
-            .iter()
-            .find(|silence| silence.from <= t && silence.until.is_none_or(|until| t < until))
-            .map(|silence| silence.cause)
+        self.silences.iter().find(|silence| silence.acts(t)).map(|silence| silence.cause)
     }
 
     /// Units at `t`.
@@ -478,29 +483,39 @@ pub fn first_change(
 
 /// First second in `(start, end)` at which the question's status differs from that at `start`.
 fn crossing_in(question: &Question, start: Second, end: Second) -> Option<Second> {
-    let (mut same, mut other) = (start, end.plus(-1));
+    let last = end.plus(-1);
     let at = |t: Second| {
         let opinion = question.opinion(t);
         (question.status_of(&opinion, t), opinion)
     };
-    let ((before, first), (after, last)) = (at(same), at(other));
-    if other <= same || after == before {
+    let ((before, first), (after, then)) = (at(start), at(last));
+    if last <= start || after == before {
         return None;
     }
-    let margin = |opinion: &Opinion, t: Second| (t, question.margin(before, opinion, t));
-    let mut points = [margin(&first, same), margin(&last, other)];
+    let margin = |opinion: &Opinion, t: Second| question.margin(before, opinion, t);
+    let look = |t: Second| {
+        let (status, opinion) = at(t);
+        (status == before, margin(&opinion, t))
+    };
+    Some(narrowed([(start, margin(&first, start)), (last, margin(&then, last))], look))
+}
+
+/// First second that is as the second point, given that all before it are as the first one. `look` tells of a second between
+/// them whether it is as the first, and its margin, which falls to zero about where the change is.
+fn narrowed(mut points: [(Second, f64); 2], look: impl Fn(Second) -> (bool, f64)) -> Second {
+    let [(mut same, _), (mut other, _)] = points;
     let mut guesses = GUESSES;
     while other.since(same) > 1 {
         let middle = same.plus(other.since(same) / 2);
         let guess = if guesses > 0 { secant(points) } else { None };
         guesses = guesses.saturating_sub(1);
         let probe = guess.map_or(middle, |guess| guess.clamp(same.plus(1), other.plus(-1)));
-        let (status, opinion) = at(probe);
-        let side = if status == before { &mut same } else { &mut other };
+        let (as_first, margin) = look(probe);
+        let side = if as_first { &mut same } else { &mut other };
         *side = probe;
-        points = [points[1], margin(&opinion, probe)];
+        points = [points[1], (probe, margin)];
     }
-    Some(other)
+    other
 }
 
 /// Guesses before the rest is halved. Any probe inside the bracket gives the same answer; a good one gives it sooner.
@@ -513,3 +528,6 @@ fn secant([(t0, y0), (t1, y1)]: [(Second, f64); 2]) -> Option<Second> {
     #[expect(clippy::cast_possible_truncation, reason = "checked to be small")]
     (step.abs() < 1e12).then(|| t1.plus(step as i64))
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,8 +152,8 @@ impl ResourcePattern {
     #[must_use]
     pub fn covers(&self, resource: &ResourceId) -> bool {
         match self.0.strip_suffix('*') {
-            // `restricted.` must be a proper prefix: the family does not contain its own stem.
-            Some(stem) => resource.as_str().len() > stem.len() && resource.as_str().starts_with(stem),
+            // No resource ends with a dot, so the family does not contain its own stem.
+            Some(stem) => resource.as_str().starts_with(stem),
             None => self.0 == resource.as_str(),
         }
     }

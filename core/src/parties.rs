@@ -255,7 +255,7 @@ impl Known {
                 let until = instants.get(index + 1).copied();
                 let mut register: Register<'_> = BTreeMap::new();
                 for (id, statements) in &others {
-                    let standing = statements.iter().filter(|e| stands(e, *from));
+                    let standing = statements.iter().filter(|e| e.stands(*from));
                     let owners = standing.filter_map(|e| match &e.says {
                         Says::Owners(owners) => Some(owners),
                         _ => None,
@@ -268,7 +268,7 @@ impl Known {
                 let behind: Vec<&Evidence> = others
                     .iter()
                     .filter(|(id, _)| consulted.contains(id.as_str()))
-                    .flat_map(|(_, statements)| statements.iter().filter(|e| stands(e, *from)))
+                    .flat_map(|(_, statements)| statements.iter().filter(|e| e.stands(*from)))
                     .collect();
                 let sides = chains.sides(&held);
                 if sides.is_empty() {
@@ -321,7 +321,6 @@ fn joined(first: &Evidence, next: Evidence) -> Evidence {
         fades_from: first.fades_from.min(next.fades_from),
         ageing: (first.ageing.0.min(next.ageing.0), first.ageing.1.min(next.ageing.1)),
         supporting_end: earliest(first.supporting_end, next.supporting_end),
-        adverse_end: earliest(first.adverse_end, next.adverse_end),
         ..next
     }
 }
@@ -330,13 +329,6 @@ fn joined(first: &Evidence, next: Evidence) -> Evidence {
 fn turns(evidence: &Evidence) -> impl Iterator<Item = Second> + '_ {
     let silences = evidence.silences.iter().flat_map(|silence| [Some(silence.from), silence.until]);
     [Some(evidence.counts_from), evidence.adverse_end].into_iter().chain(silences).flatten()
-}
-
-/// Whether a statement stands at `t`.
-fn stands(evidence: &Evidence, t: Second) -> bool {
-    evidence.counts_from <= t
-        && evidence.adverse_end.is_none_or(|end| t < end)
-        && !evidence.silences.iter().any(|silence| silence.from <= t && silence.until.is_none_or(|until| t < until))
 }
 
 /// What a statement about owners says from one instant to the next, given those behind it.

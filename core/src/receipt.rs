@@ -153,9 +153,6 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "nothing".to_owned(), |value| format!("`{}`", canonical(value)))
 }
 
-/// Keys that `decide` gives a meaning of their own; see `evidence`.
-const SHARED_KEYS: [&str; 3] = ["anonymised", "service", "unverified"];
-
 /// The facts with everything replaced or left out that rules do not read.
 fn blinded(facts: &SubjectFacts, rules: &Body) -> SubjectFacts {
     let mut facts = facts.clone();
@@ -181,10 +178,10 @@ fn blinded(facts: &SubjectFacts, rules: &Body) -> SubjectFacts {
     facts
 }
 
-/// A token for each key of a document, in the order of the keys: units are summed in it.
+/// A token for each key of a document, in the order of the keys: units are summed in it. The three keys that `decide` gives a
+/// meaning of their own (see `evidence`) stay.
 fn documents<'a>(all: impl Iterator<Item = &'a Attestation>) -> BTreeMap<String, String> {
-    let keys: BTreeSet<&str> =
-        all.map(|a| a.facts.document.as_str()).filter(|key| !SHARED_KEYS.contains(key)).collect();
+    let keys: BTreeSet<&str> = all.map(|a| a.facts.document.as_str()).collect();
     // Before, between and after the shared keys: `a` < `anonymised` < `d` < `service` < `t` < `unverified` < `v`.
     let mut tokens = BTreeMap::new();
     for (letter, above, below) in [

@@ -223,9 +223,7 @@ impl Chains<'_> {
         if rest.is_positive() {
             held.high += rest;
         }
-        if held.high > BigRational::one() {
-            held.high = BigRational::one();
-        }
+        held.high = held.high.min(BigRational::one());
         held
     }
 

@@ -122,7 +122,7 @@ pub fn state_at(
                 Action::Lift { directive, actions } => {
                     *directive == held.directive
                         && (actions.is_empty() || actions.contains(&name))
-                        && (entry.seq > held.seq || (entry.from, entry.seq) > (held.from, held.seq))
+                        && (entry.seq > held.seq || entry.from > held.from)
                 }
                 _ => false,
             })

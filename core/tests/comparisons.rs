@@ -136,7 +136,8 @@ fn policy(numbers: &Numbers) -> Option<Policy> {
     LIBRARY.with(|library| policy.check(library)).is_ok().then_some(policy)
 }
 
-/// Two policies: each made by itself, or the second with a few numbers of the first changed.
+/// Two policies: each made by itself, the second with a few numbers of the first changed, or one criterion that one of them leaves
+/// out while nothing is known and the other asks for.
 fn pair() -> impl Strategy<Value = (Policy, Policy)> {
     let changes = prop::collection::vec((any::<prop::sample::Index>(), 0usize..9, 0u32..1000), 1..4);
     let near = (numbers(), changes).prop_map(|(first, changes)| {
@@ -160,7 +161,17 @@ fn pair() -> impl Strategy<Value = (Policy, Policy)> {
         }
         (first, second)
     });
-    prop_oneof![4 => near, 1 => (numbers(), numbers())]
+    let slots = prop::sample::select(vec![0u32, 2, 3, 3, 3, 5]);
+    let left_out = (slots, prop::array::uniform8(0u32..1000), prop::array::uniform2(0u32..8), any::<bool>());
+    let left_out = left_out.prop_map(|(slot, mut n, lifetimes, first)| {
+        let mut with = |unknown: u32| {
+            n[2] = unknown;
+            (vec![(slot, n)], Vec::new(), lifetimes)
+        };
+        let (allowed, asked) = (with(3), with(0));
+        if first { (allowed, asked) } else { (asked, allowed) }
+    });
+    prop_oneof![4 => near, 1 => (numbers(), numbers()), 1 => left_out]
         .prop_filter_map("refused by the check", |(old, new)| Some((policy(&old)?, policy(&new)?)))
 }
 

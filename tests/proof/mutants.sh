@@ -39,7 +39,7 @@ done <"$out/left.txt"
 grep -q 'delete field' "$out/left.txt" || only+=(-E 'delete field')
 if [ -s "$out/left.txt" ]; then
     (cd "$work/plain" && nice cargo mutants -p vouchsafe-core --in-place --baseline skip --no-shuffle --timeout 120 --build-timeout 600 \
-        --colors never -o "$out" -C=--lib -C=--test=edges -C=--test=cases -C=--test=parties -C=--test=words -C=--test=properties \
+        --colors never -o "$out" -C=--lib -C=--test=edges -C=--test=cases -C=--test=parties -C=--test=words -C=--test=properties -C=--test=tables \
         "${only[@]}") >"$out/plain.log" 2>&1 || true
 fi
 

@@ -397,11 +397,10 @@ fn fresh(pack: &Pack, weights: &Weights, row: &Row, source: SourceKind) -> Optio
     Some(units(least))
 }
 
-/// Highest grade that a source of this kind can have in the pack's frame.
+/// Highest grade that a source of a kind that normally speaks (see [`source_of`]) can have in the pack's frame.
 pub(super) fn grade_cap(source: SourceKind, pack: &Pack) -> Grade {
     match source {
         SourceKind::Subject => Grade::SelfDeclared,
-        SourceKind::UnverifiedOrganisation => Grade::Fair,
         SourceKind::Employer if pack.shape != Shape::Membership => Grade::Fair,
         SourceKind::Network => Grade::Strong,
         _ => Grade::Superior,

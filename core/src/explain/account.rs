@@ -276,7 +276,7 @@ fn because_of(
     weighing: &Weighing,
     at: Second,
 ) -> Option<String> {
-    let acts = |silence: crate::fusion::Silence| silence.from <= at && silence.until.is_none_or(|until| at < until);
+    let acts = |silence: fusion::Silence| silence.acts(at);
     let others = || keyed.evidence.iter().chain(&keyed.silent);
     let found = match weighing.fate {
         Fate::SameDocument => keyed.evidence.get(weighing.instead?),

@@ -83,7 +83,7 @@ pub fn upcoming(
             let directives = in_force.symmetric_difference(&later).cloned().collect();
             found.push(Upcoming { at, status, directives });
         }
-        (before, next, in_force) = (status, then.body.next_change.filter(|later| *later > at), later);
+        (before, next, in_force) = (status, then.body.next_change, later);
     }
     found
 }
@@ -93,13 +93,10 @@ pub fn upcoming(
 /// What failed so says nothing in any frame, and so is no input of a decision: it is told beside it.
 #[must_use]
 pub fn retries(rules: &Rules, facts: &SubjectFacts, decision: &Decision, at: Second) -> Vec<NextStep> {
-    if decision.status == Status::Eligible || decision.criteria.is_empty() {
-        return Vec::new();
-    }
     let known = facts.known_at(at);
     let failed = |a: &&Attestation| {
         matches!(a.facts.outcome, Outcome::Resubmit | Outcome::Error)
-            && a.marks.iter().all(|mark| mark.at > at && !mark.from_start)
+            && a.marks.is_empty()
             && !known.attestations.iter().any(|later| followed(a, later))
     };
     let helps = known.attestations.iter().filter(failed).any(|failed| tried_again(rules, &known, failed, decision));

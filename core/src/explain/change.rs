@@ -1,6 +1,6 @@
 //! The one change that would flip an answer: what would have to come, and what comes by itself.
 
-use super::account::{Fate, weighings};
+use super::account::weighings;
 use crate::criterion::{Answer, Over, Prepared};
 use crate::decision::{BranchAnswers, Case, Decision, RECHECK_HORIZON, with_case};
 use crate::facts::{Mark, MarkKind, SubjectFacts};
@@ -203,9 +203,7 @@ fn ending(prepared: &Prepared<'_>, t: Second) -> Vec<String> {
 fn fading(answer: &Answer<'_, '_>, at: Second, t: Second) -> Vec<String> {
     let items = answer.keyed.evidence.iter().zip(&answer.keyed.question.items).zip(weighings(answer.keyed, at));
     let mut lost: Vec<(f64, String)> = items
-        .filter(|((_, item), weighing)| {
-            item.side == Side::Supports && matches!(weighing.fate, Fate::Counted | Fate::SameAssessor)
-        })
+        .filter(|((_, item), _)| item.side == Side::Supports)
         .map(|((source, item), weighing)| {
             (weighing.share * (weighing.units - item.units_at(t)), source.attestation.to_string())
         })

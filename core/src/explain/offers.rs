@@ -4,8 +4,9 @@
 //! helps least, so that whatever fits the description suffices.
 
 use super::sets::{many, pairs, singles};
-use super::shapes::{Candidate, Group, KINDS, admits, groups, is_state, supports, weight};
+use super::shapes::{Candidate, Group, KINDS, admits, groups, is_state, weight};
 use super::target::Target;
+use crate::check::can_support;
 use crate::criterion::Keyed;
 use crate::definitions::{Pack, Proves, Row, Weights, When};
 use crate::facts::{Grade, Kind, Outcome};
@@ -202,7 +203,7 @@ fn rows<'p>(item: &Candidate<'_, 'p>, of: usize) -> Vec<&'p Row> {
 }
 
 /// Whether every fact that fits `narrow` fits `wide` too.
-fn implies(narrow: &When, wide: &When) -> bool {
+pub(super) fn implies(narrow: &When, wide: &When) -> bool {
     fn within<T: Ord>(narrow: &BTreeSet<T>, wide: &BTreeSet<T>) -> bool {
         wide.is_empty() || (!narrow.is_empty() && narrow.is_subset(wide))
     }
@@ -250,7 +251,7 @@ pub(super) fn meets(
     let parts = row.when.iter().chain(row.all_of.iter().map(|part| &part.when));
     let mut met = Meets::No;
     for part in parts {
-        let fixed = |other: &&Row| matches!(other.proves, Proves::States { .. }) && supports(pack, other, test);
+        let fixed = |other: &&Row| matches!(other.proves, Proves::States { .. }) && can_support(pack, other, test);
         let speaks =
             pack.rows.iter().filter(fixed).any(|other| other.when.as_ref().is_some_and(|wide| implies(part, wide)));
         let Some(kind) = [kind].into_iter().chain(KINDS).find(|kind| admits(part, *kind)).filter(|_| speaks) else {

@@ -32,7 +32,7 @@ pub fn reasons(answers: &[(&Prepared<'_>, Answer<'_, '_>)], exempt: bool, at: Se
             codes.push(format!("{frame}.overtaken"));
         }
         let held = answer.keyed.evidence.iter().chain(&answer.keyed.silent);
-        codes.extend(held.filter(|e| stands(e, at)).flat_map(|e| e.tells.iter().cloned()));
+        codes.extend(held.filter(|e| e.stands(at)).flat_map(|e| e.tells.iter().cloned()));
         if inconsistent(prepared.pack, &answer.keyed.evidence, items, at) {
             codes.push(format!("{frame}.inconsistent"));
         }
@@ -42,32 +42,22 @@ pub fn reasons(answers: &[(&Prepared<'_>, Answer<'_, '_>)], exempt: bool, at: Se
     codes
 }
 
-/// Whether what was seen is still so, whatever it weighs.
-fn stands(evidence: &Evidence, at: Second) -> bool {
-    evidence.counts_from <= at
-        && evidence.adverse_end.is_none_or(|end| at < end)
-        && !evidence.silences.iter().any(|s| s.from <= at && s.until.is_none_or(|until| at < until))
-}
-
 /// Support drawn from two exclusive states that no lawful change puts in order: told, never blocking.
 fn inconsistent(pack: &Pack, evidence: &[&Evidence], items: &[Item], at: Second) -> bool {
-    let supporting: Vec<&Evidence> = evidence
-        .iter()
-        .zip(items)
-        .filter(|(_, item)| item.side == Side::Supports && item.units_at(at) > 0.0)
-        .map(|(e, _)| *e)
-        .collect();
-    supporting.iter().enumerate().any(|(index, a)| {
-        supporting.iter().skip(index + 1).any(|b| match (&a.says, &b.says) {
-            (Says::States(x), Says::States(y)) => {
-                let ordered = match (a.fact_date, b.fact_date) {
-                    (Some(first), Some(second)) if first < second => pack.leads(x, y),
-                    (Some(first), Some(second)) if first > second => pack.leads(y, x),
-                    _ => false,
-                };
-                x.is_disjoint(y) && !ordered
-            }
-            _ => false,
+    let supporting =
+        evidence.iter().zip(items).filter(|(_, item)| item.side == Side::Supports && item.units_at(at) > 0.0);
+    let states: Vec<Dated<'_>> = supporting
+        .filter_map(|(e, _)| match &e.says {
+            Says::States(states) => Some((e.fact_date, states)),
+            _ => None,
         })
-    })
+        .collect();
+    let leads = |(before, from): Dated<'_>, (after, to): Dated<'_>| {
+        before.zip(after).is_some_and(|(before, after)| before < after) && pack.leads(from, to)
+    };
+    let apart = |a: Dated<'_>, b: Dated<'_>| a.1.is_disjoint(b.1) && !leads(a, b) && !leads(b, a);
+    states.iter().any(|a| states.iter().any(|b| apart(*a, *b)))
 }
+
+/// States, and since when.
+type Dated<'e> = (Option<Second>, &'e BTreeSet<String>);

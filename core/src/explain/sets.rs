@@ -66,24 +66,16 @@ fn undominated<'g, 'p>(sets: Vec<Vec<Candidate<'g, 'p>>>) -> Vec<Vec<Candidate<'
     let asks_no_more = |a: &Candidate<'_, '_>, b: &Candidate<'_, '_>| {
         std::ptr::eq(a.group, b.group) && a.grade <= b.grade && a.from <= b.from
     };
-    let same = |a: &Candidate<'_, '_>, b: &Candidate<'_, '_>| asks_no_more(a, b) && asks_no_more(b, a);
-    let covers = |small: &[Candidate<'_, '_>],
-                  large: &[Candidate<'_, '_>],
-                  by: &dyn Fn(&Candidate<'_, '_>, &Candidate<'_, '_>) -> bool| {
-        match (small, large) {
-            ([a, b], [c, d]) => (by(a, c) && by(b, d)) || (by(a, d) && by(b, c)),
-            _ => false,
-        }
+    let covers = |small: &[Candidate<'_, '_>], large: &[Candidate<'_, '_>]| match (small, large) {
+        ([a, b], [c, d]) => (asks_no_more(a, c) && asks_no_more(b, d)) || (asks_no_more(a, d) && asks_no_more(b, c)),
+        _ => false,
     };
-    let kept: Vec<usize> = (0..sets.len())
-        .filter(|index| {
-            let Some(own) = sets.get(*index) else { return false };
-            !sets.iter().enumerate().any(|(other, set)| {
-                other != *index && covers(set, own, &asks_no_more) && (!covers(set, own, &same) || other < *index)
-            })
-        })
-        .collect();
-    sets.into_iter().enumerate().filter(|(index, _)| kept.contains(index)).map(|(_, set)| set).collect()
+    // No two sets ask for the same.
+    let covered = |(index, own): (usize, &Vec<Candidate<'_, '_>>)| {
+        sets.iter().enumerate().any(|(other, set)| other != index && covers(set, own))
+    };
+    let kept: Vec<bool> = sets.iter().enumerate().map(|set| !covered(set)).collect();
+    sets.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(set, _)| set).collect()
 }
 
 /// More than two items, where fewer never suffice: the strongest of each kind from sources of their own, then more of them.

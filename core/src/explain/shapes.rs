@@ -1,7 +1,8 @@
 //! What fresh items there can be under a pack: kinds of statement, their grades, and what each weighs.
 
 use super::offers::Newness;
-use crate::definitions::{Pack, Part, Proves, Row, Shape as Frame, Weights, When};
+use crate::check::can_support;
+use crate::definitions::{Pack, Part, Row, Shape as Frame, Weights, When};
 use crate::facts::{Grade, Kind, Outcome};
 use crate::fusion::{discounted, units};
 use crate::policy::{Test, source_of};
@@ -95,26 +96,12 @@ pub(super) fn weight(pack: &Pack, weights: &Weights, parts: &[Kind], grade: Grad
     units(parts.iter().map(strength).fold(1.0, f64::min).min(0.999_999))
 }
 
-/// Whether the row can support the test. `yes` tells which answer about a key supports.
-pub(super) fn supports(pack: &Pack, row: &Row, test: &Test<'_>) -> bool {
-    match (&row.proves, test) {
-        (Proves::States { states }, Test::Allow(list)) => {
-            states.is_subset(list) && !matches!(&pack.shape, Frame::State { states: all } if all == states)
-        }
-        (Proves::States { states }, Test::Deny(list)) => states.is_disjoint(list),
-        (Proves::Statement | Proves::ExitCountry, Test::Allow(_) | Test::Deny(_))
-        | (Proves::Organisation, Test::AnyOf(_) | Test::NoneOf(_))
-        | (Proves::Nationalities, Test::AnyOf(_))
-        | (Proves::Owners, Test::NoneOf(_)) => true,
-        _ => false,
-    }
-}
-
 /// Rows that can support the test, by kind and weight.
 pub(super) fn groups<'p>(pack: &'p Pack, weights: &Weights, test: &Test<'_>) -> Vec<Group<'p>> {
     let mut found: Vec<Group<'p>> = Vec::new();
     for kind in KINDS {
-        for row in pack.rows.iter().filter(|row| supports(pack, row, test) && weights.classes.contains_key(&row.class))
+        for row in
+            pack.rows.iter().filter(|row| can_support(pack, row, test) && weights.classes.contains_key(&row.class))
         {
             let Some(parts) = part_kinds(row, kind) else { continue };
             let scale: Vec<(Grade, f64)> = grades(kind, is_state(pack))

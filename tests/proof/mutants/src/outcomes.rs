@@ -13,7 +13,7 @@ use crate::Mutant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
     Caught,
-    /// No end in sight: caught by the clock.
+    /// No end in sight: caught by the time it takes.
     Timeout,
     Missed,
 }

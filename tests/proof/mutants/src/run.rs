@@ -16,8 +16,10 @@ use crate::outcomes::{Outcome, Outcomes};
 const ROUNDS: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(1), Duration::MAX];
 /// Tests that caught the latest mutants are tried first: neighbours are often caught by the same.
 const LATEST: usize = 4;
-/// What a test may take however quick it is by itself, on a busy machine.
+/// What a test may take however quick it is by itself, of the processor's time: on a busy machine that is not the clock's.
 const LEAST_PATIENCE: Duration = Duration::from_secs(20);
+/// By the clock a test may take this many times as long: one that waits for ever uses no processor.
+const BUSY: u32 = 20;
 
 pub(crate) struct Test {
     name: String,
@@ -45,13 +47,14 @@ impl Test {
     /// Whether the test passes with a mutant on; nothing when it does not end.
     fn passes(&self, tree: &Path, mutant: usize) -> Result<Option<bool>> {
         let mut child = self.start(tree, ("MUTANT", &mutant.to_string()))?;
-        let until = Instant::now() + LEAST_PATIENCE.max(self.took * 5);
+        let patience = LEAST_PATIENCE.max(self.took * 5);
+        let until = Instant::now() + patience * BUSY;
         let mut pause = Duration::from_millis(1);
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(Some(status.success()));
             }
-            if Instant::now() > until {
+            if used(&child) > patience || Instant::now() > until {
                 child.kill()?;
                 child.wait()?;
                 return Ok(None);
@@ -60,6 +63,14 @@ impl Test {
             pause = (pause * 2).min(Duration::from_millis(50));
         }
     }
+}
+
+/// What a program has used of the processor's time; nothing where the system does not say.
+fn used(child: &Child) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+    // After the name, which stands in brackets: eleven members, then its own and the system's time, in hundredths of a second.
+    let members = text.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
+    Duration::from_millis(members.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10)
 }
 
 /// Every test of the programs with what it reaches and how long it takes, the quickest first.
