@@ -25,7 +25,7 @@ ROLES = {
     "rules-writer": ["rules:read", "rules:write"],
     "proposer": ["rules:read", "directives:propose"],
     "approver": ["rules:read", "directives:approve"],
-    "auditor": ["subjects:read", "attestations:read", "eligibility:read", "rules:read"],
+    "auditor": ["subjects:read", "attestations:read", "eligibility:read", "admissions:read", "rules:read"],
     "privacy": ["subjects:read", "subjects:export", "subjects:erase", "subjects:hold"],
     "administrator": ["admin", "rules:read"],
 }

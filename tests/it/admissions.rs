@@ -294,3 +294,62 @@ async fn what_could_not_be_written_is_written_later_and_once() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offline_gate_hands_in_what_it_counted_and_which_orders_it_knows() {
+    use std::sync::Arc;
+    use vouchsafe::clock::Clock as _;
+    use vouchsafe_verify::fetch::Reach;
+    use vouchsafe_verify::gate::{Gate, Refusal, Settings, Uploader};
+    on_both(async |t: TestApp| {
+        let sources = ready(&t).await;
+        let ada = t.eligible_subject(&sources, "ada").await;
+        let key = offline(&t).await;
+        let token = t.token(&ada, "restricted.api", "gw").await;
+        t.app.tend_status().await.unwrap();
+        let settings = Settings { reach: Reach::Loopback, ..Settings::new(&t.url, "gw", "restricted.api") };
+        let uploader = Arc::new(Uploader::new(&settings, &key, "gate/1").unwrap());
+        let clock = Arc::clone(&t.clock);
+        let gate = Gate::with_clock(settings, uploader.clone(), Arc::new(move || clock.now().epoch())).unwrap();
+        let state = async |t: &TestApp| {
+            let report = t.get("/v1/reports/gateways").await.body;
+            report["freezes"][0]["gateways"][0]["state"].clone()
+        };
+        for _ in 0..3 {
+            gate.judge(&token).await.unwrap();
+        }
+        gate.tick().await;
+        assert_eq!(uploader.send().await, Ok(1));
+        let items = ledger(&t, "").await;
+        assert_eq!((items.len(), sum(&items), &items[0]["subject"]), (1, 3, &json!(ada)));
+        assert_eq!((uploader.lost(), uploader.refused()), (0, 0));
+
+        let directive =
+            json!({ "id": "stop", "authority": "a", "citation": "c", "actions": [{ "freeze": "restricted.*" }] });
+        t.created("/v1/directives", directive).await;
+        gate.judge(&token).await.unwrap();
+        gate.report_now();
+        assert_eq!(uploader.send().await, Ok(1));
+        assert_eq!(state(&t).await, "pending", "its list is older than the freeze");
+        t.clock.advance(31);
+        t.app.poll_feed().await.unwrap();
+        t.app.tend_status().await.unwrap();
+        gate.tick().await;
+        assert!(matches!(gate.judge(&token).await, Err(Refusal::Forbidden("token.suspended"))));
+        gate.report_now();
+        let told = uploader.send().await;
+        assert_eq!(told, Ok(0), "nobody was let in");
+        // The job's sign of life tells it all the same.
+        let life = Arc::clone(&uploader);
+        let job = tokio::spawn(life.run());
+        let mut tries = 0;
+        while state(&t).await != "acknowledged" {
+            tries += 1;
+            assert!(tries < 100, "{}", t.get("/v1/reports/gateways").await.body);
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        job.abort();
+        assert_eq!(sum(&ledger(&t, "").await), 4);
+    })
+    .await;
+}

@@ -138,12 +138,16 @@ async fn the_report_says_who_knows_of_a_freeze_and_whose_time_has_passed() {
         assert_eq!(state(&t, &offline).await, "pending", "a second before its time");
         later(&mut t, 1).await;
         assert_eq!(state(&t, &offline).await, "overdue");
-        // The list that holds the freeze says so, though no more is in it than before.
+        // The list that holds the freeze says so.
         let after = orders_of_list(&t).await;
         assert_ne!(before, after);
         let said = upload(&t, &offline_key, json!({ "upload": "3", "admissions": [], "seen": after })).await;
         assert_eq!(said.status, StatusCode::OK, "{}", said.body);
         assert_eq!(state(&t, &offline).await, "acknowledged");
+
+        // So does one in which no token is concerned.
+        freeze(&t, "elsewhere", "nationals.*").await;
+        assert_ne!(orders_of_list(&t).await, after);
 
         // Written behind, for every replica and the next process.
         t.app.write_admissions().await.unwrap();

@@ -6,7 +6,7 @@
 
 use crate::address::is_public;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, CACHE_CONTROL};
+use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use reqwest::{Client, StatusCode, Url};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -122,6 +122,34 @@ impl Fetcher {
             body.extend_from_slice(&chunk);
         }
         Ok(Fetched { body, max_age_secs })
+    }
+
+    /// Sends JSON, with one header; the answer's status and at most `most` bytes of it.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn post(
+        &self,
+        url: &str,
+        (name, value): (&'static str, &str),
+        body: String,
+        most: usize,
+    ) -> Result<(u16, Vec<u8>), FetchError> {
+        let url = self.check(url)?;
+        let failed = {
+            let shown = shown(&url);
+            move |why| FetchError::Answer { url: shown.clone(), why }
+        };
+        let request = self.client.post(url).header(name, value).header(CONTENT_TYPE, "application/json").body(body);
+        let mut answer = request.send().await.map_err(|error| failed(unanswered(&error)))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(unanswered(&error)))? {
+            if body.len() + chunk.len() > most {
+                return Err(failed("is too long"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((answer.status().as_u16(), body))
     }
 
     /// Reads an address that may be fetched from, as far as that can be told before its name is resolved.

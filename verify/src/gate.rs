@@ -21,9 +21,11 @@ mod admissions;
 mod keys;
 mod layer;
 mod lists;
+mod uploads;
 
 pub use admissions::{Admission, Reporter};
 pub use layer::{GateLayer, Guarded};
+pub use uploads::Uploader;
 
 use crate::fetch::{FetchError, Fetcher, Reach};
 use crate::jws::{JwsError, VerificationKey};
@@ -187,6 +189,9 @@ impl Gate {
         }
         if self.lists.lack_a_key() {
             self.keys.refresh_for_unknown(&self.fetcher, now).await;
+        }
+        if let Some(orders) = self.lists.orders(now) {
+            self.admissions.seen(&orders);
         }
         self.admissions.report_if_due(now);
     }

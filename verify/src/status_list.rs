@@ -12,6 +12,9 @@ use std::io::Read as _;
 /// Largest list read, unpacked: sixteen million entries of two bits.
 pub const MAX_LIST_LENGTH: u64 = 4 * 1024 * 1024;
 
+/// Longest name of orders, in bytes.
+const MAX_ORDERS_LENGTH: usize = 80;
+
 /// Longest address of a list, in bytes.
 const MAX_URI_LENGTH: usize = 2048;
 
@@ -81,6 +84,8 @@ pub struct StatusList {
     pub expires_at: i64,
     /// After how many seconds another one is to be fetched, if it says so.
     pub ttl_secs: Option<i64>,
+    /// Which orders of its issuer it knows, if it says so: a name for nothing but to be told to that issuer.
+    pub orders: Option<String>,
     bits: u8,
     entries: Vec<u8>,
 }
@@ -115,7 +120,8 @@ impl StatusList {
         };
         let packed = list.get("lst").and_then(Value::as_str).and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok());
         let entries = unpack(&packed.ok_or(StatusError::Content("lst"))?)?;
-        Ok(Self { issued_at, expires_at, ttl_secs, bits, entries })
+        let orders = token.text("orders").filter(|orders| (1..=MAX_ORDERS_LENGTH).contains(&orders.len()));
+        Ok(Self { issued_at, expires_at, ttl_secs, orders: orders.map(str::to_owned), bits, entries })
     }
 
     /// The status at a position.

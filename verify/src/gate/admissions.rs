@@ -37,6 +37,10 @@ pub struct Admission {
 pub trait Reporter: Send + Sync {
     /// Takes the rows since the last call.
     fn report(&self, admissions: Vec<Admission>);
+    /// Takes the name of the orders that stand in the oldest status list that is judged by.
+    fn seen(&self, orders: &str) {
+        let _ = orders;
+    }
 }
 
 impl<F: Fn(Vec<Admission>) + Send + Sync> Reporter for F {
@@ -86,6 +90,10 @@ impl Admissions {
         if full {
             self.report();
         }
+    }
+
+    pub(super) fn seen(&self, orders: &str) {
+        self.reporter.seen(orders);
     }
 
     pub(super) fn report_if_due(&self, now: i64) {

@@ -112,6 +112,17 @@ impl Lists {
         slots.values().any(|slot| slot.held().problem.unknown_key)
     }
 
+    /// The orders that stand in every list that is judged by: those of the oldest; none while one of them does not say.
+    pub(super) fn orders(&self, now: i64) -> Option<String> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let held: Vec<Held> = slots.values().map(|slot| slot.held()).collect();
+        let lists = held.iter().filter_map(|held| self.usable(held, now));
+        let made_at = |orders: &str| orders.rsplit('.').next().and_then(|at| at.parse::<i64>().ok());
+        let named: Option<Vec<(i64, &str)>> =
+            lists.map(|list| list.orders.as_deref().and_then(|orders| Some((made_at(orders)?, orders)))).collect();
+        named?.into_iter().min().map(|(_, orders)| orders.to_owned())
+    }
+
     fn usable<'a>(&self, held: &'a Held, now: i64) -> Option<&'a StatusList> {
         let within = now < held.due_at.saturating_add(self.longest_outage_secs);
         held.list.as_deref().filter(|list| within && now < list.expires_at)

@@ -501,3 +501,98 @@ async fn admissions_are_counted_by_hour_and_refusals_are_not() {
     gate.report_now();
     assert!(issuer.reported.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn the_orders_of_the_oldest_list_are_told_and_none_where_one_does_not_say() {
+    #[derive(Default)]
+    struct Seen(Mutex<Option<String>>);
+    impl Reporter for Seen {
+        fn report(&self, _: Vec<Admission>) {}
+        fn seen(&self, orders: &str) {
+            *self.0.lock().unwrap() = Some(orders.to_owned());
+        }
+    }
+    let issuer = Issuer::start().await;
+    let seen = Arc::new(Seen::default());
+    let settings = Settings { reach: Reach::Loopback, ..Settings::new(&issuer.url, AUDIENCE, RESOURCE) };
+    let now = Arc::clone(&issuer.now);
+    let gate = Gate::with_clock(settings, seen.clone(), Arc::new(move || now.load(Ordering::SeqCst))).unwrap();
+    let told = async || {
+        *seen.0.lock().unwrap() = None;
+        gate.tick().await;
+        seen.0.lock().unwrap().clone()
+    };
+    issuer.list("1", &[0], json!({ "orders": "4.4.1800000000" }));
+    gate.judge(&issuer.token(0)).await.unwrap();
+    assert_eq!(told().await.as_deref(), Some("4.4.1800000000"));
+    issuer.list("2", &[0], json!({ "orders": "3.3.1799999990" }));
+    let uri = json!(format!("{}/status-lists/2", issuer.url));
+    gate.judge(&issuer.changed("/status/status_list/uri", uri)).await.unwrap();
+    assert_eq!(told().await.as_deref(), Some("3.3.1799999990"));
+    issuer.advance(31);
+    issuer.list("2", &[0], json!({}));
+    assert_eq!(told().await, None, "nothing is known of the second");
+    issuer.advance(31);
+    issuer.list("2", &[0], json!({ "orders": "5.5.1800000050" }));
+    assert_eq!(told().await.as_deref(), Some("4.4.1800000000"));
+}
+
+/// Takes uploads, or answers with another status.
+async fn taker(answer: Arc<Mutex<u16>>) -> (String, Arc<Mutex<Vec<Value>>>) {
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let uploads = Arc::clone(&taken);
+    let take = axum::routing::post(async move |headers: axum::http::HeaderMap, body: String| {
+        assert_eq!(headers["x-gateway-key"], "gw_1.secret");
+        let code = *answer.lock().unwrap();
+        uploads.lock().unwrap().push(serde_json::from_str::<Value>(&body).unwrap());
+        let items = json!({ "items": [{ "result": "counted" }, { "result": "refused", "code": "too_old" }] });
+        (Code::from_u16(code).unwrap(), items.to_string())
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/v1/admissions", take);
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, taken)
+}
+
+#[tokio::test]
+async fn an_upload_is_repeated_under_its_id_until_it_is_answered() {
+    let answer = Arc::new(Mutex::new(503));
+    let (url, taken) = taker(Arc::clone(&answer)).await;
+    let settings = Settings { reach: Reach::Loopback, ..Settings::new(&url, AUDIENCE, RESOURCE) };
+    let uploader = Uploader::new(&settings, "gw_1.secret", "gate/1").unwrap();
+    let row = |n: i64| Admission {
+        subject: "pw_1".into(),
+        acting_for: None,
+        resource: RESOURCE.into(),
+        decision: format!("dec_{n}"),
+        hour: NOW,
+        count: 1,
+        first_at: NOW,
+        last_at: NOW,
+    };
+    uploader.report((0..501).map(row).collect());
+    for status in [503, 500, 429, 401] {
+        *answer.lock().unwrap() = status;
+        assert!(uploader.send().await.is_err(), "{status}");
+    }
+    *answer.lock().unwrap() = 200;
+    uploader.seen("4.4.1");
+    assert_eq!(uploader.send().await, Ok(2));
+    let uploads = std::mem::take(&mut *taken.lock().unwrap());
+    let told: Vec<_> =
+        uploads.iter().map(|u| (u["upload"].clone(), u["admissions"].as_array().unwrap().len())).collect();
+    assert!(told[..5].iter().all(|upload| *upload == told[0]) && told[0].1 == 500);
+    assert_eq!((told.len(), told[5].1), (6, 1));
+    assert_ne!(told[5].0, told[0].0);
+    assert_eq!((&uploads[5]["seen"], &uploads[5]["agent"]), (&json!("4.4.1"), &json!("gate/1")));
+    assert_eq!((uploader.refused(), uploader.lost()), (2, 0));
+    assert_eq!(uploader.send().await, Ok(0), "nothing waits");
+    // What cannot be used is not in the way of the rest.
+    uploader.report(vec![row(1)]);
+    *answer.lock().unwrap() = 422;
+    assert_eq!(uploader.send().await, Ok(0));
+    assert_eq!(uploader.lost(), 1);
+    uploader.report((0..100_001).map(row).collect());
+    assert_eq!(uploader.lost(), 2, "there is room for 100,000");
+}
