@@ -187,6 +187,10 @@ pub trait Store: AdmissionStore + ReviewStore + Send + Sync + 'static {
     async fn standings(&self, subject: &str) -> Result<Vec<StoredStanding>, StoreError>;
     /// Subjects with a standing that is due at `now_ms`, longest due first, at most `limit`; a subject may come twice.
     async fn due_standings(&self, now_ms: i64, limit: i64) -> Result<Vec<String>, StoreError>;
+    /// The other parties that a subject's standings and tokens were made of, in order, with the versions looked at last.
+    async fn relied_on(&self, subject: &str) -> Result<Vec<(String, i64)>, StoreError>;
+    /// Subjects whose standings or tokens were made of this party too, in order, at most `limit`.
+    async fn relying_on(&self, party: &str, limit: i64) -> Result<Vec<String>, StoreError>;
     /// The next `limit` active subjects after `after` in id order, one row for each standing, or one without.
     async fn sweep(&self, after: &str, limit: i64) -> Result<Vec<Swept>, StoreError>;
     /// Tokens of a subject that are neither revoked nor at their end at `now_ms`, in id order.

@@ -283,6 +283,15 @@ CREATE TABLE standings (
 );
 CREATE INDEX standings_due ON standings (due_ms) WHERE due_ms IS NOT NULL;
 
+-- The other parties that a subject's standings and tokens were made of, at the versions that were looked at last; -1: there was none.
+CREATE TABLE relies (
+    subject TEXT NOT NULL REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
+    party TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    PRIMARY KEY (subject, party)
+);
+CREATE INDEX relies_on ON relies (party, subject);
+
 CREATE TABLE tokens (
     jti TEXT NOT NULL PRIMARY KEY,
     subject TEXT NOT NULL REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,

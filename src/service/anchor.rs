@@ -105,6 +105,7 @@ fn takes_away(write: &Write) -> bool {
         | Write::RetireList { .. }
         | Write::Decision { .. }
         | Write::Standing { .. }
+        | Write::Relies { .. }
         | Write::Attestation(_)
         | Write::Expect { .. }
         | Write::Claim { .. }

@@ -23,6 +23,13 @@ pub(crate) struct Seen {
     pub(crate) version: Option<i64>,
 }
 
+impl Seen {
+    /// Its version, -1 for none, as it is stored.
+    pub(crate) fn version_or_none(&self) -> i64 {
+        self.version.unwrap_or(-1)
+    }
+}
+
 /// Everything that a question is answered from, and what it was read at.
 #[derive(Debug)]
 pub(crate) struct Gathered {

@@ -5,13 +5,15 @@
 //! row for each subject and resource (or family, for which a made-up member stands). Three things lead to a subject:
 //!
 //! - a standing that is due: the instant at which its decision changes by itself has come;
-//! - the change feed: something was said about the subject;
+//! - the change feed: something was said about the subject, or about another party that its answers were made of;
 //! - a sweep over all subjects, after a start, after the feed was lost, and when orders or suspensions changed. It
 //!   reads ids and digests and decides only where a standing was made of something else.
 //!
 //! Several replicas do this at once. A standing is replaced only where it is still the one that was read, and only while
-//! subject, orders and suspensions are what the decision was made of; who comes second has no effect.
+//! subject, orders and suspensions are what the decision was made of; who comes second has no effect. Another party may
+//! change in between: its own change leads here again.
 
+use super::parties::Seen;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Change, Conflict, FeedRow, OutboxRow, StoredStanding, Swept, Write};
 use finding::Finding;
@@ -20,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vouchsafe_core::facts::SubjectFacts;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::{Decision, Second, Status, decide};
+use waiting::REMEMBERED;
 pub(crate) use waiting::Waiting;
 
 mod finding;
@@ -59,6 +62,12 @@ impl App {
 
     async fn reassess_round(&self, now_ms: i64, subjects: &mut BTreeSet<String>) -> ServiceResult<bool> {
         let mut more = subjects.len() >= ROUND;
+        for changed in &*subjects {
+            let most = i64::try_from(REMEMBERED).unwrap_or(i64::MAX);
+            // One more than are remembered, so that more are swept.
+            self.waiting.party_changed(self.store.relying_on(changed, most + 1).await?);
+        }
+        subjects.extend(self.waiting.take_relying(ROUND - subjects.len()));
         let aside: BTreeSet<String> = self.waiting.work().aside.keys().cloned().collect();
         // More than a round, so that those left alone do not stand in the way of the others.
         let limit = i64::try_from(ROUND * 4 + aside.len() * 4).unwrap_or(i64::MAX);
@@ -76,6 +85,7 @@ impl App {
             let work = self.waiting.work();
             more |= work.sweep.is_some() || !work.changed.is_empty();
         }
+        more |= !self.waiting.work().relying.is_empty();
         let mut noted = Vec::new();
         for subject in subjects.clone() {
             match self.reassess_subject(&subject).await {
@@ -111,7 +121,8 @@ impl App {
         }
         for of_one in page.chunk_by(|a, b| a.subject == b.subject) {
             let is_current = |row: &Swept| {
-                row.version == Some(row.current)
+                !row.parties_changed
+                    && row.version == Some(row.current)
                     && row.suspensions == Some(world.suspensions)
                     && row.resource.as_ref().and_then(|resource| rules.get(resource)).map(|rules| &rules.digest)
                         == row.rules.as_ref()
@@ -139,7 +150,8 @@ impl App {
             // Nothing was said or decided of it: it does not matter yet.
             return Ok(None);
         }
-        let mut findings = Vec::new();
+        let relied_on: BTreeMap<String, i64> = self.store.relied_on(id).await?.into_iter().collect();
+        let (mut findings, mut parties) = (Vec::new(), Vec::new());
         let world = self.world.load_full();
         let now = self.clock.now();
         for pattern in world.patterns() {
@@ -150,7 +162,10 @@ impl App {
             if before.is_none() && rules.body.policy.is_none() {
                 continue;
             }
-            let decision = decide(&rules, &self.with_parties(facts.clone(), None, &rules).await?.0, now);
+            let (gathered, seen) = self.with_parties(facts.clone(), None, &rules).await?;
+            let party_changed = seen.iter().any(|party| relied_on.get(&party.id) != Some(&party.version_or_none()));
+            parties.extend(seen);
+            let decision = decide(&rules, &gathered, now);
             let standing = StoredStanding {
                 subject: id.to_owned(),
                 acting_for: String::new(),
@@ -162,14 +177,16 @@ impl App {
                 suspensions: read_at.suspensions,
                 due_ms: decision.valid_until().map(Second::millis),
             };
-            findings.push(Finding { standing, before, decision, rules });
+            findings.push(Finding { standing, before, decision, rules, party_changed });
         }
         let decisions: Vec<&Decision> = findings.iter().map(|finding| &finding.decision).collect();
         let cases = self.case_writes(&facts, &decisions).await?;
         findings.retain(|finding| finding.before.as_ref() != Some(&finding.standing));
-        let dead = self.dead_tokens(&facts, now).await?;
+        let dead = self.dead_tokens(&facts, now, &mut parties).await?;
+        let relies = self.relies(id, parties, &relied_on);
         if !dead.is_empty() || !cases.is_empty() || findings.iter().any(Finding::is_news) {
-            self.tell(&facts, &findings, dead, cases, timeline).await?;
+            let writes = cases.into_iter().chain(relies).collect();
+            self.tell(&facts, &findings, dead, writes, timeline).await?;
             // What left review needs nobody's look any more.
             let review = |finding: &Finding| {
                 finding.before.as_ref().is_some_and(|before| before.status == Status::Review.as_str())
@@ -184,12 +201,31 @@ impl App {
             .filter(|finding| finding.is_renewal())
             .map(|finding| [id.to_owned(), finding.standing.resource.clone(), finding.standing.decision.clone()]);
         let renewed = renewed.collect();
-        let writes: Vec<Write> = findings.iter().map(|finding| finding.write(timeline)).collect();
+        let writes: Vec<Write> = findings.iter().map(|finding| finding.write(timeline)).chain(relies).collect();
         Ok((!writes.is_empty()).then(|| Noted { subject: id.to_owned(), writes, renewed }))
     }
 
-    /// Living tokens of a subject that is no longer eligible for their resource.
-    async fn dead_tokens(&self, facts: &SubjectFacts, now: Second) -> ServiceResult<Vec<String>> {
+    /// The note of the other parties that a subject's answers were made of; `None` where it says so already.
+    fn relies(&self, id: &str, parties: Vec<Seen>, relied_on: &BTreeMap<String, i64>) -> Option<Write> {
+        // Read at two versions, the older counts: what changed in between is looked at again.
+        let mut now: BTreeMap<String, i64> = BTreeMap::new();
+        for party in parties {
+            let version = party.version_or_none();
+            now.entry(party.id).and_modify(|known| *known = version.min(*known)).or_insert(version);
+        }
+        let parties = now.iter().map(|(id, version)| (id.clone(), *version)).collect();
+        let note = Write::Relies { subject: id.to_owned(), parties, now_ms: self.clock.now_ms() };
+        (now != *relied_on).then_some(note)
+    }
+
+    /// Living tokens of a subject that is no longer eligible for their resource. Other parties that are looked at for it are
+    /// added to `parties`.
+    async fn dead_tokens(
+        &self,
+        facts: &SubjectFacts,
+        now: Second,
+        parties: &mut Vec<Seen>,
+    ) -> ServiceResult<Vec<String>> {
         let mut dead = Vec::new();
         let mut eligible: BTreeMap<(String, Option<String>), bool> = BTreeMap::new();
         let world = self.world.load_full();
@@ -205,7 +241,10 @@ impl App {
                     let acting_for = acting_for.map_err(|_| unreadable())?;
                     let rules = world.rules(&resource, now)?;
                     match self.with_parties(facts.clone(), acting_for.as_ref(), &rules).await {
-                        Ok((facts, _)) => decide(&rules, &facts, now).status == Status::Eligible,
+                        Ok((facts, seen)) => {
+                            parties.extend(seen);
+                            decide(&rules, &facts, now).status == Status::Eligible
+                        }
                         // The organisation is none any more.
                         Err(ServiceError::NotFound(_)) => false,
                         Err(error) => return Err(error),
@@ -227,12 +266,12 @@ impl App {
         facts: &SubjectFacts,
         findings: &[Finding],
         dead: Vec<String>,
-        cases: Vec<Write>,
+        writes: Vec<Write>,
         timeline: i64,
     ) -> ServiceResult<()> {
         let subject = &facts.subject;
         let id = subject.as_str();
-        let mut change = Change { writes: cases, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+        let mut change = Change { writes, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
         for finding in findings {
             change.writes.push(finding.write(timeline));
             if finding.is_news() {

@@ -259,6 +259,8 @@ pub struct Swept {
     pub current: i64,
     /// Whether anything was said or decided of it.
     pub matters: bool,
+    /// Whether another party that it was made of is at another version now.
+    pub parties_changed: bool,
     /// A standing of it, if there is one: what it is about and what it was made of.
     pub resource: Option<String>,
     /// See [`StoredStanding::rules`].

@@ -421,11 +421,35 @@ macro_rules! implement_store {
                 Ok(rows)
             }
 
+            async fn relied_on(&self, subject: &str) -> Result<Vec<(String, i64)>, StoreError> {
+                let rows = sqlx::query_as::<$database, (String, i64)>(
+                    "SELECT party, version FROM relies WHERE subject = $1 ORDER BY party",
+                )
+                .bind(subject)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
+            async fn relying_on(&self, party: &str, limit: i64) -> Result<Vec<String>, StoreError> {
+                let rows = sqlx::query_scalar::<$database, String>(
+                    "SELECT subject FROM relies WHERE party = $1 ORDER BY subject LIMIT $2",
+                )
+                .bind(party)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
+            }
+
             async fn sweep(&self, after: &str, limit: i64) -> Result<Vec<Swept>, StoreError> {
                 let rows = sqlx::query_as::<$database, Swept>(
                     "SELECT s.id AS subject, s.version AS current, (
                          EXISTS (SELECT 1 FROM attestations AS a WHERE a.subject = s.id)
                          OR EXISTS (SELECT 1 FROM decisions AS d WHERE d.subject = s.id)) AS matters,
+                         EXISTS (SELECT 1 FROM relies AS r
+                             LEFT JOIN subjects_now AS p ON p.id = r.party AND p.state = 'active'
+                             WHERE r.subject = s.id AND COALESCE(p.version, -1) <> r.version) AS parties_changed,
                          t.resource, t.rules, t.version, t.suspensions
                      FROM (SELECT id, version FROM subjects_now WHERE id > $1 AND state = 'active'
                          ORDER BY id LIMIT $2) AS s

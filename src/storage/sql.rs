@@ -70,6 +70,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::RetireList { .. } => "status_lists",
         Write::Decision { .. } => "decisions",
         Write::Standing { .. } => "standings",
+        Write::Relies { .. } => "relies",
         Write::Attestation(_) => "attestations",
         Write::Expect { .. } => "subjects",
         Write::Claim { .. } | Write::Effect { .. } | Write::Answer { .. } | Write::GiveBack { .. } => "requests",
@@ -202,6 +203,7 @@ macro_rules! implement_writes {
                 Write::Standing { standing, replaces, timeline } => {
                     stand(conn, standing, replaces.as_ref(), *timeline).await
                 }
+                Write::Relies { subject, parties, now_ms } => relies(conn, subject, parties, *now_ms).await,
                 Write::Attestation(new) => attest(conn, new).await,
                 Write::Expect { subject, versions } => match lock(conn, subject).await? {
                     Some((found, true)) if versions.contains(&found) => Ok(()),

@@ -48,6 +48,38 @@ macro_rules! implement_standing {
                 .await?;
             or_conflict(done.rows_affected(), stale())
         }
+
+        async fn relies(
+            conn: &mut $connection,
+            subject: &str,
+            parties: &[(String, i64)],
+            now_ms: i64,
+        ) -> Result<(), Undo> {
+            // Taken by whoever issues a token too, so that none comes between.
+            if !matches!(lock(conn, subject).await?, Some((_, true))) {
+                return Err(Conflict::NoSuchSubject.into());
+            }
+            sqlx::query(
+                "DELETE FROM relies WHERE subject = $1 AND NOT EXISTS
+                     (SELECT 1 FROM tokens WHERE subject = $1 AND expires_at_ms > $2 AND revoked_at_ms IS NULL)",
+            )
+            .bind(subject)
+            .bind(now_ms)
+            .execute(&mut *conn)
+            .await?;
+            for (party, version) in parties {
+                sqlx::query(
+                    "INSERT INTO relies (subject, party, version) VALUES ($1, $2, $3)
+                     ON CONFLICT (subject, party) DO UPDATE SET version = excluded.version",
+                )
+                .bind(subject)
+                .bind(party)
+                .bind(version)
+                .execute(&mut *conn)
+                .await?;
+            }
+            Ok(())
+        }
     };
 }
 pub(super) use implement_standing;

@@ -205,6 +205,7 @@ macro_rules! implement_upkeep {
                 "DELETE FROM links WHERE subject = $1",
                 "DELETE FROM comparisons WHERE subject = $1",
                 "DELETE FROM standings WHERE subject = $1",
+                "DELETE FROM relies WHERE subject = $1",
             ] {
                 sqlx::query(text).bind(subject).execute(&mut *conn).await?;
             }
@@ -290,6 +291,7 @@ macro_rules! implement_upkeep {
                 "DELETE FROM marks WHERE attestation IN (SELECT id FROM attestations WHERE subject = $1)",
                 "DELETE FROM comparisons WHERE subject = $1",
                 "DELETE FROM standings WHERE subject = $1",
+                "DELETE FROM relies WHERE subject = $1 OR party = $1",
                 "DELETE FROM resolutions WHERE subject = $1",
                 "DELETE FROM case_entries WHERE case_id IN (SELECT id FROM cases WHERE subject = $1)",
                 "DELETE FROM cases WHERE subject = $1",

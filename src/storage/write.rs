@@ -176,6 +176,16 @@ pub enum Write {
         /// The last `seq` of the timeline it was made of.
         timeline: i64,
     },
+    /// Notes of which other parties a subject's standings and living tokens were made. Those of a token that was issued
+    /// meanwhile stay. `NoSuchSubject`.
+    Relies {
+        /// Subject id.
+        subject: String,
+        /// The parties with the versions that were looked at, -1 for none.
+        parties: Vec<(String, i64)>,
+        /// Now, epoch milliseconds.
+        now_ms: i64,
+    },
     /// The attestation intent as part of a larger change (for example with a spent jti).
     Attestation(NewAttestation),
     /// Writes nothing; `Unmet` unless the subject is at one of these versions, which it then keeps until the commit.

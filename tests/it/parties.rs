@@ -226,3 +226,78 @@ async fn a_workload_stands_and_falls_with_those_behind_it() {
     })
     .await;
 }
+
+/// Does what the job does until nothing waits.
+async fn work_off(app: &vouchsafe::service::App) {
+    app.poll_feed().await.unwrap();
+    while app.reassess().await.unwrap() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_dies_with_the_organisation_acted_for_also_when_nobody_was_there_to_see_it() {
+    on_both(async |t: TestApp| {
+        let sources = t.sources().await;
+        activate_entities(&t).await;
+        t.audience("edge").await;
+        let wanted = |name: &str| json!({ "resource": "restricted.api", "audience": "edge", "acting_for": name });
+        let mut people = Vec::new();
+        for name in ["org_first", "org_second", "org_third"] {
+            let home = domestic(&t, &sources, name).await;
+            let person = citizen(&t, &sources, &format!("of {name}")).await;
+            t.created(&format!("/v1/subjects/{person}/tokens"), wanted(name)).await;
+            people.push((person, home));
+        }
+        work_off(&t.app).await;
+        let dead = async || {
+            let sql = "SELECT subject, jti FROM tokens WHERE revoked_at_ms IS NOT NULL ORDER BY revoked_at_ms";
+            let rows = crate::support::pairs(&t.database_url, sql).await;
+            rows.into_iter().map(|(subject, _)| subject).collect::<Vec<_>>()
+        };
+        assert_eq!(dead().await, Vec::<String>::new());
+        let sold = async |home: &str| {
+            t.clock.advance(1);
+            record(
+                &t,
+                &sources,
+                home,
+                json!({ "type": "owners", "owners": { "listed-party": "60%", "a-fund": "40%" } }),
+            )
+            .await;
+        };
+        sold(&people[0].1).await;
+        work_off(&t.app).await;
+        assert_eq!(dead().await, [people[0].0.as_str()]);
+        // The process ended before it looked; the next one starts with a sweep.
+        sold(&people[1].1).await;
+        work_off(&*t.replica().await).await;
+        assert_eq!(dead().await, [people[0].0.as_str(), people[1].0.as_str()]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standing_changes_with_another_party_and_says_so() {
+    on_both(async |t: TestApp| {
+        let policy = json!({ "id": "owned", "title": "t", "resources": ["restricted.*"], "definitions": ["ownership@1"],
+            "criteria": [{ "id": "owners", "frame": "ownership", "none_of": ["listed-party"], "eligible_at": 0.85,
+                "aggregate": { "at": "50%", "along": "control" } }] });
+        t.created("/v1/policies", policy).await;
+        t.activate("owned").await;
+        let sources = t.sources().await;
+        let (child, parent) = (organisation(&t, "org_child").await, organisation(&t, "org_parent").await);
+        record(&t, &sources, &child, json!({ "type": "owners", "owners": { "org_parent": "100%" } })).await;
+        record(&t, &sources, &parent, json!({ "type": "owners", "owners": { "a-fund": "100%" } })).await;
+        work_off(&t.app).await;
+        t.clock.advance(1);
+        record(&t, &sources, &parent, json!({ "type": "owners", "owners": { "listed-party": "100%" } })).await;
+        work_off(&t.app).await;
+        let sql = "SELECT key, body FROM outbox WHERE topic = 'eligibility.changed' ORDER BY position";
+        let told = crate::support::pairs(&t.database_url, sql).await.into_iter();
+        let told = told.filter(|(subject, _)| *subject == child);
+        let told: Vec<Value> = told.map(|(_, body)| serde_json::from_str(&body).unwrap()).collect();
+        let last = told.last().unwrap();
+        assert_eq!((&last["previous"], &last["status"]), (&json!("eligible"), &json!("ineligible")), "{told:?}");
+        assert_eq!(last["causes"], json!(["party"]));
+    })
+    .await;
+}

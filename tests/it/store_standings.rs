@@ -10,6 +10,7 @@ contract!(
     standings_are_found_when_due_and_go_with_their_subject,
     a_sweep_sees_every_active_subject_once_with_all_its_standings,
     only_tokens_that_live_are_found,
+    what_relies_on_another_party_is_found_by_it_and_by_the_sweep,
 );
 
 fn standing(subject: &str, decision: &str, version: i64) -> StoredStanding {
@@ -125,4 +126,51 @@ async fn only_tokens_that_live_are_found(database: &Database) {
     commit(&store, Write::RevokeToken { jti: "d".to_owned(), at_ms: 5 }).await.unwrap();
     let living = store.living_tokens("sub_1", 40).await.unwrap();
     assert_eq!(living.iter().map(|token| token.jti.as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+async fn what_relies_on_another_party_is_found_by_it_and_by_the_sweep(database: &Database) {
+    let store = database.store().await;
+    for id in ["sub_1", "sub_2", "sub_org", "sub_top"] {
+        let subject = StoredSubject { external_digest: None, ..subject(id) };
+        store.commit(change("s", vec![Write::Subject(subject)])).await.unwrap().unwrap();
+    }
+    let pairs = |parties: &[(&str, i64)]| parties.iter().map(|(id, v)| ((*id).to_owned(), *v)).collect::<Vec<_>>();
+    let relies = |subject: &str, parties: &[(&str, i64)], now_ms: i64| Write::Relies {
+        subject: subject.to_owned(),
+        parties: pairs(parties),
+        now_ms,
+    };
+    let changed = async || {
+        let rows = store.sweep("", 10).await.unwrap().into_iter();
+        rows.filter(|row| row.parties_changed).map(|row| row.subject).collect::<Vec<_>>()
+    };
+    // A token brings its parties with it, and never an older note up to date.
+    let issue = async |jti: &str, parties: &[(&str, i64)]| {
+        let token = StoredToken { expires_at_ms: 90, ..token(jti, "sub_1") };
+        let decision = crate::store_contract::decision(&token.decision, "sub_1");
+        let basis = Basis { version: 1, timeline: 0, suspensions: 0, parties: pairs(parties) };
+        store.record_token(token, decision, basis, "rules".into(), crate::store_contract::entry(jti)).await.unwrap()
+    };
+    issue("a", &[("sub_org", 1), ("sub_top", 1)]).await.unwrap();
+    assert_eq!(store.relied_on("sub_1").await.unwrap(), pairs(&[("sub_org", 1), ("sub_top", 1)]));
+    commit(&store, relies("sub_2", &[("sub_org", 1), ("sub_none", -1)], 0)).await.unwrap();
+    assert_eq!(store.relying_on("sub_org", 10).await.unwrap(), ["sub_1", "sub_2"]);
+    assert_eq!(store.relying_on("sub_org", 1).await.unwrap(), ["sub_1"]);
+    assert_eq!(changed().await, Vec::<String>::new());
+    store.record_attestation(attestation("1", "sub_org", "lin", 100)).await.unwrap().unwrap();
+    assert_eq!(changed().await, ["sub_1", "sub_2"]);
+    issue("b", &[("sub_org", 2)]).await.unwrap();
+    assert_eq!(changed().await, ["sub_1", "sub_2"], "the first token was made of what was");
+    commit(&store, relies("sub_1", &[("sub_org", 2)], 40)).await.unwrap();
+    assert_eq!(store.relied_on("sub_1").await.unwrap(), pairs(&[("sub_org", 2), ("sub_top", 1)]), "tokens live");
+    commit(&store, relies("sub_1", &[("sub_org", 2)], 90)).await.unwrap();
+    assert_eq!(store.relied_on("sub_1").await.unwrap(), pairs(&[("sub_org", 2)]), "none lives");
+    assert_eq!(changed().await, ["sub_2"]);
+    erase(&store, "sub_org", 2).await;
+    assert_eq!(changed().await, ["sub_1", "sub_2"]);
+    commit(&store, relies("sub_1", &[("sub_org", -1)], 90)).await.unwrap();
+    assert_eq!(changed().await, ["sub_2"]);
+    erase(&store, "sub_2", 1).await;
+    assert_eq!(store.relying_on("sub_org", 10).await.unwrap(), ["sub_1"]);
+    assert_eq!(commit(&store, relies("sub_2", &[], 90)).await, Err(Conflict::NoSuchSubject));
 }

@@ -11,6 +11,8 @@ pub(super) struct Finding {
     pub(super) before: Option<StoredStanding>,
     pub(super) decision: Decision,
     pub(super) rules: Arc<Rules>,
+    /// Another party is not what it was when this was looked at last.
+    pub(super) party_changed: bool,
 }
 
 impl Finding {
@@ -30,7 +32,8 @@ impl Finding {
         })
     }
 
-    /// What is other than before: `evidence` (or anything else about the subject), `rules`, `suspension`; else `time`.
+    /// What is other than before: `evidence` (or anything else about the subject), `rules`, `suspension`, `party` (another
+    /// one that the answer was made of); else `time`.
     pub(super) fn causes(&self) -> Vec<&'static str> {
         let (now, before) = (&self.standing, self.before.as_ref());
         let mut causes = Vec::new();
@@ -42,6 +45,9 @@ impl Finding {
         }
         if before.is_some_and(|before| before.suspensions != now.suspensions) {
             causes.push("suspension");
+        }
+        if before.is_some() && self.party_changed {
+            causes.push("party");
         }
         if causes.is_empty() {
             causes.push("time");

@@ -115,6 +115,11 @@ WITH input AS (
     RETURNING jti
 ), won AS (
     SELECT fit.* FROM fit JOIN written ON written.jti = fit.e ->> 'jti'
+), relied AS (
+    INSERT INTO relies (subject, party, version)
+    SELECT e ->> 'subject', p ->> 0, (p ->> 1)::bigint
+    FROM won CROSS JOIN json_array_elements(e -> 'parties') AS p ORDER BY 1, 2
+    ON CONFLICT DO NOTHING
 ), audited AS (
     INSERT INTO audit_entries (id, at_ms, actor, action, target, detail)
     SELECT audit ->> 'id', (audit ->> 'at')::bigint, audit ->> 'actor', audit ->> 'action', audit ->> 'target',

@@ -119,6 +119,13 @@ INSERT OR ROLLBACK INTO main.tokens
      status_list, status_idx)
 SELECT jti, subject, audience, resource, decision, client, issued, expires, revoked, list, idx
 FROM temp.staged_tokens;
+INSERT INTO main.relies (subject, party, version)
+SELECT t.subject, p.value ->> 0, p.value ->> 1
+FROM json_each(?1, '$.rows') AS e
+CROSS JOIN json_each(e.value, '$.parties') AS p
+CROSS JOIN temp.staged_tokens AS t
+WHERE t.ordinal = e.key
+ON CONFLICT DO NOTHING;
 INSERT OR ROLLBACK INTO main.audit_entries (id, at_ms, actor, action, target, detail)
 SELECT audit_id, audit_at, actor, action, target, detail FROM temp.staged_tokens;
 SELECT json_group_array(json_array(ordinal, 0)) FROM temp.staged_tokens;
