@@ -271,6 +271,11 @@ async fn a_token_dies_with_the_organisation_acted_for_also_when_nobody_was_there
         sold(&people[1].1).await;
         work_off(&*t.replica().await).await;
         assert_eq!(dead().await, [people[0].0.as_str(), people[1].0.as_str()]);
+        // Whoever is erased is in no sweep, those who relied on it are.
+        let path = format!("/v1/subjects/{}", people[2].1);
+        assert_eq!(t.send(&t.admin, Method::DELETE, &path, None).await.status, StatusCode::OK);
+        work_off(&*t.replica().await).await;
+        assert_eq!(dead().await.last(), Some(&people[2].0));
     })
     .await;
 }
