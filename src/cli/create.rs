@@ -178,6 +178,9 @@ pub struct GatewayChange {
     /// The origin by which callers know it.
     #[arg(long)]
     origin: Option<String>,
+    /// A page for callers who were refused.
+    #[arg(long)]
+    help_url: Option<String>,
     /// 403 or 451.
     #[arg(long)]
     deny_status: Option<u16>,
@@ -202,6 +205,7 @@ async fn change_gateway(new: GatewayChange) -> anyhow::Result<ExitCode> {
         asserts: new.asserts,
         deny_status: new.deny_status,
         origin: new.origin,
+        help_url: new.help_url,
         mode: mode(new.mode.as_deref())?,
         bound_secs: new.bound_secs,
     };

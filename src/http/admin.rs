@@ -270,6 +270,7 @@ pub async fn change_gateway(
         asserts: new.asserts,
         deny_status: new.deny_status,
         origin: new.origin,
+        help_url: new.help_url,
         mode: mode(new.mode.as_deref())?,
         bound_secs: new.bound_secs,
     };

@@ -133,6 +133,8 @@ pub struct Settings {
     pub deny_status: Option<u16>,
     /// The origin by which callers know it.
     pub origin: Option<String>,
+    /// A page for callers who were refused.
+    pub help_url: Option<String>,
     /// Who judges.
     pub mode: Option<Mode>,
     /// How old the picture may be that it acts on, seconds.
@@ -226,12 +228,13 @@ impl App {
         let record = self.store.record("gateway", id).await?.ok_or(ServiceError::NotFound("gateway"))?;
         let mut gateway: Gateway = serde_json::from_str(&record.body)
             .map_err(|_| ServiceError::Unreadable(format!("record gateway/{id} version {}", record.version)))?;
-        let Settings { name, resources, asserts, deny_status, origin, mode, bound_secs } = settings;
+        let Settings { name, resources, asserts, deny_status, origin, help_url, mode, bound_secs } = settings;
         gateway.name = name.unwrap_or(gateway.name);
         gateway.resources = resources.unwrap_or(gateway.resources);
         gateway.asserts = asserts.unwrap_or(gateway.asserts);
         gateway.deny_status = deny_status.unwrap_or(gateway.deny_status);
         gateway.origin = origin.or(gateway.origin);
+        gateway.help_url = help_url.or(gateway.help_url);
         gateway.mode = mode.unwrap_or(gateway.mode);
         gateway.bound_secs = bound_secs.or(gateway.bound_secs);
         check_settings(&gateway)?;

@@ -68,13 +68,15 @@ async fn a_gateway_is_registered_with_what_it_promises_and_can_change_it() {
         let path = format!("/v1/gateways/{id}");
         let body = t.get(&path).await.body["body"].clone();
         assert_eq!((&body["mode"], &body["bound_secs"]), (&json!("offline"), &json!(120)));
-        let change = json!({ "mode": "both", "bound_secs": 30, "resources": ["regional.*"], "deny_status": 451 });
+        let change = json!({ "mode": "both", "bound_secs": 30, "resources": ["regional.*"], "deny_status": 451,
+            "help_url": "https://help.example/" });
         let changed = t.send(&t.admin, Method::PATCH, &path, Some(change)).await;
         assert_eq!(changed.status, StatusCode::NO_CONTENT, "{}", changed.body);
         let record = t.get(&path).await.body;
         assert_eq!((&record["version"], &record["body"]["mode"]), (&json!(2), &json!("both")));
         let body = &record["body"];
         assert_eq!((&body["bound_secs"], &body["resources"]), (&json!(30), &json!(["regional.*"])));
+        assert_eq!(body["help_url"], "https://help.example/");
         assert_eq!((&body["name"], &body["asserts"]), (&json!("gw"), &json!(true)), "what was not named stays");
         let headers = [("x-gateway-key", key.as_str()), ("x-vouchsafe-caller", "api-key:nobody")];
         assert_eq!(t.check("regional.api", &headers).await.status.as_u16(), 451, "the key stays, and it acts at once");
@@ -85,6 +87,7 @@ async fn a_gateway_is_registered_with_what_it_promises_and_can_change_it() {
             json!({ "bound_secs": 86_401 }),
             json!({ "resources": [] }),
             json!({ "deny_status": 200 }),
+            json!({ "help_url": "http://help.example/" }),
             json!({ "key_sha256": "00" }),
         ] {
             let refused = t.send(&t.admin, Method::PATCH, &path, Some(bad.clone())).await;
