@@ -51,6 +51,9 @@ fn row_id(hour_ms: i64, about: [&str; 5]) -> String {
     format!("adm_{hour_ms:012x}{}", digest.get(..32).unwrap_or_default())
 }
 
+/// A decision with its rules, to be recorded.
+type Unrecorded = (Arc<Decision>, Arc<Rules>);
+
 /// What was counted of one decision at one gateway in one hour.
 struct Tally {
     gateway: String,
@@ -62,7 +65,7 @@ struct Tally {
     first_ms: i64,
     last_ms: i64,
     /// To be recorded with it, unless that was done.
-    decision: Option<(Arc<Decision>, Arc<Rules>)>,
+    decision: Option<Unrecorded>,
 }
 
 /// Rows on their way into the store.
@@ -70,7 +73,7 @@ struct Batch {
     /// Counts once.
     id: String,
     rows: Vec<StoredAdmission>,
-    decisions: Vec<(Arc<Decision>, Arc<Rules>)>,
+    decisions: Vec<Unrecorded>,
 }
 
 /// What was counted and is not written yet.
@@ -139,7 +142,7 @@ impl Ledger {
     }
 
     /// Takes out what was counted.
-    fn take(&self) -> (Vec<StoredAdmission>, Vec<(Arc<Decision>, Arc<Rules>)>) {
+    fn take(&self) -> (Vec<StoredAdmission>, Vec<Unrecorded>) {
         let (mut rows, mut decisions) = (Vec::new(), Vec::new());
         for shard in &self.shards {
             let counted = std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
