@@ -71,13 +71,22 @@ const STEP: i64 = 60;
 /// No multiple of the key set's age: each rotation meets the caches at another of their moments.
 const BETWEEN: i64 = 1260;
 
+async fn rotate_on_both(rotations: usize) {
+    rotate_under_load(TestApp::start(&crate::support::Database::sqlite()).await, rotations).await;
+    if let Some(postgres) = crate::support::Database::postgres().await {
+        rotate_under_load(TestApp::start(&postgres).await, rotations).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotations_under_load_fail_no_verification() {
+    rotate_on_both(15).await;
+}
+
+#[ignore = "minutes: `cargo nextest run --run-ignored only -E 'test(a_hundred_rotations)'`"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_rotations_under_load_fail_no_verification() {
-    let sqlite = crate::support::Database::sqlite();
-    rotate_under_load(TestApp::start(&sqlite).await, 20).await;
-    if let Some(postgres) = crate::support::Database::postgres().await {
-        rotate_under_load(TestApp::start(&postgres).await, 100).await;
-    }
+    rotate_on_both(100).await;
 }
 
 /// Two replicas issue, tend the keys at the same moments and follow the feed, while everybody keeps what they may.
