@@ -180,14 +180,12 @@ impl Installation {
 
     /// Waits until a service that just started has written what its jobs begin with.
     fn until_still(&self) {
-        for _ in 0..20 {
+        let still = (0..20).any(|_| {
             let before = self.lie();
             std::thread::sleep(std::time::Duration::from_millis(2500));
-            if self.lie() == before {
-                return;
-            }
-        }
-        panic!("the service goes on writing");
+            self.lie() == before
+        });
+        assert!(still, "the service goes on writing");
     }
 }
 

@@ -188,10 +188,10 @@ async fn the_report_says_who_is_silent_and_what_nobody_guards() {
                 gateways.filter(|gateway| gateway["silent"] == true).map(|g| g["id"].as_str().unwrap().to_owned());
             ids.collect::<Vec<_>>()
         };
-        assert_eq!(silent(&report(&t).await), [never.clone()]);
+        assert_eq!(silent(&report(&t).await), std::slice::from_ref(&never));
         // The bound of 60 s and five minutes.
         later(&mut t, 360).await;
-        assert_eq!(silent(&report(&t).await), [never.clone()]);
+        assert_eq!(silent(&report(&t).await), std::slice::from_ref(&never));
         later(&mut t, 1).await;
         let mut both = vec![never.clone(), offline.clone()];
         both.sort();
