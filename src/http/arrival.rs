@@ -28,8 +28,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The id of a request, for its answer and the logs.
-#[derive(Clone)]
-pub(super) struct RequestId(pub(super) HeaderValue);
+#[derive(Debug, Clone)]
+pub struct RequestId(pub(super) HeaderValue);
 
 /// What all requests share.
 #[derive(Clone)]
@@ -66,8 +66,6 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     );
     telemetry::begin(&span, request.method().as_str(), route, remote.as_ref());
     request.extensions_mut().insert(RequestId(id.clone()));
-    // Whoever is refused at a gateway is told it, whichever socket the gateway asked at.
-    request.headers_mut().insert(REQUEST_ID, id.clone());
     let standing = {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         let gateway = gateway::prove(&hall.edge, route, request.headers());

@@ -4,6 +4,7 @@ pub(super) mod grpc;
 mod wire;
 
 use super::Edge;
+use super::arrival::RequestId;
 use super::gateway::{self, OWN_REQUEST_HEADERS, OWN_RESULTS, Proven, Question, Reply};
 use axum::Extension;
 use axum::extract::{ConnectInfo, State};
@@ -25,13 +26,15 @@ pub(super) async fn check(
     State(edge): State<Edge>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     proven: Option<Extension<Proven>>,
+    id: Option<Extension<RequestId>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     let (resource, path) = asked(&uri);
     let request = Some((method.as_str(), path));
-    let question = Question { gateway: proven.as_deref(), resource, headers: &headers, request, peer: peer.ip() };
+    let (gateway, request_id) = (proven.as_deref(), id.as_deref().map(|id| &id.0));
+    let question = Question { gateway, resource, headers: &headers, request, request_id, peer: peer.ip() };
     let mut reply = gateway::reply(&edge, question).await;
     if reply.status == StatusCode::OK
         && let Ok(names) = HeaderValue::try_from(to_remove(&reply).join(","))

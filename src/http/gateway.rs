@@ -3,6 +3,7 @@
 pub(super) mod refusal;
 
 use super::Edge;
+use super::arrival::RequestId;
 use super::ext_authz::grpc;
 use super::extract::{Presented, presented};
 use crate::intake::client_address::Proxies;
@@ -142,15 +143,17 @@ pub(super) struct Question<'q> {
     pub(super) headers: &'q HeaderMap,
     /// Method and path of the caller's own request, where the gateway names them.
     pub(super) request: Option<(&'q str, &'q str)>,
+    /// The id by which the caller can ask about a refusal.
+    pub(super) request_id: Option<&'q HeaderValue>,
     /// The other end of the gateway's connection.
     pub(super) peer: IpAddr,
 }
 
 /// The one answer to a gateway, whichever socket it asked at.
 pub(super) async fn reply(edge: &Edge, question: Question<'_>) -> Reply {
-    let Question { gateway, resource, headers, request, peer } = question;
+    let Question { gateway, resource, headers, request, request_id, peer } = question;
     let Some(Proven(gateway)) = gateway else { return Reply::challenge("Bearer", "") };
-    let refusal = Refusal { edge, gateway, headers };
+    let refusal = Refusal { edge, gateway, headers, request_id };
     let Ok(resource) = ResourceId::parse(resource) else {
         return refusal.because("resource.ungoverned", None, None);
     };
@@ -179,7 +182,7 @@ fn say(edge: &Edge, verdict: ServiceResult<Verdict>, scheme: &str, refusal: &Ref
         Ok(Verdict::Admit(passed)) => {
             count("admit");
             let mut set = vec![
-                (DECISION, passed.decision.as_str()),
+                (DECISION, passed.answer.id.as_str()),
                 (VALID_UNTIL, passed.valid_until.as_str()),
                 (SUBJECT, passed.subject.as_str()),
             ];
@@ -216,11 +219,18 @@ pub async fn check(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(resource): Path<String>,
     proven: Option<Extension<Proven>>,
+    id: Option<Extension<RequestId>>,
     headers: HeaderMap,
 ) -> Response {
-    let gateway = proven.as_deref();
-    let (resource, request) = (resource.as_str(), forwarded(&headers));
-    reply(&edge, Question { gateway, resource, headers: &headers, request, peer: peer.ip() }).await.into_response()
+    let question = Question {
+        gateway: proven.as_deref(),
+        resource: &resource,
+        headers: &headers,
+        request: forwarded(&headers),
+        request_id: id.as_deref().map(|id| &id.0),
+        peer: peer.ip(),
+    };
+    reply(&edge, question).await.into_response()
 }
 
 #[cfg(test)]

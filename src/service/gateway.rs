@@ -61,8 +61,6 @@ impl Verdict {
 /// What the gateway learns of a caller who passes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Passed {
-    /// Decision id.
-    pub decision: String,
     /// First second it is no longer true, RFC 3339.
     pub valid_until: String,
     /// Pairwise subject.
@@ -113,7 +111,6 @@ impl App {
         {
             self.admitted(&gateway.id, &judged.decision, &judged.rules);
             return Ok(Verdict::Admit(Passed {
-                decision: answer.id.clone(),
                 valid_until: valid_until.to_string(),
                 subject: self.crypto.pairwise(subject.as_str(), &gateway.audience)?,
                 stale: self.feed_age_secs() > 2,

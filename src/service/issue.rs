@@ -191,10 +191,7 @@ impl App {
         if let Some((_, bearer)) = verified.bearer.get().filter(|(read_as, _)| *read_as == pairwise) {
             return Ok(Some(bearer.clone()));
         }
-        let party = |name: &str| {
-            let id = if pairwise { self.crypto.open_pairwise(name, &verified.aud).ok()? } else { name.to_owned() };
-            SubjectId::parse(&id).ok()
-        };
+        let party = |name: &str| self.party_named(name, &verified.aud, pairwise);
         let acting_for = match &verified.acting_for {
             None => None,
             Some(name) => match party(name) {
@@ -211,6 +208,12 @@ impl App {
             let _ = verified.bearer.set((pairwise, bearer.clone()));
         }
         Ok(bearer)
+    }
+
+    /// Who is behind a name that an audience was given.
+    pub(crate) fn party_named(&self, name: &str, audience: &str, pairwise: bool) -> Option<SubjectId> {
+        let id = if pairwise { self.crypto.open_pairwise(name, audience).ok()? } else { name.to_owned() };
+        SubjectId::parse(&id).ok()
     }
 
     /// Revokes a token by its id.

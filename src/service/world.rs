@@ -423,9 +423,9 @@ impl World {
         Orders { last: self.last_order(), count: i64::try_from(self.timeline.len()).unwrap_or(i64::MAX) }
     }
 
-    /// The last approved action's place in the timeline, 0 for none.
+    /// The last approved action's place in the timeline, 0 for none: the timeline is read in order.
     pub fn last_order(&self) -> i64 {
-        self.timeline.iter().map(|entry| entry.seq).max().unwrap_or(0)
+        self.timeline.last().map_or(0, |entry| entry.seq)
     }
 
     /// Every resource that a policy, a gateway or an audience names one by one.

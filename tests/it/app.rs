@@ -344,6 +344,12 @@ pub(crate) fn face_check(sources: &Sources) -> Value {
         "document": { "type": "employment_authorisation", "issuing_country": "USA" } })
 }
 
+/// Does what the job does until nothing waits.
+pub(crate) async fn work_off(app: &App) {
+    app.poll_feed().await.unwrap();
+    while app.reassess().await.unwrap() {}
+}
+
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());

@@ -1,6 +1,6 @@
 //! Questions about several parties over the API: acting for an organisation, contractors of contractors, workloads.
 
-use crate::app::{Sources, TestApp, answer, on_both};
+use crate::app::{Sources, TestApp, answer, on_both, work_off};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -225,12 +225,6 @@ async fn a_workload_stands_and_falls_with_those_behind_it() {
         assert_eq!(past.body["status"], "eligible");
     })
     .await;
-}
-
-/// Does what the job does until nothing waits.
-async fn work_off(app: &vouchsafe::service::App) {
-    app.poll_feed().await.unwrap();
-    while app.reassess().await.unwrap() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

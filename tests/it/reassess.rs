@@ -1,23 +1,15 @@
 //! Subjects are looked at again when they are due, when something was said of them, and when orders change.
 
-use crate::app::{Sources, TestApp, on_both};
+use crate::app::{Sources, TestApp, on_both, work_off};
 use crate::support::pairs;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use vouchsafe::service::App;
 
 const DAY: i64 = 86_400;
 
-/// Does what the job does until nothing waits.
-async fn work_off(t: &TestApp, app: &App) {
-    app.poll_feed().await.unwrap();
-    while app.reassess().await.unwrap() {}
-    let _ = t;
-}
-
 async fn later(t: &TestApp, seconds: i64) {
     t.clock.advance(seconds);
-    work_off(t, &t.app).await;
+    work_off(&t.app).await;
 }
 
 /// Messages of this topic, oldest first.
@@ -57,8 +49,8 @@ async fn a_change_of_status_is_told_once_with_its_decision_and_entry() {
         let sources = ready(&t).await;
         let bare = t.subject("bare").await;
         let subject = t.eligible_subject(&sources, "ada").await;
-        work_off(&t, &t.app).await;
-        work_off(&t, &t.app).await;
+        work_off(&t.app).await;
+        work_off(&t.app).await;
         let messages = told(&t).await;
         assert_eq!(changes(&messages), [change("none", "eligible")]);
         let first = &messages[0];
@@ -77,7 +69,7 @@ async fn renewals_are_told_to_nobody_and_the_end_is() {
     on_both(async |t: TestApp| {
         let sources = ready(&t).await;
         t.eligible_subject(&sources, "ada").await;
-        work_off(&t, &t.app).await;
+        work_off(&t.app).await;
         assert_eq!(told(&t).await.len(), 1);
         // The policy promises 90 days at most. The document check (0.92 x 0.97: 16.587 units) holds belief 0.85
         // (11.333 units) for 90 + 365 log2(16.587 / 11.333) = 290.6 days.
@@ -107,7 +99,7 @@ async fn tokens_die_with_the_status_they_state() {
         for subject in [&ada, &bob] {
             t.token(subject, "restricted.api", "gw").await;
         }
-        work_off(&t, &t.app).await;
+        work_off(&t.app).await;
         let revoked =
             async || pairs(&t.database_url, "SELECT subject, jti FROM tokens WHERE revoked_at_ms IS NOT NULL").await;
         assert_eq!(revoked().await, []);
@@ -131,12 +123,12 @@ async fn a_review_is_asked_for_in_the_commit_of_the_status() {
     on_both(async |t: TestApp| {
         let sources = ready(&t).await;
         let subject = t.eligible_subject(&sources, "ada").await;
-        work_off(&t, &t.app).await;
+        work_off(&t.app).await;
         assert_eq!(t.audited("case.opened").await.len(), 0);
         let contrary = json!({ "source": sources.registry, "kind": "registry", "grade": "STRONG",
             "statement": { "type": "states", "frame": "us_status", "states": ["other"] } });
         assert_eq!(t.attest(&sources, &subject, contrary).await.status, StatusCode::CREATED);
-        work_off(&t, &t.app).await;
+        work_off(&t.app).await;
         assert_eq!(changes(&told(&t).await)[1..], [change("eligible", "review")]);
         let opened = t.audited("case.opened").await;
         assert_eq!((opened.len(), &opened[0]["detail"]["subject"]), (1, &json!(subject)));
@@ -153,9 +145,9 @@ async fn an_order_reaches_everybody_also_when_it_names_one_member_of_a_family() 
         t.audience("gw").await;
         t.token(&ada, "restricted.api", "gw").await;
         t.token(&ada, "restricted.web", "gw").await;
-        work_off(&t, &t.app).await;
+        work_off(&t.app).await;
         freeze(&t, "restricted.api").await;
-        work_off(&t, &t.app).await;
+        work_off(&t.app).await;
         let messages = told(&t).await;
         let frozen: Vec<_> =
             changes(&messages).into_iter().filter(|(resource, ..)| resource == "restricted.api").collect();
@@ -176,12 +168,12 @@ async fn what_a_process_did_not_get_to_the_next_one_finds() {
         // This process read the feed and ended before it looked.
         t.app.poll_feed().await.unwrap();
         let next = t.replica().await;
-        work_off(&t, &next).await;
+        work_off(&next).await;
         assert_eq!(changes(&told(&t).await), [change("none", "eligible")]);
         // An order, too: it is in no row of the feed that the third process reads.
         freeze(&t, "restricted.*").await;
         let third = t.replica().await;
-        work_off(&t, &third).await;
+        work_off(&third).await;
         let messages = told(&t).await;
         assert_eq!(changes(&messages)[1..], [change("eligible", "ineligible")]);
         assert_eq!(messages[1]["causes"], json!(["rules"]));
@@ -198,7 +190,7 @@ async fn replicas_that_look_at_once_tell_each_change_once() {
             t.eligible_subject(&sources, &format!("s{n}")).await;
         }
         for round in 1..=2 {
-            let work = async |app: &App| {
+            let work = async |app: &vouchsafe::service::App| {
                 app.poll_feed().await.unwrap();
                 // One that was overtaken looks again.
                 for _ in 0..6 {
@@ -220,7 +212,7 @@ async fn standings_are_in_the_export_and_go_with_the_subject() {
     on_both(async |t: TestApp| {
         let sources = ready(&t).await;
         let subject = t.eligible_subject(&sources, "ada").await;
-        work_off(&t, &t.app).await;
+        work_off(&t.app).await;
         let export = t.get(&format!("/v1/subjects/{subject}/export")).await.body;
         let decision = &told(&t).await[0]["decision"];
         assert_eq!(
@@ -229,7 +221,7 @@ async fn standings_are_in_the_export_and_go_with_the_subject() {
         );
         let answer = t.send(&t.admin, Method::DELETE, &format!("/v1/subjects/{subject}"), None).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-        work_off(&t, &t.app).await;
+        work_off(&t.app).await;
         assert_eq!(standings(&t).await, []);
         assert_eq!(told(&t).await.len(), 1);
     })

@@ -1,6 +1,7 @@
 //! `envoy.service.auth.v3.Authorization/Check`: the gateway's question by gRPC, answered as by HTTP.
 
 use super::super::Edge;
+use super::super::arrival::{RequestId, sent_id};
 use super::super::gateway::{self, Proven, Question, Reply};
 use super::to_remove;
 use super::wire::{
@@ -62,6 +63,7 @@ impl UnaryService<CheckRequest> for Asked {
 
     fn call(&mut self, request: tonic::Request<CheckRequest>) -> Self::Future {
         let (edge, gateway, peer) = (self.edge.clone(), self.gateway.clone(), self.peer);
+        let own_id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
         Box::pin(async move {
             let context = request.into_inner().attributes.unwrap_or_default();
             let resource = context.context_extensions.get(RESOURCE).map_or("", String::as_str);
@@ -70,7 +72,10 @@ impl UnaryService<CheckRequest> for Asked {
             let source = source.as_ref().map(|source| source.address.as_str());
             let headers = headers(&http, source, edge.trusted_proxies.header);
             let request = Some((http.method.as_str(), http.path.as_str())).filter(|(_, path)| path.starts_with('/'));
-            let question = Question { gateway: gateway.as_ref(), resource, headers: &headers, request, peer };
+            // The caller knows the id of its own request; ours is that of the gateway's question.
+            let id = sent_id(&headers).or(own_id);
+            let (gateway, request_id) = (gateway.as_ref(), id.as_ref());
+            let question = Question { gateway, resource, headers: &headers, request, request_id, peer };
             Ok(tonic::Response::new(say(gateway::reply(&edge, question).await)))
         })
     }

@@ -3,7 +3,6 @@
 
 use super::{DECISION, REASON, Reply};
 use crate::http::Edge;
-use crate::http::arrival::sent_id;
 use crate::http::docs::{content_policy, escaped};
 use crate::service::world::Gateway;
 use axum::body::Bytes;
@@ -29,6 +28,7 @@ pub(super) struct Refusal<'q> {
     pub(super) edge: &'q Edge,
     pub(super) gateway: &'q Gateway,
     pub(super) headers: &'q HeaderMap,
+    pub(super) request_id: Option<&'q HeaderValue>,
 }
 
 /// The problem's body.
@@ -62,8 +62,7 @@ impl Refusal<'_> {
         let status = StatusCode::from_u16(self.gateway.deny_status).unwrap_or(StatusCode::FORBIDDEN);
         let now = self.edge.app.clock.now();
         let again = answer.and_then(|answer| retry_at(answer, now));
-        let id = sent_id(self.headers);
-        let request_id = id.as_ref().and_then(|id| id.to_str().ok());
+        let request_id = self.request_id.and_then(|id| id.to_str().ok());
         let told = Told {
             kind: "urn:vouchsafe:problem:access_refused",
             title: "access is refused",

@@ -208,8 +208,7 @@ impl App {
     /// Who is behind a name, as the gateway's audience knows it.
     fn party_of(&self, gateway: &Gateway, name: &str) -> Option<SubjectId> {
         let pairwise = self.world.load().audiences.get(&gateway.audience)?.pairwise;
-        let id = if pairwise { self.crypto.open_pairwise(name, &gateway.audience).ok()? } else { name.to_owned() };
-        SubjectId::parse(&id).ok()
+        self.party_named(name, &gateway.audience, pairwise)
     }
 }
 
