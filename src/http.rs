@@ -117,6 +117,9 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(admin::create_source, admin::list_sources))
         .routes(routes!(clients::create, clients::list))
         .routes(routes!(clients::replace_keys))
+        .routes(routes!(clients::renew_secret))
+        .routes(routes!(clients::disable))
+        .routes(routes!(clients::enable))
         .routes(routes!(admin::create_gateway, admin::list_gateways))
         .routes(routes!(admin::create_audience, admin::list_audiences))
         .routes(routes!(admissions::list))
@@ -149,6 +152,9 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(admin::show_source))
         .routes(routes!(clients::show))
         .routes(routes!(admin::show_gateway, admin::change_gateway))
+        .routes(routes!(admin::renew_gateway_key))
+        .routes(routes!(admin::disable_gateway))
+        .routes(routes!(admin::enable_gateway))
         .routes(routes!(admin::show_audience))
 }
 

@@ -12,6 +12,7 @@ pub mod beside;
 pub mod cases;
 pub mod checkup;
 pub mod clients;
+pub mod credentials;
 pub mod cross_check;
 pub mod deployment;
 pub mod direct;

@@ -18,6 +18,22 @@ pub enum ClientCommand {
     Create(NewClient),
     /// Give a client other keys; those it had, or its secret, prove nothing from then on.
     Keys(ClientKeys),
+    /// Give a client another secret, shown once; the one before proves nothing from then on, and its access tokens end.
+    Secret(NamedClient),
+    /// Switch a client off, at once and with its access tokens.
+    Disable(NamedClient),
+    /// Switch a client on again, with the secret or keys that it had.
+    Enable(NamedClient),
+}
+
+/// A client by its id.
+#[derive(Debug, Args)]
+pub struct NamedClient {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The client.
+    #[arg(long)]
+    client: String,
 }
 
 /// Keys of a client.
@@ -122,6 +138,32 @@ pub enum GatewayCommand {
     Create(NewGateway),
     /// Change a gateway; its key stays as it is.
     Change(GatewayChange),
+    /// Give a gateway another key, shown once.
+    Key(GatewayKey),
+    /// Switch a gateway off, at once: its key proves nothing, and what it listens to ends.
+    Disable(NamedGateway),
+    /// Switch a gateway on again, with the key that it had.
+    Enable(NamedGateway),
+}
+
+/// A gateway by its id.
+#[derive(Debug, Args)]
+pub struct NamedGateway {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// `gw_…`
+    #[arg(long)]
+    gateway: String,
+}
+
+/// How a gateway gets another key.
+#[derive(Debug, Args)]
+pub struct GatewayKey {
+    #[command(flatten)]
+    named: NamedGateway,
+    /// How long the key before goes on beside the new one, in seconds; 0 where it may have leaked.
+    #[arg(long = "overlap", default_value_t = 0)]
+    overlap_secs: i64,
 }
 
 /// A gateway.
@@ -190,6 +232,9 @@ pub struct GatewayChange {
     /// How old the picture may be that it acts on, in seconds.
     #[arg(long = "bound")]
     bound_secs: Option<i64>,
+    /// What to take away: `origin`, `help-url`, `bound`; may be repeated.
+    #[arg(long, value_parser = ["origin", "help-url", "bound"])]
+    clear: Vec<String>,
 }
 
 fn mode(text: Option<&str>) -> anyhow::Result<Option<Mode>> {
@@ -199,15 +244,18 @@ fn mode(text: Option<&str>) -> anyhow::Result<Option<Mode>> {
 
 async fn change_gateway(new: GatewayChange) -> anyhow::Result<ExitCode> {
     let app = open(&load(&new.config)?).await?;
+    let clears = |name: &str| new.clear.iter().any(|clear| clear == name);
+    let cleared = |name: &str, given: Option<String>| given.map(Some).or_else(|| clears(name).then_some(None));
+    let cleared_bound = new.bound_secs.map(Some).or_else(|| clears("bound").then_some(None));
     let settings = Settings {
         name: new.name,
         resources: if new.resources.is_empty() { None } else { Some(patterns(&new.resources)?) },
         asserts: new.asserts,
         deny_status: new.deny_status,
-        origin: new.origin,
-        help_url: new.help_url,
+        origin: cleared("origin", new.origin),
+        help_url: cleared("help-url", new.help_url),
         mode: mode(new.mode.as_deref())?,
-        bound_secs: new.bound_secs,
+        bound_secs: cleared_bound,
     };
     app.change_gateway(&Actor::command_line(), &new.gateway, settings).await?;
     settle(&app).await;
@@ -263,10 +311,44 @@ async fn client_keys(new: ClientKeys) -> anyhow::Result<ExitCode> {
     Ok(report(new.config.json, &json!({ "client_id": new.client })))
 }
 
+async fn switch_client(named: NamedClient, off: bool) -> anyhow::Result<ExitCode> {
+    let app = open(&load(&named.config)?).await?;
+    let (actor, id) = (Actor::command_line(), named.client.as_str());
+    if off {
+        app.disable_client(&actor, id).await?
+    } else {
+        app.enable_client(&actor, id).await?
+    }
+    settle(&app).await;
+    let state = if off { "disabled" } else { "enabled" };
+    Ok(report(named.config.json, &json!({ "client_id": id, "state": state })))
+}
+
+async fn switch_gateway(named: NamedGateway, off: bool) -> anyhow::Result<ExitCode> {
+    let app = open(&load(&named.config)?).await?;
+    let (actor, id) = (Actor::command_line(), named.gateway.as_str());
+    if off {
+        app.disable_gateway(&actor, id).await?
+    } else {
+        app.enable_gateway(&actor, id).await?
+    }
+    settle(&app).await;
+    let state = if off { "disabled" } else { "enabled" };
+    Ok(report(named.config.json, &json!({ "gateway": id, "state": state })))
+}
+
 pub(crate) async fn client(command: ClientCommand) -> anyhow::Result<ExitCode> {
     let new = match command {
         ClientCommand::Create(new) => new,
         ClientCommand::Keys(new) => return client_keys(new).await,
+        ClientCommand::Secret(named) => {
+            let app = open(&load(&named.config)?).await?;
+            let secret = app.renew_client_secret(&Actor::command_line(), &named.client).await?;
+            settle(&app).await;
+            return Ok(report(named.config.json, &json!({ "client_id": named.client, "client_secret": secret })));
+        }
+        ClientCommand::Disable(named) => return switch_client(named, true).await,
+        ClientCommand::Enable(named) => return switch_client(named, false).await,
     };
     let app = open(&load(&new.config)?).await?;
     let keys = match new.jwks_file {
@@ -323,6 +405,14 @@ pub(crate) async fn gateway(command: GatewayCommand) -> anyhow::Result<ExitCode>
     let new = match command {
         GatewayCommand::Create(new) => new,
         GatewayCommand::Change(new) => return change_gateway(new).await,
+        GatewayCommand::Key(GatewayKey { named, overlap_secs }) => {
+            let app = open(&load(&named.config)?).await?;
+            let key = app.renew_gateway_key(&Actor::command_line(), &named.gateway, overlap_secs).await?;
+            settle(&app).await;
+            return Ok(report(named.config.json, &json!({ "gateway": named.gateway, "key": key })));
+        }
+        GatewayCommand::Disable(named) => return switch_gateway(named, true).await,
+        GatewayCommand::Enable(named) => return switch_gateway(named, false).await,
     };
     let app = open(&load(&new.config)?).await?;
     let resources = patterns(&new.resources)?;
@@ -330,6 +420,8 @@ pub(crate) async fn gateway(command: GatewayCommand) -> anyhow::Result<ExitCode>
         id: String::new(),
         name: new.name,
         key_sha256: String::new(),
+        former_key: None,
+        disabled: false,
         resources,
         audience: new.audience,
         asserts: new.asserts,

@@ -124,7 +124,7 @@ pub struct NewGateway {
     bound_secs: Option<i64>,
 }
 
-/// What is to be changed of a gateway; what is absent stays.
+/// What is to be changed of a gateway; what is absent stays, what is null is taken away.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayChange {
@@ -138,16 +138,25 @@ pub struct GatewayChange {
     asserts: Option<bool>,
     /// 403, or 451 where the gateway passes it on.
     deny_status: Option<u16>,
-    /// The origin by which callers know it.
-    #[validate(length(min = 1, max = 200))]
-    origin: Option<String>,
-    /// A page for callers who were refused.
-    #[validate(length(min = 1, max = 500))]
-    help_url: Option<String>,
+    /// The origin by which callers know it; null: none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    origin: Option<Option<String>>,
+    /// A page for callers who were refused; null: none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    help_url: Option<Option<String>>,
     /// `asks`, `offline` or `both`.
     mode: Option<String>,
-    /// How old the picture may be that it acts on, in seconds.
-    bound_secs: Option<i64>,
+    /// How old the picture may be that it acts on, in seconds; null: what its mode promises.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i64>)]
+    bound_secs: Option<Option<i64>>,
+}
+
+/// Tells a member that is null from one that is absent (RFC 7396).
+fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(member: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(member).map(Some)
 }
 
 fn mode(text: Option<&str>) -> Result<Option<Mode>, Problem> {
@@ -241,6 +250,8 @@ pub async fn create_gateway(
         id: String::new(),
         name: new.name,
         key_sha256: String::new(),
+        former_key: None,
+        disabled: false,
         resources,
         audience: new.audience,
         asserts: new.asserts,
@@ -275,6 +286,56 @@ pub async fn change_gateway(
         bound_secs: new.bound_secs,
     };
     edge.app.change_gateway(&caller.actor(), &id, settings).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How a gateway gets another key.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// How long the key before goes on beside the new one, in seconds; 0 where it may have leaked.
+    #[serde(default)]
+    #[validate(range(min = 0, max = 604_800))]
+    overlap_secs: i64,
+}
+
+/// Gives a gateway another key, shown once.
+#[utoipa::path(post, path = "/v1/gateways/{id}/key", tag = "admin", params(("id" = String, Path)), request_body = NewKey, security(("client" = ["admin"])),
+    responses((status = 200, description = "renewed"), (status = 400, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
+pub async fn renew_gateway_key(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+    Checked(new): Checked<NewKey>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("admin")?;
+    let key = edge.app.renew_gateway_key(&caller.actor(), &id, new.overlap_secs).await?;
+    Ok(Json(json!({ "id": id, "key": key })))
+}
+
+/// Switches a gateway off, at once: its key proves nothing, and what it listens to ends.
+#[utoipa::path(post, path = "/v1/gateways/{id}/disable", tag = "admin", params(("id" = String, Path)), security(("client" = ["admin"])),
+    responses((status = 204, description = "disabled"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
+pub async fn disable_gateway(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    caller.require("admin")?;
+    edge.app.disable_gateway(&caller.actor(), &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Switches a gateway on again, with the key that it had.
+#[utoipa::path(post, path = "/v1/gateways/{id}/enable", tag = "admin", params(("id" = String, Path)), security(("client" = ["admin"])),
+    responses((status = 204, description = "enabled"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
+pub async fn enable_gateway(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    caller.require("admin")?;
+    edge.app.enable_gateway(&caller.actor(), &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -136,7 +136,7 @@ fn refuse(route: &str, standing: &Standing) -> Response {
     let mut response = if route.starts_with("/oauth2/") {
         problem::oauth(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", "too many requests")
     } else if route == grpc::ROUTE {
-        grpc::failed(tonic::Code::ResourceExhausted, "too many requests")
+        grpc::too_many(standing.wait_secs)
     } else if route.starts_with("/gateway/") || route.starts_with("/access/") {
         (StatusCode::TOO_MANY_REQUESTS, [(header::CACHE_CONTROL, "no-store")]).into_response()
     } else {

@@ -114,6 +114,56 @@ pub async fn replace_keys(
     Ok(Json(json!({ "client_id": id })))
 }
 
+/// Refuses what would make somebody an approver who is none.
+fn on_the_host_only(edge: &Edge, id: &str, command: &str) -> Result<(), Problem> {
+    if edge.app.world.load().clients.get(id).is_some_and(|client| client.scopes.contains("directives:approve")) {
+        let text = format!("of a client with `directives:approve` this is done on the host only: `{command}`");
+        return Err(Problem::invalid().field("/id", text));
+    }
+    Ok(())
+}
+
+/// Gives a client another secret, shown once: the one before proves nothing from then on, and its access tokens end.
+#[utoipa::path(post, path = "/v1/clients/{id}/secret", tag = "admin", params(("id" = String, Path)), security(("client" = ["admin"])),
+    responses((status = 200, description = "renewed"), (status = 422, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
+pub async fn renew_secret(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    caller.require("admin")?;
+    on_the_host_only(&edge, &id, "vouchsafe client secret")?;
+    let secret = edge.app.renew_client_secret(&caller.actor(), &id).await?;
+    Ok(Json(json!({ "client_id": id, "client_secret": secret })))
+}
+
+/// Switches a client off, at once: nothing proves it any more, and its access tokens end.
+#[utoipa::path(post, path = "/v1/clients/{id}/disable", tag = "admin", params(("id" = String, Path)), security(("client" = ["admin"])),
+    responses((status = 204, description = "disabled"), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
+pub async fn disable(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    caller.require("admin")?;
+    edge.app.disable_client(&caller.actor(), &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Switches a client on again, with the secret or keys that it had.
+#[utoipa::path(post, path = "/v1/clients/{id}/enable", tag = "admin", params(("id" = String, Path)), security(("client" = ["admin"])),
+    responses((status = 204, description = "enabled"), (status = 422, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
+pub async fn enable(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    caller.require("admin")?;
+    on_the_host_only(&edge, &id, "vouchsafe client enable")?;
+    edge.app.enable_client(&caller.actor(), &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Clients.
 #[utoipa::path(get, path = "/v1/clients", tag = "admin", params(Page), security(("client" = ["admin"])),
     responses((status = 200, description = "a page"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]

@@ -54,17 +54,19 @@ pub(crate) fn name_ok(name: &str) -> bool {
 
 /// Whether a text is scheme, host and port, as a browser would write them.
 fn is_origin(text: &str) -> bool {
-    reqwest::Url::parse(text)
-        .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.origin().ascii_serialization() == text)
+    text.len() <= 200
+        && reqwest::Url::parse(text)
+            .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.origin().ascii_serialization() == text)
 }
 
 /// Whether a text is the address of a page that people may be sent to.
 fn is_page(text: &str) -> bool {
-    reqwest::Url::parse(text).is_ok_and(|url| {
-        let loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-        let safe = url.scheme() == "https" || (url.scheme() == "http" && loopback);
-        safe && url.username().is_empty() && url.password().is_none() && url.fragment().is_none()
-    })
+    text.len() <= 500
+        && reqwest::Url::parse(text).is_ok_and(|url| {
+            let loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+            let safe = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+            safe && url.username().is_empty() && url.password().is_none() && url.fragment().is_none()
+        })
 }
 
 /// Whether a gateway can be what it is said to be.
@@ -112,6 +114,8 @@ impl App {
             id,
             name,
             key_sha256,
+            former_key: None,
+            disabled: false,
             resources,
             audience,
             asserts,
@@ -286,6 +290,9 @@ fn record_view(record: &Record) -> ServiceResult<Value> {
     if let Some(members) = body.as_object_mut() {
         members.remove("secret_hash");
         members.remove("key_sha256");
+        if let Some(former) = members.get_mut("former_key").and_then(Value::as_object_mut) {
+            former.remove("key_sha256");
+        }
     }
     Ok(json!({ "id": record.id, "version": record.version, "body": body }))
 }

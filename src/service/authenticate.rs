@@ -143,7 +143,8 @@ impl App {
         if !scopes.is_subset(&client.scopes) {
             return Err(ServiceError::Forbidden("scope"));
         }
-        let now = self.clock.now().epoch();
+        // A client whose tokens end in this second gets one of the next.
+        let now = self.clock.now().epoch().max(client.tokens_from);
         let mut claims = json!({
             "iss": self.issuer, "aud": self.issuer, "sub": client_id, "client_id": client_id, "iat": now,
             "exp": now + ACCESS_TTL_SECS, "jti": self.id("jti")?,
@@ -300,10 +301,16 @@ impl App {
     pub fn gateway(&self, key: &str) -> ServiceResult<Arc<super::world::Gateway>> {
         let (id, secret) = key.split_once('.').ok_or(ServiceError::Unauthenticated)?;
         let world = self.world.load();
-        let gateway = world.gateways.get(id).ok_or(ServiceError::Unauthenticated)?;
+        let gateway =
+            world.gateways.get(id).filter(|gateway| !gateway.disabled).ok_or(ServiceError::Unauthenticated)?;
         let found = sha256_hex(secret.as_bytes());
-        aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), gateway.key_sha256.as_bytes())
-            .map_err(|_| ServiceError::Unauthenticated)?;
-        Ok(Arc::clone(gateway))
+        let is =
+            |key: &str| aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), key.as_bytes()).is_ok();
+        let former = || gateway.former_key.as_ref().filter(|former| self.clock.now_ms() < former.until_ms);
+        if is(&gateway.key_sha256) || former().is_some_and(|former| is(&former.key_sha256)) {
+            Ok(Arc::clone(gateway))
+        } else {
+            Err(ServiceError::Unauthenticated)
+        }
     }
 }

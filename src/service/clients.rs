@@ -190,12 +190,13 @@ impl App {
             audiences: new.audiences,
             organisation: new.organisation,
             disabled: false,
+            tokens_from: 0,
         };
         self.create_record(actor, "client", &id, &client, None, detail).await?;
         Ok(CreatedClient { id, secret })
     }
 
-    /// Gives a client other keys. Those it had, or its secret, end in the same commit.
+    /// Gives a client other keys. Those it had, or its secret, and the access tokens got by them, end in the same commit.
     ///
     /// # Errors
     /// `NotFound`, `Invalid` for a key that could verify nothing, `Conflict` when the client changed meanwhile.
@@ -204,13 +205,10 @@ impl App {
             return Err(invalid("/keys", "give at least one key"));
         }
         check_keys("/keys", &keys)?;
-        let record = self.store.record("client", id).await?.ok_or(ServiceError::NotFound("client"))?;
-        let mut client: Client = serde_json::from_str(&record.body)
-            .map_err(|_| ServiceError::Unreadable(format!("record client/{id} version {}", record.version)))?;
+        let (mut client, version) = self.load_client(id).await?;
         let detail = json!({ "keys": keys.len(), "secret_ended": client.secret_hash.is_some() });
-        client.secret_hash = None;
-        client.keys = keys;
-        self.write_record(actor, "client", id, &client, None, record.version, "keys_replaced", detail).await
+        (client.secret_hash, client.keys, client.tokens_from) = (None, keys, self.tokens_end());
+        self.write_record(actor, "client", id, &client, None, version, "keys_replaced", detail).await
     }
 
     fn check_client(&self, new: &NewClient) -> ServiceResult<()> {

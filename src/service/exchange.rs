@@ -2,6 +2,7 @@
 
 use super::authenticate::Caller;
 use super::issue::{Issued, Terms, Wanted};
+use super::world::Client;
 use super::{App, ServiceError};
 use crate::intake::vouch::{VouchSubject, parse_subject};
 use crate::token::Verified;
@@ -181,8 +182,11 @@ impl App {
 
     /// Whether a verified access token still opens anything.
     pub(crate) fn access_lives(&self, verified: &Verified) -> bool {
-        let enabled = self.world.load().clients.get(&verified.sub).is_some_and(|client| !client.disabled);
-        verified.aud == self.issuer && enabled && !self.is_revoked(&verified.jti)
+        let world = self.world.load();
+        let lives = |client: &Client| !client.disabled && verified.iat >= client.tokens_from;
+        verified.aud == self.issuer
+            && world.clients.get(&verified.sub).is_some_and(lives)
+            && !self.is_revoked(&verified.jti)
     }
 }
 

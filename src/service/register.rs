@@ -120,7 +120,7 @@ impl Contact {
     }
 }
 
-/// What is to be changed of a gateway; what is absent stays.
+/// What is to be changed of a gateway; what is absent stays, and `Some(None)` takes away what it had.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// For people.
@@ -132,13 +132,13 @@ pub struct Settings {
     /// 403 or 451.
     pub deny_status: Option<u16>,
     /// The origin by which callers know it.
-    pub origin: Option<String>,
+    pub origin: Option<Option<String>>,
     /// A page for callers who were refused.
-    pub help_url: Option<String>,
+    pub help_url: Option<Option<String>>,
     /// Who judges.
     pub mode: Option<Mode>,
     /// How old the picture may be that it acts on, seconds.
-    pub bound_secs: Option<i64>,
+    pub bound_secs: Option<Option<i64>>,
 }
 
 impl App {
@@ -225,22 +225,20 @@ impl App {
     /// # Errors
     /// `NotFound`, `Invalid`; `Conflict` when somebody else changed it meanwhile.
     pub async fn change_gateway(&self, actor: &Actor, id: &str, settings: Settings) -> ServiceResult<()> {
-        let record = self.store.record("gateway", id).await?.ok_or(ServiceError::NotFound("gateway"))?;
-        let mut gateway: Gateway = serde_json::from_str(&record.body)
-            .map_err(|_| ServiceError::Unreadable(format!("record gateway/{id} version {}", record.version)))?;
+        let (mut gateway, version) = self.load_gateway(id).await?;
         let Settings { name, resources, asserts, deny_status, origin, help_url, mode, bound_secs } = settings;
         gateway.name = name.unwrap_or(gateway.name);
         gateway.resources = resources.unwrap_or(gateway.resources);
         gateway.asserts = asserts.unwrap_or(gateway.asserts);
         gateway.deny_status = deny_status.unwrap_or(gateway.deny_status);
-        gateway.origin = origin.or(gateway.origin);
-        gateway.help_url = help_url.or(gateway.help_url);
+        gateway.origin = origin.unwrap_or(gateway.origin);
+        gateway.help_url = help_url.unwrap_or(gateway.help_url);
         gateway.mode = mode.unwrap_or(gateway.mode);
-        gateway.bound_secs = bound_secs.or(gateway.bound_secs);
+        gateway.bound_secs = bound_secs.unwrap_or(gateway.bound_secs);
         check_settings(&gateway)?;
         let detail = json!({ "resources": gateway.resources, "mode": gateway.mode, "bound_secs": gateway.bound_secs(),
             "asserts": gateway.asserts });
-        self.write_record(actor, "gateway", id, &gateway, None, record.version, "changed", detail).await
+        self.write_record(actor, "gateway", id, &gateway, None, version, "changed", detail).await
     }
 }
 

@@ -193,13 +193,15 @@ impl App {
         });
         let freezes = freezes.collect();
         let whole = |gateway: &Gateway, sample: &ResourceId| gateway.resources.iter().any(|own| own.covers(sample));
+        // One that was switched off may go on by what it holds, but guards nothing that anybody may rely on.
+        let on = || gateways.iter().filter(|gateway| !gateway.disabled);
         let mut unguarded = Vec::new();
         for resource in world.patterns() {
             let Some(sample) = resource.sample() else { continue };
             let rules = world.rules(&sample, now)?;
             let is_restricted = rules.body.policy.is_some() || !rules.body.frozen_by.is_empty();
-            if is_restricted && !gateways.iter().any(|gateway| whole(gateway, &sample)) {
-                let partly = gateways.iter().filter(|gateway| gateway.touches(&resource));
+            if is_restricted && !on().any(|gateway| whole(gateway, &sample)) {
+                let partly = on().filter(|gateway| gateway.touches(&resource));
                 let in_part_by = partly.map(|gateway| gateway.id.clone()).collect();
                 unguarded.push(Unguarded { resource, in_part_by });
             }

@@ -343,7 +343,7 @@ impl Connection {
         let gateway = world.gateways.get(&self.gateway).ok_or(Over)?;
         // SECURITY: a key that was taken away, or another audience, ends what was opened under the old one.
         let same = (&gateway.key_sha256, &gateway.audience) == (&self.settings.key_sha256, &self.settings.audience);
-        if same { Ok(Arc::clone(gateway)) } else { Err(Over) }
+        if same && !gateway.disabled { Ok(Arc::clone(gateway)) } else { Err(Over) }
     }
 
     fn beat(&self) -> Result<(), Over> {

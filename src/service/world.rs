@@ -50,6 +50,14 @@ pub struct Client {
     /// Switched off.
     #[serde(default)]
     pub disabled: bool,
+    /// Access tokens given before this second open nothing, epoch seconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tokens_from: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes members by reference")]
+fn is_zero(value: &i64) -> bool {
+    *value == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes members by reference")]
@@ -68,6 +76,12 @@ pub struct Gateway {
     pub name: String,
     /// SHA-256 of its key's secret part, hex.
     pub key_sha256: String,
+    /// The key before, while it goes on beside the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_key: Option<FormerKey>,
+    /// Switched off.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub disabled: bool,
     /// Resources it guards.
     pub resources: Vec<ResourcePattern>,
     /// Audience whose tokens it accepts and whose pairwise subjects it sees.
@@ -90,6 +104,16 @@ pub struct Gateway {
     /// How old the picture may be that it acts on, seconds; see [`Gateway::bound_secs`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_secs: Option<i64>,
+}
+
+/// A gateway's key that was replaced.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormerKey {
+    /// SHA-256 of its secret part, hex.
+    pub key_sha256: String,
+    /// When it ends, epoch milliseconds.
+    pub until_ms: i64,
 }
 
 /// Who judges a gateway's callers.

@@ -313,6 +313,22 @@ actions = [{ lift = { directive = "order-1" } }]')"
     within "by token admitted again" 200 "" "${bearer[@]}" "$gate/by-token/"
 }
 
+# It takes connections and says nothing: 503 at the latest after the 5 s that each configuration gives it.
+hanging() {
+    echo "# a service that hangs"
+    kill -STOP "$service"
+    local began took
+    for way in token key; do
+        began=$(date +%s%N)
+        if [ "$way" = token ]; then ask "${bearer[@]}" "$gate/by-token/"; else ask "${key[@]}" "$gate/by-key/"; fi
+        took=$((($(date +%s%N) - began) / 1000000))
+        check "by $way refused" 503 "$status${reason:+ $reason}"
+        if [ "$took" -lt 7000 ]; then pass "… after $took ms"; else fail "… in time" "after $took ms"; fi
+    done
+    kill -CONT "$service"
+    within "by token admitted again" 200 "" "${bearer[@]}" "$gate/by-token/"
+}
+
 without_the_service() {
     echo "# without the service"
     kill -KILL "$service"
@@ -349,6 +365,7 @@ else
     by_address
     by_path
     by_order
+    hanging
     without_the_service
 fi
 [ "$skipped" -eq 0 ] || echo "$skipped skipped"

@@ -22,6 +22,7 @@ mod cases;
 mod client_address;
 mod conditional;
 mod crash;
+mod credentials;
 mod doctor;
 mod edge;
 mod erasure;

@@ -10,9 +10,12 @@ use super::wire::{
 };
 use crate::intake::client_address::ForwardedHeader;
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use http_body_util::{BodyExt as _, Full};
+use prost::Message as _;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -44,6 +47,19 @@ pub(in crate::http) async fn check(
 /// A call that is none of ours.
 pub(in crate::http) async fn unknown() -> Response {
     failed(Code::Unimplemented, "the one method here is `envoy.service.auth.v3.Authorization/Check`")
+}
+
+/// Too many calls, said as an answer: no `failure_mode_allow` makes a yes of it.
+pub(in crate::http) fn too_many(wait_secs: i64) -> Response {
+    let wait = wait_secs.to_string();
+    let reply = Reply::new(StatusCode::TOO_MANY_REQUESTS, &[(header::RETRY_AFTER, &wait)]);
+    let message = say(reply).encode_to_vec();
+    let Ok(length) = u32::try_from(message.len()) else { return failed(Code::ResourceExhausted, "too many requests") };
+    // A message that is not compressed, and its length (the protocol's `Length-Prefixed-Message`).
+    let frame: Vec<u8> = [0].into_iter().chain(length.to_be_bytes()).chain(message).collect();
+    let ended = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    let body = Full::new(Bytes::from(frame)).with_trailers(async move { Some(Ok(ended)) });
+    ([(header::CONTENT_TYPE, "application/grpc")], axum::body::Body::new(body)).into_response()
 }
 
 /// A call that came to no answer, as gRPC says it.
@@ -113,6 +129,7 @@ fn say(reply: Reply) -> CheckResponse {
         StatusCode::OK => Code::Ok,
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,
         StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
         _ => Code::PermissionDenied,
     };
     let http_response = if code == Code::Ok {

@@ -180,6 +180,8 @@ mod tests {
             id: "gw_1".to_owned(),
             name: "g".to_owned(),
             key_sha256: String::new(),
+            former_key: None,
+            disabled: false,
             resources: policy.resources.clone(),
             audience: "a".to_owned(),
             asserts: false,
