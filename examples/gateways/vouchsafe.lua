@@ -31,8 +31,9 @@ core.register_action("vouchsafe", { "http-req" }, function(txn, way, resource)
         local caller = txn:get_var("txn.caller")
         headers["x-vouchsafe-caller"] = caller and { caller }
     end
+    -- HAProxy asks up to four times, each as long as this: a service that hangs is given 5 s.
     local asked, answer = pcall(function()
-        return core.httpclient():get { url = url .. "/gateway/check/" .. resource, headers = headers, timeout = 5000 }
+        return core.httpclient():get { url = url .. "/gateway/check/" .. resource, headers = headers, timeout = 1250 }
     end)
     if not asked or not answer or not answer.status then
         return
