@@ -428,6 +428,16 @@ impl App {
             {
                 fail("must say what is vouched or declared")
             }
+            (_, Some(Statement::States { frame, states })) if frame == end_users::FRAME => {
+                let organisation = matches!(source, SourceKind::Employer | SourceKind::UnverifiedOrganisation);
+                if kind != Kind::Vouch || !organisation {
+                    fail("only organisations vouch for their end users")
+                } else if states.len() != 1 || !states.contains(end_users::OWN) {
+                    fail("must state `own`, and nothing else, in the frame `end_user`")
+                } else {
+                    Ok(())
+                }
+            }
             (_, Some(Statement::States { frame, states })) => {
                 let world = self.world.load();
                 let mut packs = world.library.packs.values().filter(|pack| pack.id == *frame).peekable();
