@@ -8,6 +8,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use vouchsafe_core::Second;
+use vouchsafe_core::end_users;
 use vouchsafe_core::facts::{Basis, Facts, Grade, Kind, Outcome, PersonKey, SourceKind, Statement};
 use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::shares::Share;
