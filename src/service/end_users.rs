@@ -336,13 +336,14 @@ impl App {
         let namespace = namespace(&customer);
         let (subject, key, created) = self.new_subject(actor, "person", None)?;
         let link = self.new_link(&subject.id, &key, &namespace, handle)?;
-        let linked = self.audit(actor, "end_user.registered", &subject.id, &json!({ "organisation": organisation }))?;
+        let registered = self.audit(actor, "end_user.registered", organisation, &json!({ "subject": subject.id }))?;
         let feed = vec![
             FeedRow { kind: "subject".to_owned(), key: subject.id.clone() },
             FeedRow { kind: "link".to_owned(), key: link_key(&namespace, &link.digest) },
         ];
         let writes = vec![Write::Subject(subject), Write::Link(link)];
-        let change = Change { writes, audit: vec![created, linked], feed, outbox: Vec::new() };
+        // First the entry by which the caller may learn what was made: it names the organisation, not the subject.
+        let change = Change { writes, audit: vec![registered, created], feed, outbox: Vec::new() };
         match self.commit_whole(change).await? {
             Ok(()) => Ok(()),
             Err(Conflict::Exists(_)) => Err(ServiceError::Conflict("handle")),

@@ -20,7 +20,7 @@ use finding::Finding;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use vouchsafe_core::facts::SubjectFacts;
-use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::{Decision, Second, Status, decide};
 use waiting::REMEMBERED;
 pub(crate) use waiting::Waiting;

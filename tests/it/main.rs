@@ -24,6 +24,7 @@ mod conditional;
 mod crash;
 mod doctor;
 mod edge;
+mod end_users;
 mod erasure;
 mod ext_authz;
 mod failover;

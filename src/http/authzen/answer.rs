@@ -7,7 +7,7 @@ use crate::service::authzen::{Answer, Asker};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use vouchsafe_core::{Second, explain};
+use vouchsafe_core::explain;
 
 /// The request is not answered.
 #[derive(Debug)]
