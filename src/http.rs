@@ -10,6 +10,7 @@ pub mod clients;
 pub mod conditional;
 pub mod decisions;
 mod docs;
+pub mod end_users;
 pub mod erasure;
 pub mod events;
 pub mod evidence;
@@ -97,6 +98,9 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(evidence::attest, evidence::list))
         .routes(routes!(evidence::revoke))
         .routes(routes!(evidence::vouch))
+        .routes(routes!(end_users::register))
+        .routes(routes!(end_users::remove))
+        .routes(routes!(end_users::show))
         .routes(routes!(roster::vouch_batch))
         .routes(routes!(evidence::withdraw))
         .routes(routes!(evidence::observe))

@@ -16,6 +16,7 @@ pub mod credentials;
 pub mod cross_check;
 pub mod deployment;
 pub mod direct;
+pub mod end_users;
 pub mod erase;
 pub mod evaluate;
 pub mod exchange;
@@ -128,6 +129,9 @@ pub enum ServiceError {
     /// The store cannot answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No token about an end user who is not as the policy asks, or is nobody's.
+    #[error("end user: {}", .0.code())]
+    EndUser(vouchsafe_core::end_users::Refusal),
     /// A primitive or a sealed value failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),

@@ -9,7 +9,7 @@ pub use vouchsafe_verify::{jws, key, profile, token as verifier};
 
 use arc_swap::ArcSwapOption;
 use keys::Purpose;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::{Arc, OnceLock};
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_verify::token::{Times, Token};
@@ -17,15 +17,44 @@ use vouchsafe_verify::token::{Times, Token};
 /// Whom and what an eligibility token is about.
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
+    /// Who calls: the token's subject or, where that is an end user, the one who acts for it.
     pub(crate) subject: SubjectId,
     pub(crate) acting_for: Option<SubjectId>,
     pub(crate) resource: ResourceId,
+    /// The end user, and the organisation through which they come.
+    pub(crate) end_user: Option<(SubjectId, SubjectId)>,
+}
+
+/// What a token says whose subject is somebody's end user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ActedFor {
+    /// Who acts (`act.sub`), as the audience knows it.
+    pub(crate) actor: String,
+    /// The organisation through which the end user comes, as the audience knows it.
+    pub(crate) customer: String,
+}
+
+impl ActedFor {
+    /// Reads what an eligibility token says of an end user; `Err` where that cannot be read, `Ok(None)` where the token is
+    /// the caller's own.
+    fn read(claims: &Map<String, Value>, eligibility: &Map<String, Value>) -> Result<Option<Self>, ()> {
+        let told = match eligibility.get("end_user") {
+            None | Some(Value::String(_)) => return Ok(None),
+            // SECURITY: what cannot be read is not as if it were absent.
+            Some(told) => told.as_object().ok_or(())?,
+        };
+        let text =
+            |members: &Map<String, Value>, name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
+        let act = claims.get("act").and_then(Value::as_object).ok_or(())?;
+        let customer = text(told, "customer").ok_or(())?;
+        Ok(Some(Self { actor: text(act, "sub").ok_or(())?, customer }))
+    }
 }
 
 /// What introspection answers while a decision stands.
 #[derive(Debug)]
 pub(crate) struct Worth {
-    /// The decision's id.
+    /// The decision's id, and that of the one about the end user.
     pub(crate) decision: String,
     /// The answer, as JSON.
     pub(crate) text: Arc<str>,
@@ -66,6 +95,8 @@ pub struct Verified {
     pub jkt: Option<String>,
     /// The party that acts for the subject (RFC 8693 section 4.1).
     pub act: Option<Value>,
+    /// Who acts, where the subject is somebody's end user.
+    pub(crate) acted_for: Option<ActedFor>,
     /// Whom it is about, once that was read, and whether its names were taken for pairwise ones.
     pub(crate) bearer: OnceLock<(bool, Bearer)>,
     /// What introspection answered last.
@@ -108,6 +139,10 @@ impl Verified {
                 None => None,
             },
             act: claims.get("act").cloned(),
+            acted_for: match eligibility {
+                Some(members) => ActedFor::read(claims, members).ok()?,
+                None => None,
+            },
             bearer: OnceLock::new(),
             worth: ArcSwapOption::empty(),
         })

@@ -9,7 +9,7 @@ mod implication;
 
 use crate::facts::Attestation;
 use crate::ids::{ResourceId, ResourcePattern};
-use crate::policy::{Criterion, Policy};
+use crate::policy::{Criterion, EndUser, Policy};
 use crate::rules::{Library, Rules, RulesError};
 use crate::second::{DAY, Second};
 use crate::{Decision, Status};
@@ -131,7 +131,8 @@ pub fn compare(old: &Policy, new: &Policy, library: &Library) -> Result<Comparis
     } else {
         examples::find(&old, &new, nobody_gains, nobody_loses)
     };
-    let (longer, shorter) = lifetimes(&old.policy, &new.policy);
+    let (mut longer, mut shorter) = lifetimes(&old.policy, &new.policy);
+    let end_users = end_users(&old.policy, &new.policy);
     let mut verdict = match (nobody_loses, nobody_gains) {
         (true, true) => Verdict::Equal,
         (true, false) => Verdict::Wider,
@@ -150,6 +151,19 @@ pub fn compare(old: &Policy, new: &Policy, library: &Library) -> Result<Comparis
         Verdict::Wider if gains.is_none() => open.push("nobody was found who gains: perhaps nobody does".to_owned()),
         Verdict::Narrower if loses.is_none() => open.push("nobody was found who loses: perhaps nobody does".to_owned()),
         _ => {}
+    }
+    match end_users {
+        EndUsers::Alike => {}
+        EndUsers::MoreGetIn(what) => longer.push(what),
+        EndUsers::FewerGetIn(what) => {
+            open.push("whoever names no end user loses".to_owned());
+            shorter.push(what);
+        }
+        EndUsers::Unknown(_) if verdict == Verdict::Incomparable => {}
+        EndUsers::Unknown(why) => {
+            open.push(why);
+            verdict = Verdict::NotDecided;
+        }
     }
     verdict = match (verdict, longer.is_empty(), shorter.is_empty()) {
         (held, true, true) | (held @ (Verdict::Incomparable | Verdict::NotDecided), _, _) => held,
@@ -197,6 +211,43 @@ fn lifetimes(old: &Policy, new: &Policy) -> (Vec<String>, Vec<String>) {
     longer.extend(before.keys().filter(|id| !after.contains_key(*id)).map(|id| format!("`{id}` no longer strict")));
     shorter.extend(after.keys().filter(|id| !before.contains_key(*id)).map(|id| format!("`{id}` strict")));
     (longer, shorter)
+}
+
+/// How what is asked about end users stands to what was asked.
+enum EndUsers {
+    /// For whoever may call, it is the same.
+    Alike,
+    /// It is no longer asked.
+    MoreGetIn(String),
+    /// It is asked from now on.
+    FewerGetIn(String),
+    /// Nothing is proved.
+    Unknown(String),
+}
+
+/// A yes needs a caller and an end user. Where both must be eligible, who gains or loses as the one does as the other. Where a
+/// vouch suffices, what counts against an end user is no question of being eligible, and is compared only by being the same.
+fn end_users(old: &Policy, new: &Policy) -> EndUsers {
+    let (was, is) = (old.end_user, new.end_user);
+    let moved = || format!("`end_user` {} to {}", was.as_str(), is.as_str());
+    match (was, is) {
+        (EndUser::Ignored, EndUser::Ignored) | (EndUser::Required, EndUser::Required) => EndUsers::Alike,
+        (EndUser::Ignored, _) => EndUsers::FewerGetIn(moved()),
+        (_, EndUser::Ignored) => EndUsers::MoreGetIn(moved()),
+        (EndUser::Vouched, EndUser::Vouched) => {
+            let asks = |p: &Policy| (p.criteria.clone(), p.exemptions.clone(), p.definitions.clone());
+            if asks(old) == asks(new) {
+                EndUsers::Alike
+            } else {
+                let why = "for whom a vouch suffices follows from criteria that differ, and is not compared";
+                EndUsers::Unknown(why.to_owned())
+            }
+        }
+        (EndUser::Vouched, EndUser::Required) | (EndUser::Required, EndUser::Vouched) => EndUsers::Unknown(format!(
+            "{}: an end user may be vouched for and not eligible, or eligible and not vouched for",
+            moved()
+        )),
+    }
 }
 
 /// Thresholds and gates that differ between criteria of one name.

@@ -8,7 +8,7 @@ use crate::facts::{Attestation, Mark, SubjectFacts, merged};
 use crate::fusion::{Cause, Item, Question, Side, Status, first_change};
 use crate::ids::{AttestationId, SubjectId};
 use crate::parties::{Known, Role, Sheet};
-use crate::policy::{Criterion, Of, Policy};
+use crate::policy::{Criterion, EndUser, Of, Policy};
 use crate::rules::{Rules, canonical, sha256_hex};
 use crate::second::{DAY, Second};
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,9 @@ pub struct Decision {
     pub rules: RulesRef,
     /// The exemption that answered, if any.
     pub exemption: Option<String>,
+    /// Whether a yes lets nobody in before the caller's end user is judged too; see [`crate::end_users`].
+    #[serde(default, skip_serializing_if = "EndUser::is_ignored")]
+    pub end_user: EndUser,
     /// Criteria that only the request can answer; not judged here.
     pub live: Vec<String>,
     /// Every criterion of the answering branch.
@@ -456,6 +459,7 @@ fn closed(
             directives: rules.body.directives.clone(),
         },
         exemption: None,
+        end_user: rules.body.policy.as_ref().map_or(EndUser::Ignored, |policy| policy.end_user),
         live: Vec::new(),
         criteria: Vec::new(),
         reasons: if reason.is_empty() { Vec::new() } else { vec![reason.to_owned()] },

@@ -26,6 +26,7 @@ pub mod criterion;
 pub mod decision;
 pub mod definitions;
 pub mod document;
+pub mod end_users;
 pub mod evidence;
 pub mod explain;
 pub mod facts;

@@ -294,6 +294,11 @@ fn behind(own: &[Attestation]) -> Option<(AttestationId, SubjectId, SubjectId)> 
         })
 }
 
+/// The organisation that owns a workload with these attestations.
+pub(crate) fn owner(own: &[Attestation]) -> Option<SubjectId> {
+    behind(own).map(|(_, owner, _)| owner)
+}
+
 /// A statement of this service about who stands behind a workload. One that ends by itself is none: the answer would change
 /// without anything being said.
 fn is_relation(attestation: &Attestation) -> bool {

@@ -298,6 +298,37 @@ pub struct Authority {
     pub citation: String,
 }
 
+/// Whether the policy asks for whom a caller uses its resources; see [`crate::end_users`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndUser {
+    /// Nobody asks.
+    #[default]
+    Ignored,
+    /// For somebody for whom the caller's own organisation vouches, and against whom nothing is held.
+    Vouched,
+    /// For somebody who is eligible too.
+    Required,
+}
+
+impl EndUser {
+    /// The name used in JSON and texts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndUser::Ignored => "ignored",
+            EndUser::Vouched => "vouched",
+            EndUser::Required => "required",
+        }
+    }
+
+    /// Whether nobody asks, as where nothing is said.
+    #[must_use]
+    pub fn is_ignored(&self) -> bool {
+        *self == EndUser::Ignored
+    }
+}
+
 /// Criteria that must all hold for its resources. Immutable once committed; the server numbers versions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -322,6 +353,9 @@ pub struct Policy {
     /// How long connected checks may answer from the last poll. Absent: 0 with an authority, else 15 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage_grace: Option<Span>,
+    /// Whether callers have to say for whom; left out where they need not, so that rules without it keep their digest.
+    #[serde(default, skip_serializing_if = "EndUser::is_ignored")]
+    pub end_user: EndUser,
     /// Who ordered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<Authority>,

@@ -4,7 +4,7 @@ use crate::check::{can_support, kinds, lasts};
 use crate::compare::span;
 use crate::definitions::{Pack, Proves, Weights};
 use crate::facts::{Grade, Kind};
-use crate::policy::{Along, Criterion, Gate, Members, Of, Policy, Test, WhenUnknown};
+use crate::policy::{Along, Criterion, EndUser, Gate, Members, Of, Policy, Test, WhenUnknown};
 use crate::rules::Library;
 use crate::second::DAY;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,6 +108,9 @@ pub fn policy(policy: &Policy, library: &Library) -> String {
             criterion_in_words(&mut text, policy, criterion, library);
         }
     }
+    if !policy.end_user.is_ignored() {
+        let _ = writeln!(text, "\n{}", end_user_in_words(policy.end_user));
+    }
     let grace = policy.outage_grace.map_or(0, crate::policy::Span::secs);
     let _ = writeln!(
         text,
@@ -125,6 +128,18 @@ pub fn policy(policy: &Policy, library: &Library) -> String {
     );
     let _ = write!(text, "{}", never_asked(policy, library));
     text
+}
+
+fn end_user_in_words(end_user: EndUser) -> &'static str {
+    match end_user {
+        EndUser::Ignored => "Nobody asks for whom a caller uses it.",
+        EndUser::Vouched => {
+            "A caller must name its end user. The caller's own organisation must vouch for that user, and nothing may be held against them; what is asked above is asked of the caller alone."
+        }
+        EndUser::Required => {
+            "A caller must name its end user. All that is asked above is asked of both, and both must be eligible."
+        }
+    }
 }
 
 fn criterion_in_words(text: &mut String, policy: &Policy, criterion: &Criterion, library: &Library) {
@@ -248,6 +263,7 @@ pub fn changes(old: &Policy, new: &Policy, library: &Library) -> Vec<String> {
     says("longest promise", span(old.max_ttl.secs()), span(new.max_ttl.secs()));
     says("longest token", span(old.token_ttl.secs()), span(new.token_ttl.secs()));
     says("outage grace", grace(old), grace(new));
+    says("end user", old.end_user.as_str().to_owned(), new.end_user.as_str().to_owned());
     told.extend(criteria_changes("", &old.criteria, &new.criteria, library));
     for before in old.exemptions.iter().filter(|e| !new.exemptions.iter().any(|n| n.id == e.id)) {
         told.push(format!("exemption `{}` is gone", before.id));

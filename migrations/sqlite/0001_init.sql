@@ -244,6 +244,8 @@ CREATE TABLE admissions (
     resource TEXT NOT NULL,
     decision TEXT NOT NULL,
     gateway TEXT NOT NULL,
+    -- Of an end user, the organisation through which they came; else empty.
+    through TEXT NOT NULL,
     hour_ms BIGINT NOT NULL,
     count BIGINT NOT NULL,
     first_ms BIGINT NOT NULL,
@@ -305,7 +307,9 @@ CREATE TABLE tokens (
     revoked_at_ms BIGINT,
     -- Where its status stands.
     status_list BIGINT NOT NULL,
-    status_idx BIGINT NOT NULL
+    status_idx BIGINT NOT NULL,
+    -- JSON: that an end user is still missing, or through whom this one comes. Null where nobody asks.
+    end_user TEXT
 );
 CREATE INDEX tokens_by_subject ON tokens (subject);
 CREATE INDEX tokens_revoked ON tokens (expires_at_ms) WHERE revoked_at_ms IS NOT NULL;

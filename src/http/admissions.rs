@@ -5,7 +5,7 @@ use super::extract::{Auth, Checked, Page, Query, page_body};
 use super::gateway::single;
 use super::problem::Problem;
 use crate::service::ServiceError;
-use crate::service::admissions::{Asked, Line, Upload, Uploaded};
+use crate::service::admissions::{Asked, Line, LineEndUser, Upload, Uploaded};
 use crate::service::register::Position;
 use crate::service::world::Gateway;
 use axum::Json;
@@ -96,6 +96,8 @@ pub struct NewAdmission {
     resource: String,
     /// `eligibility.decision` of the token.
     decision: String,
+    /// Of a token whose subject is an end user: who they are. `subject` is then `act.sub` of the token.
+    end_user: Option<NewAdmissionEndUser>,
     /// The hour's first second.
     hour: i64,
     /// How often.
@@ -106,10 +108,26 @@ pub struct NewAdmission {
     last_at: i64,
 }
 
+/// An end user who was let in.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAdmissionEndUser {
+    /// `sub` of the token.
+    subject: String,
+    /// `eligibility.end_user.customer` of the token.
+    customer: String,
+    /// `eligibility.end_user.decision` of the token.
+    decision: String,
+}
+
 impl From<NewAdmission> for Line {
     fn from(new: NewAdmission) -> Self {
-        let NewAdmission { subject, acting_for, resource, decision, hour, count, first_at, last_at } = new;
-        Self { subject, acting_for, resource, decision, hour, count, first_at, last_at }
+        let NewAdmission { subject, acting_for, resource, decision, end_user, hour, count, first_at, last_at } = new;
+        let end_user = end_user.map(|told| {
+            let NewAdmissionEndUser { subject, customer, decision } = told;
+            LineEndUser { subject, customer, decision }
+        });
+        Self { subject, acting_for, resource, decision, end_user, hour, count, first_at, last_at }
     }
 }
 

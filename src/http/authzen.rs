@@ -80,6 +80,7 @@ async fn ask(edge: &Edge, asking: &Asking, evaluation: &Evaluation<'_>) -> Resul
         action: evaluation.action,
         resource: evaluation.resource,
         acting_for: evaluation.acting_for,
+        end_user: evaluation.end_user,
         address: asking.address,
     };
     let answer = edge.app.access(&asking.asker, &question).await.map_err(|error| match error {

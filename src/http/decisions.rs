@@ -182,8 +182,13 @@ pub async fn issue(
     let resource = resource_id(&new.resource)?;
     let subject = subject_id(&id)?;
     let acting_for = new.acting_for.as_deref().map(|name| edge.app.organisation_subject(name)).transpose()?;
-    let wanted =
-        Wanted { subject: &subject, acting_for: acting_for.as_ref(), resource: &resource, audience: &new.audience };
+    let wanted = Wanted {
+        subject: &subject,
+        acting_for: acting_for.as_ref(),
+        resource: &resource,
+        audience: &new.audience,
+        end_user: None,
+    };
     let issued = edge.app.issue(&caller.actor(), &caller.id, wanted).await?;
     let body = json!({ "token": issued.token, "token_type": edge.app.deployment.token_type(), "jti": issued.jti, "expires_in": issued.expires_in, "decision": issued.decision });
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))

@@ -269,7 +269,9 @@ pub async fn vouch(
                 event: new.event_id,
             };
             let unknown = || Problem::from(ServiceError::NotFound("subject"));
-            let subject = edge.app.vouched_subject(&parse_subject(&subject).ok_or_else(unknown)?).await?;
+            let organisation = caller.organisation.as_deref().ok_or(ServiceError::Forbidden("organisation"))?;
+            let subject = parse_subject(&subject).ok_or_else(unknown)?;
+            let subject = edge.app.vouched_subject(organisation, &subject).await?;
             delivered(edge.app.vouch_plain(&caller, &subject, vouch).await?)
         }
         _ => Err(Problem::invalid().field("", "give `vouch` alone, or `subject` and `statement`")),

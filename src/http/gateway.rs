@@ -7,6 +7,7 @@ use super::arrival::RequestId;
 use super::ext_authz::grpc;
 use super::extract::{Presented, presented};
 use crate::intake::client_address::Proxies;
+use crate::service::end_users::Named;
 use crate::service::gateway::{Credential, Verdict};
 use crate::service::world::Gateway;
 use crate::service::{ServiceError, ServiceResult};
@@ -24,17 +25,21 @@ const DECISION: HeaderName = HeaderName::from_static("x-eligibility-decision");
 const REASON: HeaderName = HeaderName::from_static("x-eligibility-reason");
 const VALID_UNTIL: HeaderName = HeaderName::from_static("x-eligibility-valid-until");
 const SUBJECT: HeaderName = HeaderName::from_static("x-eligibility-subject");
+const END_USER: HeaderName = HeaderName::from_static("x-eligibility-end-user");
+const END_USER_DECISION: HeaderName = HeaderName::from_static("x-eligibility-end-user-decision");
 const STALE: HeaderName = HeaderName::from_static("x-eligibility-stale");
 const TEST: HeaderName = HeaderName::from_static("x-eligibility-test");
 
 /// Every name under which an answer may say something.
-pub(super) static OWN_RESULTS: [HeaderName; 6] = [DECISION, REASON, VALID_UNTIL, SUBJECT, STALE, TEST];
+pub(super) static OWN_RESULTS: [HeaderName; 8] =
+    [DECISION, REASON, VALID_UNTIL, SUBJECT, END_USER, END_USER_DECISION, STALE, TEST];
 
 /// What a gateway says to us; from a caller these names say nothing to anybody.
-pub(super) static OWN_REQUEST_HEADERS: [HeaderName; 3] = [
+pub(super) static OWN_REQUEST_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("x-gateway-key"),
     HeaderName::from_static("x-vouchsafe-caller"),
     HeaderName::from_static("x-vouchsafe-acting-for"),
+    HeaderName::from_static("x-vouchsafe-end-user"),
 ];
 
 /// What a check came to, before a socket says it: HTTP, ext_authz by HTTP and ext_authz by gRPC say the same.
@@ -121,6 +126,17 @@ fn acting_for(headers: &HeaderMap) -> Result<Option<&str>, ()> {
     }
 }
 
+/// The handle of the end user for whom the caller asks.
+fn end_user(headers: &HeaderMap) -> Named<'_> {
+    const NAME: &str = "x-vouchsafe-end-user";
+    match (headers.contains_key(NAME), single(headers, NAME)) {
+        (false, _) => Named::Nobody,
+        (true, Some(handle)) => Named::Handle(handle),
+        // SECURITY: a header that cannot be read is not one that is absent; whether it matters is for the policy to say.
+        (true, None) => Named::Unreadable,
+    }
+}
+
 /// Method and path of the caller's own request, as the gateway names them: `X-Forwarded-Method` and `X-Forwarded-Uri`, or
 /// `X-Original-Method` and `X-Original-URI`.
 fn forwarded(headers: &HeaderMap) -> Option<(&str, &str)> {
@@ -172,7 +188,9 @@ pub(super) async fn reply(edge: &Edge, question: Question<'_>) -> Reply {
         (None, Presented::None | Presented::Unreadable) => Credential::None,
     };
     let address = address(headers, peer, &edge.trusted_proxies);
-    let verdict = edge.app.check(gateway, credential, &resource, address).await;
+    // SECURITY: as with callers, an end user is named by gateways that may; to others a token names them.
+    let end_user = if gateway.asserts { end_user(headers) } else { Named::Nobody };
+    let verdict = edge.app.check(gateway, credential, end_user, &resource, address).await;
     say(edge, verdict, scheme, &refusal)
 }
 
@@ -186,6 +204,9 @@ fn say(edge: &Edge, verdict: ServiceResult<Verdict>, scheme: &str, refusal: &Ref
                 (VALID_UNTIL, passed.valid_until.as_str()),
                 (SUBJECT, passed.subject.as_str()),
             ];
+            if let Some((end_user, decision)) = &passed.end_user {
+                set.extend([(END_USER, end_user.as_str()), (END_USER_DECISION, decision.as_str())]);
+            }
             if passed.stale {
                 set.push((STALE, "true"));
             }
@@ -212,7 +233,7 @@ fn say(edge: &Edge, verdict: ServiceResult<Verdict>, scheme: &str, refusal: &Ref
 }
 
 /// May this caller pass to the resource? 200 with empty body, 401, 403 (or 451), 503 when it cannot know.
-#[utoipa::path(get, path = "/gateway/check/{resource}", tag = "gateway", params(("resource" = String, Path), ("X-Gateway-Key" = String, Header), ("X-Vouchsafe-Caller" = Option<String>, Header), ("X-Vouchsafe-Acting-For" = Option<String>, Header), ("DPoP" = Option<String>, Header)),
+#[utoipa::path(get, path = "/gateway/check/{resource}", tag = "gateway", params(("resource" = String, Path), ("X-Gateway-Key" = String, Header), ("X-Vouchsafe-Caller" = Option<String>, Header), ("X-Vouchsafe-Acting-For" = Option<String>, Header), ("X-Vouchsafe-End-User" = Option<String>, Header), ("DPoP" = Option<String>, Header)),
     responses((status = 200, description = "pass"), (status = 401, description = "no valid credential"), (status = 403, description = "not eligible; a problem, or a page where `Accept` wants one", content_type = "application/problem+json", body = Object), (status = 451, description = "not eligible, where configured", content_type = "application/problem+json", body = Object), (status = 503, description = "cannot know")))]
 pub async fn check(
     State(edge): State<Edge>,

@@ -8,7 +8,7 @@ use super::extract::{Presented, Raw, authenticate, dpop_proof, presented};
 use super::problem::oauth as oauth_error;
 use crate::service::ServiceError;
 use crate::service::authenticate::{ACCESS_TTL_SECS, Caller};
-use crate::service::exchange::{Exchange, ExchangeError, JWT};
+use crate::service::exchange::{END_USER, Exchange, ExchangeError, JWT};
 use crate::service::introspect::Revocation;
 use crate::token::dpop;
 use axum::Json;
@@ -97,7 +97,9 @@ fn client_credentials(edge: &Edge, id: &str, form: &Form, jkt: Option<&str>) -> 
 
 async fn exchange(edge: &Edge, id: &str, form: &Form, jkt: Option<&str>) -> Result<Response, Response> {
     let caller = as_caller(&edge.app, id)?;
-    if caller.require("tokens:issue").is_err() {
+    // An organisation's client may act for its own end users, and for nobody else.
+    let own = form.get("subject_token_type") == Some(END_USER) && caller.organisation.is_some();
+    if caller.require("tokens:issue").is_err() && !(own && caller.require("end_users:write").is_ok()) {
         return Err(oauth_error(StatusCode::BAD_REQUEST, "unauthorized_client", "needs the scope `tokens:issue`"));
     }
     if form.get("scope").is_some() {
@@ -130,6 +132,10 @@ async fn exchange(edge: &Edge, id: &str, form: &Form, jkt: Option<&str>) -> Resu
         Err(ExchangeError::Request(why)) => Err(invalid_request(why)),
         Err(ExchangeError::Target(why)) => Err(oauth_error(StatusCode::BAD_REQUEST, "invalid_target", why)),
         Err(ExchangeError::NotEligible(decision)) => Err(not_eligible(&decision)),
+        Err(ExchangeError::EndUser(refusal)) => {
+            let text = format!("{}: {}", refusal.code(), vouchsafe_core::explain::texts(refusal.code()).subject);
+            Err(oauth_error(StatusCode::BAD_REQUEST, "invalid_target", &text))
+        }
         Err(ExchangeError::Service(error)) => Err(failed(&error)),
     }
 }

@@ -253,6 +253,10 @@ impl From<ServiceError> for Problem {
                 problem.decision = Some(super::decisions::ordinary(&decision));
                 problem
             }
+            ServiceError::EndUser(refusal) => {
+                Self::new(StatusCode::FORBIDDEN, "not_eligible", "the subject is not eligible")
+                    .detail(vouchsafe_core::explain::texts(refusal.code()).subject)
+            }
             ServiceError::Intake(error) => intake(&error),
             ServiceError::Unavailable(_) | ServiceError::WrongDeployment(_) => unavailable(&error),
             ServiceError::Store(_) => unavailable(&error),

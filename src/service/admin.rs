@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 25] = [
+pub const SCOPES: [&str; 26] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -20,6 +20,7 @@ pub const SCOPES: [&str; 25] = [
     "attestations:read",
     "attestations:write",
     "vouches:write",
+    "end_users:write",
     "observations:write",
     "eligibility:read",
     "access:evaluate",

@@ -9,7 +9,7 @@ mod reading;
 mod upload;
 
 pub use reading::{AdmissionView, Asked};
-pub use upload::{Line, MAX_LINES, Outcome, Reported, Upload, Uploaded};
+pub use upload::{Line, LineEndUser, MAX_LINES, Outcome, Reported, Upload, Uploaded};
 
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::crypto::sha256_hex;
@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use vouchsafe_core::Decision;
+use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::rules::Rules;
 
 /// How often the job writes, seconds; with the commit itself it stays under the ten that are promised.
@@ -45,7 +46,7 @@ fn hour_of(at_ms: i64) -> i64 {
 }
 
 /// The id of a row: whatever counts the same thing, here or elsewhere, adds to the same row.
-fn row_id(hour_ms: i64, about: [&str; 5]) -> String {
+fn row_id(hour_ms: i64, about: [&str; 6]) -> String {
     // Ids, resources and names of gateways hold no line feed.
     let digest = sha256_hex(about.join("\n").as_bytes());
     format!("adm_{hour_ms:012x}{}", digest.get(..32).unwrap_or_default())
@@ -57,6 +58,8 @@ type Unrecorded = (Arc<Decision>, Arc<Rules>);
 /// What was counted of one decision at one gateway in one hour.
 struct Tally {
     gateway: String,
+    /// Of an end user, the organisation through which they came; else empty.
+    through: String,
     hour_ms: i64,
     subject: String,
     acting_for: Option<String>,
@@ -66,6 +69,12 @@ struct Tally {
     last_ms: i64,
     /// To be recorded with it, unless that was done.
     decision: Option<Unrecorded>,
+}
+
+impl Tally {
+    fn is_of(&self, hour_ms: i64, gateway: &str, through: &str) -> bool {
+        self.hour_ms == hour_ms && self.gateway == gateway && self.through == through
+    }
 }
 
 /// Rows on their way into the store.
@@ -103,6 +112,7 @@ impl Ledger {
         &self,
         gateway: &str,
         decision: &Arc<Decision>,
+        through: &str,
         now_ms: i64,
         unrecorded: impl FnOnce() -> Option<Arc<Rules>>,
     ) -> bool {
@@ -112,7 +122,7 @@ impl Ledger {
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let known = shard
             .get_mut(&decision.id)
-            .and_then(|tallies| tallies.iter_mut().find(|tally| tally.hour_ms == hour_ms && tally.gateway == gateway));
+            .and_then(|tallies| tallies.iter_mut().find(|tally| tally.is_of(hour_ms, gateway, through)));
         if let Some(tally) = known {
             tally.count += 1;
             tally.first_ms = tally.first_ms.min(now_ms);
@@ -126,6 +136,7 @@ impl Ledger {
         }
         shard.entry(decision.id.clone()).or_default().push(Tally {
             gateway: gateway.to_owned(),
+            through: through.to_owned(),
             hour_ms,
             subject: decision.subject.clone(),
             acting_for: decision.acting_for.clone(),
@@ -149,7 +160,8 @@ impl Ledger {
             for (decision, tallies) in counted {
                 for tally in tallies {
                     let acting_for = tally.acting_for.unwrap_or_default();
-                    let about = [&tally.subject, &acting_for, &tally.resource, &decision, &tally.gateway];
+                    let about =
+                        [&tally.subject, &acting_for, &tally.resource, &decision, &tally.gateway, &tally.through];
                     rows.push(StoredAdmission {
                         id: row_id(tally.hour_ms, about.map(String::as_str)),
                         subject: tally.subject,
@@ -157,6 +169,7 @@ impl Ledger {
                         resource: tally.resource,
                         decision: decision.clone(),
                         gateway: tally.gateway,
+                        through: tally.through,
                         hour_ms: tally.hour_ms,
                         count: tally.count,
                         first_ms: tally.first_ms,
@@ -171,10 +184,18 @@ impl Ledger {
 }
 
 impl App {
-    /// Counts an admission under a decision. Never refuses: what there is no room for is counted as lost.
-    pub(crate) fn admitted(&self, gateway: &str, decision: &Arc<Decision>, rules: &Arc<Rules>) {
+    /// Counts an admission under a decision; of an end user with the organisation through which they came. Never refuses: what
+    /// there is no room for is counted as lost.
+    pub(crate) fn admitted(
+        &self,
+        gateway: &str,
+        decision: &Arc<Decision>,
+        rules: &Arc<Rules>,
+        through: Option<&SubjectId>,
+    ) {
         let unrecorded = || (!self.recorded.contains_key(&decision.id)).then(|| Arc::clone(rules));
-        if !self.ledger.count(gateway, decision, self.clock.now_ms(), unrecorded) {
+        let through = through.map_or("", SubjectId::as_str);
+        if !self.ledger.count(gateway, decision, through, self.clock.now_ms(), unrecorded) {
             metrics::counter!("vouchsafe_admissions_lost_total").increment(1);
         }
     }
@@ -234,7 +255,7 @@ impl App {
 mod tests {
     use super::*;
     use vouchsafe_core::facts::{SubjectFacts, SubjectKind};
-    use vouchsafe_core::ids::{ResourceId, SubjectId};
+    use vouchsafe_core::ids::ResourceId;
     use vouchsafe_core::rules::Library;
     use vouchsafe_core::{Second, decide};
 
@@ -258,7 +279,7 @@ mod tests {
             ("gw_1", HOUR + HOUR_MS),
             ("gw_2", HOUR + 5),
         ] {
-            assert!(ledger.count(gateway, &ada, at_ms, || Some(Arc::clone(&rules))));
+            assert!(ledger.count(gateway, &ada, "", at_ms, || Some(Arc::clone(&rules))));
         }
         let (mut rows, decisions) = ledger.take();
         rows.sort_by(|a, b| (a.hour_ms, &a.gateway).cmp(&(b.hour_ms, &b.gateway)));
@@ -279,9 +300,9 @@ mod tests {
         let ledger = Ledger::default();
         let (ada, _) = decision("sub_ada");
         ledger.held.store(MOST_ROWS - 1, Ordering::Relaxed);
-        assert!(ledger.count("gw_1", &ada, HOUR, || None));
-        assert!(!ledger.count("gw_2", &ada, HOUR, || None), "a row too many");
-        assert!(ledger.count("gw_1", &ada, HOUR, || None), "a row that is there counts on");
+        assert!(ledger.count("gw_1", &ada, "", HOUR, || None));
+        assert!(!ledger.count("gw_2", &ada, "", HOUR, || None), "a row too many");
+        assert!(ledger.count("gw_1", &ada, "", HOUR, || None), "a row that is there counts on");
         assert_eq!((ledger.take().0.len(), ledger.held.load(Ordering::Relaxed)), (1, MOST_ROWS));
     }
 }

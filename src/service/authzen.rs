@@ -6,7 +6,8 @@ mod search;
 pub use search::{Found, Paging};
 
 use super::authenticate::Caller;
-use super::gateway::{Credential, Verdict, safe_reason};
+use super::end_users::{Named, Served};
+use super::gateway::{Credential, Passed, Verdict, safe_reason};
 use super::world::Gateway;
 use super::{App, ServiceError, ServiceResult};
 use crate::token::keys::Purpose;
@@ -54,6 +55,8 @@ pub struct Question<'a> {
     pub resource: Entity<'a>,
     /// The organisation they act for, `org_…` or `sub_…`.
     pub acting_for: Option<&'a str>,
+    /// The end user for whom they do it.
+    pub end_user: Named<'a>,
     /// Where the subject's own request came from, for criteria that look at it.
     pub address: Option<IpAddr>,
 }
@@ -71,6 +74,10 @@ pub struct Answer {
     pub body: Option<Arc<Decision>>,
     /// Whether the asker is told the confidence.
     pub details: bool,
+    /// First second at which a yes no longer holds, RFC 3339.
+    pub valid_until: Option<String>,
+    /// The end user, as the asker knows them, and the decision about them.
+    pub end_user: Option<(String, String)>,
 }
 
 impl Answer {
@@ -81,7 +88,9 @@ impl Answer {
     fn judged(decision: Arc<Decision>) -> Self {
         let permitted = decision.status == Status::Eligible && decision.expires_at.is_some();
         let reason = (!permitted).then(|| safe_reason(&decision));
-        Self { permitted, reason, decision: Some(decision.id.clone()), body: Some(decision), details: true }
+        let valid_until = decision.expires_at.filter(|_| permitted).map(|until| until.to_string());
+        let id = decision.id.clone();
+        Self { permitted, reason, decision: Some(id), body: Some(decision), details: true, valid_until, end_user: None }
     }
 }
 
@@ -133,10 +142,14 @@ impl App {
             Credential::Known(&found.0, found.1.as_ref())
         };
         let details = self.world.load().audiences.get(&gateway.audience).is_some_and(|audience| audience.details);
-        match self.check(gateway, credential, &resource, question.address).await {
-            Ok(Verdict::Admit(passed)) => Ok(Answer { details, ..Answer::judged(passed.answer) }),
+        // SECURITY: nor may it name an end user.
+        let end_user = if gateway.asserts { question.end_user } else { Named::Nobody };
+        match self.check(gateway, credential, end_user, &resource, question.address).await {
+            Ok(Verdict::Admit(Passed { valid_until, end_user, answer, .. })) => {
+                Ok(Answer { details, valid_until: Some(valid_until), end_user, ..Answer::judged(answer) })
+            }
             Ok(Verdict::Refuse { reason, decision, answer }) => {
-                Ok(Answer { permitted: false, reason: Some(reason), decision, body: answer, details })
+                Ok(Answer { reason: Some(reason), decision, body: answer, details, ..Answer::default() })
             }
             Ok(Verdict::Challenge(_)) => Ok(Answer::refused("token.invalid")),
             Err(ServiceError::NotFound(_)) => Ok(Answer::refused("resource.ungoverned")),
@@ -148,7 +161,7 @@ impl App {
         let Some(resource) = resource_named(question.resource, question.action) else {
             return Ok(Answer::refused("resource.ungoverned"));
         };
-        let (subject, acting_for) = if question.subject.kind == TOKEN {
+        let (subject, acting_for, served) = if question.subject.kind == TOKEN {
             let Ok(verified) = self.verify_own(question.subject.id, Purpose::Eligibility).await else {
                 return Ok(Answer::refused("token.invalid"));
             };
@@ -161,15 +174,31 @@ impl App {
             if self.is_revoked(&verified.jti) {
                 return Ok(Answer { decision: verified.decision.clone(), ..Answer::refused("token.revoked") });
             }
-            (bearer.subject, bearer.acting_for)
+            let served = bearer.end_user.map(|(end_user, customer)| Served { end_user, customer });
+            (bearer.subject, bearer.acting_for, served)
         } else {
             let Some(parties) = self.parties_named(question.subject, question.acting_for).await? else {
                 return Ok(Answer::refused("caller.unlinked"));
             };
-            parties
+            (parties.0, parties.1, None)
         };
-        let judged = self.judge(&subject, acting_for.as_ref(), &resource, question.address).await?;
-        Ok(judged.map_or_else(|| Answer::refused("caller.unlinked"), |judged| Answer::judged(judged.answer)))
+        let Some(judged) = self.judge(&subject, acting_for.as_ref(), &resource, question.address).await? else {
+            return Ok(Answer::refused("caller.unlinked"));
+        };
+        let answer = Answer::judged(Arc::clone(&judged.answer));
+        if !answer.permitted {
+            return Ok(answer);
+        }
+        let behind = self.behind(&judged, served.as_ref(), question.end_user, &resource, question.address).await?;
+        Ok(match behind {
+            Ok(None) => answer,
+            Ok(Some(behind)) => {
+                let until = answer.body.as_ref().and_then(|body| body.expires_at).map(|end| end.min(behind.until));
+                let end_user = (self.end_user_name(&behind.served, &caller.id)?, behind.decision.id.clone());
+                Answer { valid_until: until.map(|until| until.to_string()), end_user: Some(end_user), ..answer }
+            }
+            Err(refusal) => Answer { decision: answer.decision, details: true, ..Answer::refused(refusal.code()) },
+        })
     }
 
     /// The subject that a request names, and the organisation they act for. `None` where either is nobody.

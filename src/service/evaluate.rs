@@ -124,6 +124,18 @@ impl App {
         Ok(decide(rules, &as_of(&facts, at, known_at, &successors), at))
     }
 
+    /// What was true of a subject at an instant, of an erased one too, by what is known now.
+    pub(crate) async fn facts_in_hindsight(
+        &self,
+        subject: &SubjectId,
+        at: Second,
+    ) -> ServiceResult<Option<SubjectFacts>> {
+        let Some((_, before, _)) = self.load_stored(subject.as_str()).await? else { return Ok(None) };
+        let successors = self.successors(&before).await?;
+        let Some((_, facts, _)) = self.load_stored(subject.as_str()).await? else { return Ok(None) };
+        Ok(Some(as_of(&facts, at, self.clock.now(), &successors).known_at(at)))
+    }
+
     /// All that is stored about a subject and the other parties.
     async fn facts_of(
         &self,

@@ -8,6 +8,7 @@ use crate::intake::vouch::{VouchSubject, parse_subject};
 use crate::token::Verified;
 use crate::token::keys::Purpose;
 use serde_json::{Value, json};
+use vouchsafe_core::end_users::Refusal;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::{Decision, Second};
 
@@ -19,7 +20,9 @@ pub const LINK: &str = "urn:vouchsafe:params:oauth:token-type:link";
 pub const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 /// An access token of ours, as `actor_token`.
 pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-/// What comes out: a JWT.
+/// An end user of the acting organisation, by its handle.
+pub const END_USER: &str = "urn:vouchsafe:params:oauth:token-type:end-user";
+/// What comes out, and as `actor_token` the acting party's own eligibility token: a JWT.
 pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// What a client asks for.
@@ -53,6 +56,9 @@ pub enum ExchangeError {
     /// The subject is not eligible for that resource: no token is made for it (`invalid_target`).
     #[error("not eligible")]
     NotEligible(Box<Decision>),
+    /// The end user is not as the resource asks: no token is made for it (`invalid_target`).
+    #[error("end user: {}", .0.code())]
+    EndUser(Refusal),
     /// It cannot be known now.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -64,6 +70,15 @@ struct Brought {
     until: Option<Second>,
 }
 
+/// Who acts for an end user.
+struct Serving {
+    subject: SubjectId,
+    acting_for: Option<SubjectId>,
+    /// Who acts for them in turn.
+    through: Option<Value>,
+    until: Option<Second>,
+}
+
 impl App {
     /// Exchanges what a client brings for an eligibility token: never wider than the decision, never longer than it, the
     /// subject token or the actor token.
@@ -72,6 +87,9 @@ impl App {
     /// [`ExchangeError`].
     pub async fn exchange(&self, caller: &Caller, asked: &Exchange<'_>) -> Result<Issued, ExchangeError> {
         let (resource, audience) = self.target(asked)?;
+        if asked.subject_token_type == END_USER {
+            return self.exchange_end_user(caller, asked, &resource, &audience).await;
+        }
         let (act, actor_until) = self.acting_party(caller, asked.actor).await?;
         let brought = self.brought(asked).await?;
         let acting_for = asked.acting_for.map(|name| self.organisation_subject(name)).transpose();
@@ -81,6 +99,7 @@ impl App {
             acting_for: acting_for.as_ref(),
             resource: &resource,
             audience: &audience,
+            end_user: None,
         };
         let not_after = [brought.until, actor_until].into_iter().flatten().min();
         let terms = Terms { act: Some(&act), jkt: asked.jkt, not_after };
@@ -91,6 +110,90 @@ impl App {
             ServiceError::NotFound(_) => ExchangeError::Request("`vouchsafe_acting_for` is no organisation"),
             ServiceError::Invalid { .. } => ExchangeError::Target("the audience takes no tokens for this resource"),
             error => ExchangeError::Service(error),
+        })
+    }
+
+    /// Exchanges the handle of an end user for a token about them, by which the acting party may use the resource on their
+    /// behalf.
+    async fn exchange_end_user(
+        &self,
+        caller: &Caller,
+        asked: &Exchange<'_>,
+        resource: &ResourceId,
+        audience: &str,
+    ) -> Result<Issued, ExchangeError> {
+        if asked.acting_for.is_some() {
+            return Err(ExchangeError::Request("for whom an end user is served follows from the acting party"));
+        }
+        let acting = self.serving_party(caller, asked.actor, resource, audience).await?;
+        let wanted = Wanted {
+            subject: &acting.subject,
+            acting_for: acting.acting_for.as_ref(),
+            resource,
+            audience,
+            end_user: Some(asked.subject_token),
+        };
+        let terms = Terms { act: acting.through.as_ref(), jkt: asked.jkt, not_after: acting.until };
+        self.issue_on(&caller.actor(), &caller.id, wanted, terms).await.map_err(|error| match error {
+            ServiceError::NotEligible(decision) => ExchangeError::NotEligible(decision),
+            // Another's, nobody's and erased: told alike.
+            ServiceError::EndUser(Refusal::Unknown) => ExchangeError::Request(NOBODY),
+            ServiceError::EndUser(refusal) => ExchangeError::EndUser(refusal),
+            ServiceError::Erased | ServiceError::NotFound(_) => ExchangeError::Request(NO_CUSTOMER),
+            ServiceError::Invalid { .. } => ExchangeError::Target("the audience takes no tokens for this resource"),
+            error => ExchangeError::Service(error),
+        })
+    }
+
+    /// The party that acts for an end user: whoever an eligibility token of theirs is about, or the organisation that the
+    /// client is.
+    async fn serving_party(
+        &self,
+        caller: &Caller,
+        actor: Option<(&str, &str)>,
+        resource: &ResourceId,
+        audience: &str,
+    ) -> Result<Serving, ExchangeError> {
+        let own = match caller.organisation.as_deref() {
+            Some(organisation) => {
+                Some(self.organisation_subject(organisation).map_err(|_| ExchangeError::Request(NO_CUSTOMER))?)
+            }
+            None => None,
+        };
+        let (token, kind) = match actor {
+            None => {
+                let subject = own.ok_or(ExchangeError::Request(NO_CUSTOMER))?;
+                return Ok(Serving { subject, acting_for: None, through: None, until: None });
+            }
+            Some(actor) => actor,
+        };
+        if kind != JWT {
+            return Err(ExchangeError::Request("`actor_token_type` must be that of an eligibility token"));
+        }
+        let unfit =
+            || ExchangeError::Request("`actor_token` is no valid eligibility token for this resource and audience");
+        let verified = self.verify_own(token, Purpose::Eligibility).await.map_err(|error| match error {
+            ServiceError::Unauthenticated => unfit(),
+            error => ExchangeError::Service(error),
+        })?;
+        // SECURITY: nothing here proves a key, and an end user acts for nobody.
+        let fits = verified.aud == audience
+            && verified.resource.as_deref() == Some(resource.as_str())
+            && verified.jkt.is_none()
+            && verified.acted_for.is_none()
+            && !self.is_revoked(&verified.jti);
+        let bearer = self.bearer(&verified)?.filter(|_| fits).ok_or_else(unfit)?;
+        // SECURITY: an organisation's client acts for no other organisation's end users, whosever token it has got hold of.
+        if let Some(own) = own
+            && self.customer_of(&bearer.subject).await? != Some(own)
+        {
+            return Err(unfit());
+        }
+        Ok(Serving {
+            subject: bearer.subject,
+            acting_for: bearer.acting_for,
+            through: verified.act.clone(),
+            until: Some(Second::from_epoch(verified.exp)),
         })
     }
 
@@ -189,6 +292,9 @@ impl App {
             && !self.is_revoked(&verified.jti)
     }
 }
+
+/// For a client that is no organisation's and brings nobody who is.
+const NO_CUSTOMER: &str = "the acting party is no organisation, and no workload of one";
 
 /// For a subject token that names nobody, whatever the reason.
 const NOBODY: &str = "`subject_token` names nobody we know";

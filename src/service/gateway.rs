@@ -1,5 +1,6 @@
 //! The gateway's question: may this caller pass, now, to this resource?
 
+use super::end_users::{Named, Served};
 use super::world::Gateway;
 use super::{App, NETWORK_SOURCE, ServiceError, ServiceResult};
 use crate::token::Bearer;
@@ -65,10 +66,23 @@ pub struct Passed {
     pub valid_until: String,
     /// Pairwise subject.
     pub subject: String,
+    /// The end user for whom they call, pairwise for the organisation through which they come too, and the decision about
+    /// them; where somebody asks.
+    pub end_user: Option<(String, String)>,
     /// Feed age is past two seconds.
     pub stale: bool,
     /// The body of the decision.
     pub answer: Arc<Decision>,
+}
+
+/// Whom a gateway's question is about.
+struct Whom {
+    /// Who calls.
+    caller: SubjectId,
+    /// For which organisation.
+    acting_for: Option<SubjectId>,
+    /// The end user, where a token names one.
+    served: Option<Served>,
 }
 
 /// A decision about a request that is made now.
@@ -90,6 +104,7 @@ impl App {
         &self,
         gateway: &Gateway,
         credential: Credential<'_>,
+        end_user: Named<'_>,
         resource: &ResourceId,
         address: Option<IpAddr>,
     ) -> ServiceResult<Verdict> {
@@ -98,26 +113,41 @@ impl App {
         }
         self.check_feed_age()?;
         self.asked_by(gateway);
-        let (subject, acting_for) = match self.whom(gateway, credential, resource).await? {
+        let Whom { caller, acting_for, served } = match self.whom(gateway, credential, resource).await? {
             Ok(found) => found,
             Err(verdict) => return Ok(verdict),
         };
-        let Some(judged) = self.judge(&subject, acting_for.as_ref(), resource, address).await? else {
+        let Some(judged) = self.judge(&caller, acting_for.as_ref(), resource, address).await? else {
             return Ok(Verdict::unlinked());
         };
         let answer = Arc::clone(&judged.answer);
-        if answer.status == Status::Eligible
-            && let Some(valid_until) = answer.expires_at
-        {
-            self.admitted(&gateway.id, &judged.decision, &judged.rules);
-            return Ok(Verdict::Admit(Passed {
-                valid_until: valid_until.to_string(),
-                subject: self.crypto.pairwise(subject.as_str(), &gateway.audience)?,
-                stale: self.feed_age_secs() > 2,
-                answer,
-            }));
+        let (Status::Eligible, Some(valid_until)) = (answer.status, answer.expires_at) else {
+            let (reason, decision) = (safe_reason(&answer), Some(answer.id.clone()));
+            return Ok(Verdict::Refuse { reason, decision, answer: Some(answer) });
+        };
+        let behind = match self.behind(&judged, served.as_ref(), end_user, resource, address).await? {
+            Ok(behind) => behind,
+            // The decision is the caller's own: what is known of the end user is not for the caller.
+            Err(refusal) => {
+                let (reason, decision) = (refusal.code().to_owned(), Some(answer.id.clone()));
+                return Ok(Verdict::Refuse { reason, decision, answer: None });
+            }
+        };
+        self.admitted(&gateway.id, &judged.decision, &judged.rules, None);
+        if let Some(behind) = &behind {
+            self.admitted(&gateway.id, &behind.decision, &behind.rules, Some(&behind.served.customer));
         }
-        Ok(Verdict::Refuse { reason: safe_reason(&answer), decision: Some(answer.id.clone()), answer: Some(answer) })
+        let named = behind.as_ref().map(|behind| -> ServiceResult<_> {
+            Ok((self.end_user_name(&behind.served, &gateway.audience)?, behind.decision.id.clone()))
+        });
+        let until = behind.as_ref().map_or(valid_until, |behind| behind.until.min(valid_until));
+        Ok(Verdict::Admit(Passed {
+            valid_until: until.to_string(),
+            subject: self.crypto.pairwise(caller.as_str(), &gateway.audience)?,
+            end_user: named.transpose()?,
+            stale: self.feed_age_secs() > 2,
+            answer,
+        }))
     }
 
     /// The decision about a request that is made now: the stored one, and the criteria that look at the request judged by
@@ -151,7 +181,7 @@ impl App {
         gateway: &Gateway,
         credential: Credential<'_>,
         resource: &ResourceId,
-    ) -> ServiceResult<Result<(SubjectId, Option<SubjectId>), Verdict>> {
+    ) -> ServiceResult<Result<Whom, Verdict>> {
         Ok(match credential {
             Credential::None => Err(Verdict::Challenge("")),
             Credential::Token(token) | Credential::Bound { token, .. } => {
@@ -169,7 +199,10 @@ impl App {
                     return Ok(Err(Verdict::Refuse { reason, decision, answer: None }));
                 }
                 match self.bearer(&verified)? {
-                    Some(Bearer { subject, acting_for, .. }) => Ok((subject, acting_for)),
+                    Some(Bearer { subject, acting_for, end_user, .. }) => {
+                        let served = end_user.map(|(end_user, customer)| Served { end_user, customer });
+                        Ok(Whom { caller: subject, acting_for, served })
+                    }
                     None => Err(Verdict::Challenge("invalid_token")),
                 }
             }
@@ -183,11 +216,13 @@ impl App {
                 };
                 let acting_for = acting_for.map(|name| self.organisation_subject(name)).transpose();
                 match (SubjectId::parse(&subject), acting_for) {
-                    (Ok(subject), Ok(acting_for)) => Ok((subject, acting_for)),
+                    (Ok(caller), Ok(acting_for)) => Ok(Whom { caller, acting_for, served: None }),
                     _ => Err(Verdict::unlinked()),
                 }
             }
-            Credential::Known(subject, acting_for) => Ok((subject.clone(), acting_for.cloned())),
+            Credential::Known(caller, acting_for) => {
+                Ok(Whom { caller: caller.clone(), acting_for: acting_for.cloned(), served: None })
+            }
         })
     }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use vouchsafe_core::Second;
+use vouchsafe_core::end_users;
 use vouchsafe_core::facts::{Basis, Facts, Grade, Kind, Outcome, PersonKey, SourceKind, Statement};
 use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::shares::Share;
@@ -427,6 +428,16 @@ impl App {
                 if matches!(kind, Kind::Vouch | Kind::Declaration | Kind::Directory) =>
             {
                 fail("must say what is vouched or declared")
+            }
+            (_, Some(Statement::States { frame, states })) if frame == end_users::FRAME => {
+                let organisation = matches!(source, SourceKind::Employer | SourceKind::UnverifiedOrganisation);
+                if kind != Kind::Vouch || !organisation {
+                    fail("only organisations vouch for their end users")
+                } else if states.len() != 1 || !states.contains(end_users::OWN) {
+                    fail("must state `own`, and nothing else, in the frame `end_user`")
+                } else {
+                    Ok(())
+                }
             }
             (_, Some(Statement::States { frame, states })) => {
                 let world = self.world.load();

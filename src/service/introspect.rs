@@ -1,12 +1,15 @@
 //! What a token is worth now (RFC 7662, RFC 9701), and taking one back (RFC 7009).
 
 use super::authenticate::Caller;
+use super::end_users::{Named, Served};
+use super::gateway::Judged;
 use super::operators::is_session;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{FeedRow, Write};
 use crate::token::keys::{Algorithm, Purpose};
 use crate::token::{Bearer, Verified, Worth};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use vouchsafe_core::Status;
 
@@ -64,8 +67,8 @@ impl App {
     }
 
     async fn eligibility_worth(&self, verified: &Verified) -> ServiceResult<Option<Arc<str>>> {
-        let Some(Bearer { subject, acting_for, resource }) = self.bearer(verified)? else { return Ok(None) };
-        let (decision, _) = match self.eligibility_for(&subject, acting_for.as_ref(), &resource).await {
+        let Some(Bearer { subject, acting_for, resource, end_user }) = self.bearer(verified)? else { return Ok(None) };
+        let (decision, rules) = match self.eligibility_for(&subject, acting_for.as_ref(), &resource).await {
             Ok(found) => found,
             Err(ServiceError::NotFound(_) | ServiceError::Erased) => return Ok(None),
             Err(error) => return Err(error),
@@ -73,17 +76,32 @@ impl App {
         if decision.status != Status::Eligible {
             return Ok(None);
         }
+        let judged = Judged { answer: Arc::clone(&decision), decision: Arc::clone(&decision), rules };
+        let served = end_user.map(|(end_user, customer)| Served { end_user, customer });
+        // A token by which nobody gets in who does not name an end user beside it is worth nothing by itself.
+        let behind = self.behind(&judged, served.as_ref(), Named::Nobody, &resource, None).await?;
+        let Ok(behind) = behind else { return Ok(None) };
+        let theirs = behind.as_ref().map(|behind| &behind.decision);
         // An id is a digest of all that the decision says, so the answer by it is the same.
-        if let Some(told) = verified.worth.load().as_ref().filter(|told| told.decision == decision.id) {
+        let made_of = theirs.map_or_else(|| decision.id.clone(), |theirs| format!("{} {}", decision.id, theirs.id));
+        if let Some(told) = verified.worth.load().as_ref().filter(|told| told.decision == made_of) {
             return Ok(Some(Arc::clone(&told.text)));
         }
-        let mut eligibility = json!({ "resource": resource, "decision": decision.id, "live": decision.live });
+        let live: BTreeSet<&String> =
+            decision.live.iter().chain(theirs.iter().flat_map(|theirs| &theirs.live)).collect();
+        let mut eligibility = json!({ "resource": resource, "decision": decision.id, "live": live });
+        if let (Some(behind), Some(acted_for), Some(members)) =
+            (&behind, &verified.acted_for, eligibility.as_object_mut())
+        {
+            let decision = self.sealed_decision(&behind.decision.id, &behind.served, &verified.aud)?;
+            members.insert("end_user".to_owned(), json!({ "customer": acted_for.customer, "decision": decision }));
+        }
         if let (Some(party), Some(members)) = (&verified.acting_for, eligibility.as_object_mut()) {
             members.insert("acting_for".to_owned(), json!(party));
         }
         let more = json!({ "token_type": self.deployment.token_type(), "eligibility": eligibility });
         let text: Arc<str> = worth(verified, more).to_string().into();
-        let told = Worth { decision: decision.id.clone(), text: Arc::clone(&text) };
+        let told = Worth { decision: made_of, text: Arc::clone(&text) };
         verified.worth.store(Some(Arc::new(told)));
         Ok(Some(text))
     }

@@ -1,14 +1,18 @@
 //! Eligibility tokens: issued, and revoked by their id.
 
+use super::end_users::{Noted, Served};
 use super::world::Audience;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::storage::{Conflict, FeedRow, StoredToken, Write};
+use crate::storage::{Basis, Conflict, FeedRow, StoredToken, Write};
 use crate::token::Bearer;
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use vouchsafe_core::end_users::Refusal;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
-use vouchsafe_core::{Second, Status};
+use vouchsafe_core::policy::EndUser;
+use vouchsafe_core::{Decision, Second, Status};
 
 /// How often a token is tried whose subject or rules change under it.
 const TRIES: usize = 5;
@@ -37,6 +41,8 @@ pub struct Wanted<'a> {
     pub resource: &'a ResourceId,
     /// Audience id.
     pub audience: &'a str,
+    /// The handle of the end user for whom the subject acts: then the token is about them.
+    pub end_user: Option<&'a str>,
 }
 
 /// What else a token is to say, and how long it may last beside the decision.
@@ -59,6 +65,43 @@ impl Terms<'_> {
         if let Some(jkt) = self.jkt {
             members.insert("cnf".to_owned(), json!({ "jkt": jkt }));
         }
+    }
+}
+
+/// What a token is made of: whom it is about, and until when.
+struct Made {
+    /// About the token's subject.
+    decision: Arc<Decision>,
+    basis: Basis,
+    valid_until: Second,
+    /// Where the subject is somebody's end user.
+    served: Option<Served>,
+}
+
+/// What both decisions were made of, as the end user's; `None` where the two were not made at one time.
+fn together(theirs: Basis, callers: Basis, (caller, end_user): (&SubjectId, &SubjectId)) -> Option<Basis> {
+    if (theirs.timeline, theirs.suspensions) != (callers.timeline, callers.suspensions) {
+        return None;
+    }
+    let mut parties: BTreeMap<String, i64> = BTreeMap::new();
+    let callers = callers.parties.into_iter().chain([(caller.to_string(), callers.version)]);
+    for (id, version) in theirs.parties.into_iter().chain(callers) {
+        let is_end_user = id == end_user.as_str();
+        let known = if is_end_user { theirs.version } else { *parties.entry(id.clone()).or_insert(version) };
+        if known != version {
+            return None;
+        }
+    }
+    let (version, timeline, suspensions) = (theirs.version, theirs.timeline, theirs.suspensions);
+    Some(Basis { version, timeline, suspensions, parties: parties.into_iter().collect() })
+}
+
+/// The `act` claim of an end user's token: who acts, and through whom, as their own token says it (RFC 8693 section 4.1: only
+/// the outermost counts).
+fn acting(caller: &str, through: Option<&Value>) -> Value {
+    match through {
+        Some(through) => json!({ "sub": caller, "act": through }),
+        None => json!({ "sub": caller }),
     }
 }
 
@@ -115,16 +158,26 @@ impl App {
         terms: Terms<'_>,
         audience: &Audience,
     ) -> ServiceResult<Option<Issued>> {
-        let Wanted { subject, acting_for, resource, audience: audience_id } = wanted;
+        let Wanted { subject, acting_for, resource, audience: audience_id, end_user } = wanted;
         self.check_issuing()?;
         let (decision, rules, basis) = self.eligibility_on(subject, acting_for, resource).await?;
         let (Status::Eligible, Some(valid_until)) = (decision.status, decision.expires_at) else {
             self.record_decision(actor, &decision, &rules).await?;
             return Err(ServiceError::NotEligible(Box::new((*decision).clone())));
         };
+        let made = match end_user {
+            None => Made { decision: Arc::clone(&decision), basis, valid_until, served: None },
+            Some(handle) => match self.made_for(wanted, &decision, valid_until, basis, handle).await? {
+                Some(made) => {
+                    self.record_decision(actor, &decision, &rules).await?;
+                    made
+                }
+                None => return Ok(None),
+            },
+        };
         let policy = rules.body.policy.as_ref().ok_or(ServiceError::Unavailable("rules"))?;
         let now = self.clock.now();
-        let exp = now.plus(policy.token_ttl.secs()).min(valid_until);
+        let exp = now.plus(policy.token_ttl.secs()).min(made.valid_until);
         let exp = terms.not_after.map_or(exp, |not_after| exp.min(not_after));
         if exp <= now {
             return Err(ServiceError::Unavailable("decision"));
@@ -133,19 +186,44 @@ impl App {
         let named = |party: &SubjectId| -> ServiceResult<String> {
             Ok(if audience.pairwise { self.crypto.pairwise(party.as_str(), audience_id)? } else { party.to_string() })
         };
-        let sub = named(subject)?;
         let mut eligibility = json!({
-            "resource": resource, "decision": decision.id, "valid_until": valid_until.epoch(), "live": decision.live,
+            "resource": resource, "decision": decision.id, "valid_until": made.valid_until.epoch(), "live": decision.live,
         });
-        if let (Some(party), Some(members)) = (acting_for, eligibility.as_object_mut()) {
-            members.insert("acting_for".to_owned(), json!(named(party)?));
+        let mut tell = |name: &str, value: Value| {
+            if let Some(members) = eligibility.as_object_mut() {
+                members.insert(name.to_owned(), value);
+            }
+        };
+        if let Some(party) = acting_for {
+            tell("acting_for", json!(named(party)?));
         }
-        if audience.details
-            && let Some(members) = eligibility.as_object_mut()
-        {
-            members.insert("status".to_owned(), json!(decision.status));
-            members.insert("confidence".to_owned(), json!(decision.confidence));
-        }
+        let (sub, noted) = match &made.served {
+            None => {
+                if audience.details {
+                    tell("status", json!(decision.status));
+                    tell("confidence", json!(decision.confidence));
+                }
+                let missing = !decision.end_user.is_ignored();
+                if missing {
+                    tell("end_user", json!(decision.end_user));
+                }
+                (named(subject)?, missing.then_some(Noted::Missing))
+            }
+            Some(served) => {
+                let live: BTreeSet<&String> = decision.live.iter().chain(&made.decision.live).collect();
+                tell("live", json!(live));
+                // When the end user's decision ends would tell two organisations that they serve the same person.
+                tell("valid_until", json!(exp.epoch()));
+                let theirs = self.sealed_decision(&made.decision.id, served, audience_id)?;
+                tell("end_user", json!({ "customer": named(&served.customer)?, "decision": theirs }));
+                let through = Noted::Through {
+                    caller: subject.clone(),
+                    acting_for: acting_for.cloned(),
+                    customer: served.customer.clone(),
+                };
+                (self.end_user_name(served, audience_id)?, Some(through))
+            }
+        };
         let place = self.draw_place().await?;
         let status = json!({ "status_list": { "idx": place.index, "uri": self.status_list_uri(place.list) } });
         let mut claims = json!({
@@ -153,34 +231,85 @@ impl App {
             "exp": exp.epoch(), "jti": jti, "status": status, "eligibility": eligibility,
         });
         terms.write(&mut claims);
+        if made.served.is_some()
+            && let Some(members) = claims.as_object_mut()
+        {
+            members.insert("act".to_owned(), acting(&named(subject)?, terms.act));
+        }
         let alg = Algorithm::parse(&audience.alg).ok_or(ServiceError::Unavailable("algorithm"))?;
         let key = self.signer(Purpose::Eligibility, alg)?;
         let token = key.sign(self.deployment.token_type(), &claims)?;
+        let about = &made.decision;
         let stored = StoredToken {
             jti: jti.clone(),
-            subject: subject.to_string(),
+            subject: about.subject.clone(),
             audience: audience_id.to_owned(),
             resource: resource.to_string(),
-            decision: decision.id.clone(),
+            decision: about.id.clone(),
             client: client.to_owned(),
             issued_at_ms: self.clock.now_ms(),
             expires_at_ms: exp.millis(),
             revoked_at_ms: None,
             status_list: place.list,
             status_idx: place.index,
+            end_user: noted.as_ref().map(Noted::stored),
         };
-        let detail =
-            json!({ "subject": subject, "audience": audience_id, "resource": resource, "decision": decision.id });
+        let through = made.served.as_ref().map(|_| subject);
+        let mut detail =
+            json!({ "subject": about.subject, "audience": audience_id, "resource": resource, "decision": about.id });
+        if let (Some(caller), Some(members)) = (through, detail.as_object_mut()) {
+            members.insert("acting".to_owned(), json!(caller));
+        }
         let audit = self.audit(actor, "token.issued", &jti, &detail)?;
-        let row = Self::stored_decision(&decision);
-        match self.store.record_token(stored, row, basis, Arc::from(rules.canonical.as_str()), audit).await? {
+        let row = Self::stored_decision(about);
+        match self.store.record_token(stored, row, made.basis, Arc::from(rules.canonical.as_str()), audit).await? {
             Ok(()) => {}
-            Err(Conflict::Stale(_)) => return Ok(None),
+            Err(Conflict::Stale(_)) => {
+                self.index.invalidate(&about.subject);
+                return Ok(None);
+            }
             Err(_) => return Err(ServiceError::Conflict("token")),
         }
-        self.recorded.insert(decision.id.clone(), ()).await;
+        self.recorded.insert(about.id.clone(), ()).await;
         metrics::counter!("vouchsafe_tokens_issued_total").increment(1);
         Ok(Some(Issued { token, jti, expires_in: exp.since(now), decision: decision.id.clone() }))
+    }
+
+    /// What a token about an eligible caller's end user is made of; `None` where something changed meanwhile.
+    async fn made_for(
+        &self,
+        wanted: Wanted<'_>,
+        caller: &Arc<Decision>,
+        callers_end: Second,
+        callers: Basis,
+        handle: &str,
+    ) -> ServiceResult<Option<Made>> {
+        let refused = |refusal| ServiceError::EndUser(refusal);
+        let mode = if caller.end_user.is_ignored() { EndUser::Required } else { caller.end_user };
+        let customer = self.customer_of(wanted.subject).await?.ok_or(refused(Refusal::Unknown))?;
+        let end_user = self.end_user_of(&customer, handle).await?.ok_or(refused(Refusal::Unknown))?;
+        if end_user == *wanted.subject || end_user == customer {
+            return Err(refused(Refusal::Unknown));
+        }
+        let served = Served { end_user, customer };
+        let (decision, _, theirs) = match self.eligibility_on(&served.end_user, None, wanted.resource).await {
+            Err(ServiceError::NotFound(_) | ServiceError::Erased) => return Err(refused(Refusal::Unknown)),
+            found => found?,
+        };
+        let end_user = &served.end_user;
+        let facts = self.index.facts(end_user, || self.load_versioned(end_user.as_str())).await?;
+        let facts = facts.ok_or(refused(Refusal::Unknown))?;
+        let until = self.admits(mode, &facts, &served, &decision, self.clock.now()).map_err(refused)?;
+        // After the version was read: a handle that is taken away later makes another one.
+        if !self.is_end_user_now(&served, handle).await? {
+            return Err(refused(Refusal::Unknown));
+        }
+        let Some(basis) = together(theirs, callers, (wanted.subject, end_user)) else { return Ok(None) };
+        if decision.rules.digest != caller.rules.digest {
+            return Ok(None);
+        }
+        let valid_until = until.map_or(callers_end, |until| until.min(callers_end));
+        Ok(Some(Made { decision, basis, valid_until, served: Some(served) }))
     }
 
     /// Whom and what a verified eligibility token of ours is about.
@@ -201,8 +330,21 @@ impl App {
             },
         };
         let resource = verified.resource.as_deref().and_then(|resource| ResourceId::parse(resource).ok());
-        let bearer = party(&verified.sub).zip(resource);
-        let bearer = bearer.map(|(subject, resource)| Bearer { subject, acting_for, resource });
+        let (caller, end_user) = match &verified.acted_for {
+            None => (party(&verified.sub), None),
+            Some(acted_for) => {
+                let customer = party(&acted_for.customer);
+                let opened = customer.and_then(|customer| {
+                    let end_user = self.open_for(&verified.sub, &verified.aud, &customer)?;
+                    Some((SubjectId::parse(&end_user).ok()?, customer))
+                });
+                // SECURITY: nor is an end user who cannot be read.
+                let Some(end_user) = opened else { return Ok(None) };
+                (party(&acted_for.actor), Some(end_user))
+            }
+        };
+        let bearer = caller.zip(resource);
+        let bearer = bearer.map(|(subject, resource)| Bearer { subject, acting_for, resource, end_user });
         if let Some(bearer) = &bearer {
             // A second time changes nothing.
             let _ = verified.bearer.set((pairwise, bearer.clone()));

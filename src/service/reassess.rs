@@ -20,7 +20,7 @@ use finding::Finding;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use vouchsafe_core::facts::SubjectFacts;
-use vouchsafe_core::ids::{ResourceId, SubjectId};
+use vouchsafe_core::ids::SubjectId;
 use vouchsafe_core::{Decision, Second, Status, decide};
 use waiting::REMEMBERED;
 pub(crate) use waiting::Waiting;
@@ -140,6 +140,14 @@ impl App {
         Ok(())
     }
 
+    /// Looks at a subject at once, because something was taken from it; what is overtaken meanwhile waits as usual.
+    pub(crate) async fn look_again(&self, subject: &SubjectId) -> ServiceResult<()> {
+        if let Some(noted) = self.reassess_subject(subject.as_str()).await? {
+            self.note_standings(std::slice::from_ref(&noted)).await?;
+        }
+        Ok(())
+    }
+
     /// Looks at one subject: news are committed with all that follows from them, the rest is handed back.
     async fn reassess_subject(&self, id: &str) -> ServiceResult<Option<Noted>> {
         // Before the facts: what is read later is at least as new.
@@ -227,35 +235,20 @@ impl App {
         parties: &mut Vec<Seen>,
     ) -> ServiceResult<Vec<String>> {
         let mut dead = Vec::new();
-        let mut eligible: BTreeMap<(String, Option<String>), bool> = BTreeMap::new();
-        let world = self.world.load_full();
+        let mut looked_at: BTreeMap<(String, String, Option<String>), bool> = BTreeMap::new();
         for token in self.store.living_tokens(facts.subject.as_str(), self.clock.now_ms()).await? {
-            let acting_for = self.store.decision(&token.decision).await?.and_then(|decision| decision.acting_for);
-            let question = (token.resource, acting_for);
-            let stands = match eligible.get(&question) {
+            let question = (token.resource.clone(), token.decision.clone(), token.end_user.clone());
+            let stands = match looked_at.get(&question) {
                 Some(stands) => *stands,
-                None => {
-                    let unreadable = || ServiceError::Unreadable(format!("token {}", token.jti));
-                    let resource = ResourceId::parse(&question.0).map_err(|_| unreadable())?;
-                    let acting_for = question.1.as_deref().map(SubjectId::parse).transpose();
-                    let acting_for = acting_for.map_err(|_| unreadable())?;
-                    let rules = world.rules(&resource, now)?;
-                    match self.with_parties(facts.clone(), acting_for.as_ref(), &rules).await {
-                        Ok((facts, seen)) => {
-                            parties.extend(seen);
-                            decide(&rules, &facts, now).status == Status::Eligible
-                        }
-                        // The organisation is none any more.
-                        Err(ServiceError::NotFound(_)) => false,
-                        Err(error) => return Err(error),
-                    }
-                }
+                None => self.token_stands(facts, &token, now, parties).await?,
             };
-            eligible.insert(question, stands);
+            looked_at.insert(question, stands);
             if !stands {
                 dead.push(token.jti);
             }
         }
+        // Who is looked at is no party beside itself.
+        parties.retain(|party| party.id != facts.subject.as_str());
         Ok(dead)
     }
 

@@ -1,6 +1,7 @@
 //! What an officer asks after an order: who knows of it, and who was let in that should not have been.
 
 use super::admissions::{AdmissionView, Asked};
+use super::end_users::Served;
 use super::register::Position;
 use super::world::{Gateway, Mode, Orders, World};
 use super::{App, ServiceError, ServiceResult};
@@ -275,6 +276,14 @@ impl App {
                 answers.insert(key.clone(), decision);
             }
             if let Some(decision) = answers.get(&key).filter(|decision| decision.status != Status::Eligible) {
+                // A vouch may have been enough for an end user.
+                if !row.through.is_empty() {
+                    let customer = SubjectId::parse(&row.through).map_err(|_| unreadable())?;
+                    let served = Served { end_user: subject.clone(), customer };
+                    if self.rightly_served(&served, decision, at).await? {
+                        continue;
+                    }
+                }
                 return Ok(Some(Hindsight {
                     at,
                     decision: decision.id.clone(),

@@ -52,7 +52,7 @@ impl App {
         caller: &Caller,
         rows: Vec<Result<Row, RowError>>,
     ) -> ServiceResult<Vec<Outcome>> {
-        self.organisation_of(caller)?;
+        let (organisation, _) = self.organisation_of(caller)?;
         let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
         let mut groups: HashMap<SubjectId, Rows> = HashMap::new();
         let mut events: HashMap<String, Row> = HashMap::new();
@@ -62,7 +62,7 @@ impl App {
                 Ok(row) if reused(&mut events, &row) => {
                     Err(invalid("/event_id", "another row of this roster has it and says something else"))
                 }
-                Ok(row) => self.vouched_subject(&row.subject).await.map(|subject| (subject, row)),
+                Ok(row) => self.vouched_subject(&organisation, &row.subject).await.map(|subject| (subject, row)),
             };
             match found {
                 Ok((subject, row)) => groups.entry(subject).or_default().push((place, row)),

@@ -2,6 +2,7 @@
 
 use super::cases::settle;
 use super::deployment::SIMULATED;
+use super::end_users::{OWN_NAMESPACE, holds_handles};
 use super::index::ReadAt;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::crypto::DataKey;
@@ -147,7 +148,12 @@ impl App {
     /// # Errors
     /// `Conflict` when the id is linked already; `NotFound` when the subject is not there.
     pub async fn link(&self, actor: &Actor, subject: &SubjectId, namespace: &str, id: &str) -> ServiceResult<()> {
-        check_namespace(namespace)?;
+        let namespace = &self.namespace_meant(namespace)?;
+        if holds_handles(namespace) && namespace != OWN_NAMESPACE {
+            self.check_handle(subject, namespace, id).await?;
+        } else {
+            check_namespace(namespace)?;
+        }
         let stored = self.active(subject).await?;
         let key = self.crypto.unwrap_data_key(&stored.id, &stored.wrapped_key)?;
         let link = self.new_link(&stored.id, &key, namespace, id)?;
@@ -182,13 +188,22 @@ impl App {
     /// # Errors
     /// `NotFound` when it is not there or belongs to another subject.
     pub async fn unlink(&self, actor: &Actor, subject: &SubjectId, namespace: &str, id: &str) -> ServiceResult<()> {
+        let namespace = &self.namespace_meant(namespace)?;
         let digest = self.link_digest(namespace, id);
         let link = self.store.link(namespace, &digest).await?.filter(|link| link.subject == subject.as_str());
         link.ok_or(ServiceError::NotFound("link"))?;
         let audit = self.audit(actor, "link.removed", subject.as_str(), &json!({ "namespace": namespace }))?;
-        let feed = vec![FeedRow { kind: "link".to_owned(), key: link_key(namespace, &digest) }];
+        let mut feed = vec![FeedRow { kind: "link".to_owned(), key: link_key(namespace, &digest) }];
+        if holds_handles(namespace) {
+            // Tokens may have been made by it.
+            feed.push(FeedRow { kind: "subject".to_owned(), key: subject.to_string() });
+        }
         let write = Write::Unlink { namespace: namespace.to_owned(), digest };
-        self.commit(vec![write], audit, feed).await?.map_err(|_| ServiceError::NotFound("link"))
+        self.commit(vec![write], audit, feed).await?.map_err(|_| ServiceError::NotFound("link"))?;
+        if holds_handles(namespace) {
+            self.look_again(subject).await?;
+        }
+        Ok(())
     }
 
     /// The ids linked to a subject, as (namespace, id).
@@ -215,6 +230,10 @@ impl App {
     /// # Errors
     /// When the store cannot be read.
     pub async fn resolve_link(&self, namespace: &str, id: &str) -> ServiceResult<Option<String>> {
+        // SECURITY: a handle names somebody to its own organisation, and to nobody else.
+        if holds_handles(namespace) {
+            return Ok(None);
+        }
         let digest = self.link_digest(namespace, id);
         let key = link_key(namespace, &digest);
         self.index
@@ -329,5 +348,8 @@ pub(crate) fn check_namespace(namespace: &str) -> ServiceResult<()> {
         && namespace
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_' || b == b'.');
+    if namespace == OWN_NAMESPACE {
+        return Err(invalid("/namespace", "end users are an organisation's: `end-user:org_…`"));
+    }
     if fits { Ok(()) } else { Err(invalid("/namespace", "use 1 to 64 of `a-z 0-9 - _ .`")) }
 }

@@ -43,6 +43,11 @@ pub(crate) fn organisation_source(id: &str) -> String {
     format!("src_org-{}", id.strip_prefix("org_").unwrap_or(id))
 }
 
+/// The organisation that vouches as a source.
+pub(crate) fn source_of_organisation(source: &str) -> Option<String> {
+    source.strip_prefix("src_org-").map(|id| format!("org_{id}"))
+}
+
 impl App {
     /// Suspends a party: what it said (since an instant, if one is given) counts for nobody from now on, and nothing
     /// new is taken from it. Gives the record's new version and the record.

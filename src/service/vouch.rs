@@ -1,6 +1,7 @@
 //! Employers' vouches: signed, or by the organisation's own authenticated client.
 
 use super::authenticate::Caller;
+use super::end_users::OWN_NAMESPACE;
 use super::ingest::{Delivery, Speaker, Submission};
 use super::suspend::organisation_source;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
@@ -47,13 +48,19 @@ impl App {
         Ok((organisation, speaker))
     }
 
-    /// The subject that a vouch names.
+    /// The subject that a vouch of an organisation names: by our id, by a link, or as one of its own end users.
     ///
     /// # Errors
     /// `NotFound` for a link that leads nowhere; whether there is a subject of this id is for the commit to say.
-    pub async fn vouched_subject(&self, subject: &VouchSubject) -> ServiceResult<SubjectId> {
+    pub async fn vouched_subject(&self, organisation: &str, subject: &VouchSubject) -> ServiceResult<SubjectId> {
         let unknown = || ServiceError::NotFound("subject");
         match subject {
+            VouchSubject::Link { namespace, id } if namespace == OWN_NAMESPACE => {
+                self.registered_end_user(organisation, id).await.map_err(|error| match error {
+                    ServiceError::NotFound(_) => unknown(),
+                    error => error,
+                })
+            }
             VouchSubject::Id(id) => SubjectId::parse(id).map_err(|_| unknown()),
             VouchSubject::Link { namespace, id } => {
                 let found = self.resolve_link(namespace, id).await?.ok_or_else(unknown)?;
@@ -77,7 +84,7 @@ impl App {
         let vouch = verify(token, &issuer, &keys, &self.issuer, now)?;
         // What was signed before the end of a suspension may have been signed by whoever caused it.
         self.may_speak(&speaker.source, vouch.issued_at)?;
-        let subject = self.vouched_subject(&vouch.subject).await?;
+        let subject = self.vouched_subject(&issuer, &vouch.subject).await?;
         let statement = match vouch.employed {
             Some(employed) => {
                 Statement::Employment { organisation: issuer.clone(), employed, relation: vouch.relation.clone() }

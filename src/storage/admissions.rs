@@ -18,6 +18,8 @@ pub struct StoredAdmission {
     pub decision: String,
     /// By which gateway.
     pub gateway: String,
+    /// Of an end user, the organisation through which they came; else empty.
+    pub through: String,
     /// The hour's first millisecond, epoch milliseconds.
     pub hour_ms: i64,
     /// How often.
@@ -98,6 +100,7 @@ pub(super) fn as_json(rows: &[StoredAdmission]) -> Result<String, Undo> {
                 &row.resource,
                 &row.decision,
                 &row.gateway,
+                &row.through,
                 row.hour_ms,
                 row.count,
                 row.first_ms,
@@ -116,10 +119,10 @@ macro_rules! implement_admission_writes {
         async fn admit(conn: &mut $connection, rows: &[StoredAdmission]) -> Result<(), Undo> {
             sqlx::query(concat!(
                 "INSERT INTO admissions
-                     (id, subject, acting_for, resource, decision, gateway, hour_ms, count, first_ms, last_ms)
-                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-                     CAST(value ->> 6 AS BIGINT), CAST(value ->> 7 AS BIGINT), CAST(value ->> 8 AS BIGINT),
-                     CAST(value ->> 9 AS BIGINT)
+                     (id, subject, acting_for, resource, decision, gateway, through, hour_ms, count, first_ms, last_ms)
+                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+                     CAST(value ->> 7 AS BIGINT), CAST(value ->> 8 AS BIGINT), CAST(value ->> 9 AS BIGINT),
+                     CAST(value ->> 10 AS BIGINT)
                  FROM ",
                 $rows,
                 " WHERE EXISTS (SELECT 1 FROM subjects AS s WHERE s.id = value ->> 1)
@@ -176,8 +179,8 @@ macro_rules! implement_admission_reads {
                 macro_rules! where_first {
                     ($first:literal) => {
                         concat!(
-                            "SELECT id, subject, acting_for, resource, decision, gateway, hour_ms, count, first_ms,
-                                 last_ms
+                            "SELECT id, subject, acting_for, resource, decision, gateway, through, hour_ms, count,
+                                 first_ms, last_ms
                              FROM admissions WHERE ",
                             $first,
                             " AND id > $3 AND id < $4 AND last_ms >= $5 AND first_ms < $6

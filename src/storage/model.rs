@@ -296,6 +296,8 @@ pub struct StoredToken {
     pub status_list: i64,
     /// Its index there; no other token ever has it.
     pub status_idx: i64,
+    /// What it says of an end user, as JSON; `None` where nobody asked for one when it was issued.
+    pub end_user: Option<String>,
 }
 
 impl StoredToken {

@@ -178,7 +178,7 @@ macro_rules! implement_store {
             async fn tokens_of(&self, subject: &str, after: &str, limit: i64) -> Result<Vec<StoredToken>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredToken>(
                     "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
-                         revoked_at_ms, status_list, status_idx
+                         revoked_at_ms, status_list, status_idx, end_user
                      FROM tokens WHERE subject = $1 AND jti > $2 ORDER BY jti LIMIT $3",
                 )
                 .bind(subject)
@@ -465,7 +465,7 @@ macro_rules! implement_store {
             async fn living_tokens(&self, subject: &str, now_ms: i64) -> Result<Vec<StoredToken>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredToken>(
                     "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
-                         revoked_at_ms, status_list, status_idx
+                         revoked_at_ms, status_list, status_idx, end_user
                      FROM tokens WHERE subject = $1 AND expires_at_ms > $2 AND revoked_at_ms IS NULL ORDER BY jti",
                 )
                 .bind(subject)
@@ -486,7 +486,7 @@ macro_rules! implement_store {
             async fn token(&self, jti: &str) -> Result<Option<StoredToken>, StoreError> {
                 let row = sqlx::query_as::<$database, StoredToken>(
                     "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
-                         revoked_at_ms, status_list, status_idx
+                         revoked_at_ms, status_list, status_idx, end_user
                      FROM tokens WHERE jti = $1",
                 )
                 .bind(jti)

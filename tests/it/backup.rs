@@ -195,7 +195,7 @@ async fn an_older_backup_is_refused_until_its_loss_is_accepted_by_name() {
                 .issue(
                     &Actor::system(),
                     "cli_test",
-                    Wanted { subject: &who, acting_for: None, resource: &resource, audience: "edge" },
+                    Wanted { subject: &who, acting_for: None, resource: &resource, audience: "edge", end_user: None },
                 )
                 .await
         };

@@ -258,6 +258,9 @@ async fn what_a_caller_writes_under_our_names_reaches_neither_us_nor_the_applica
             "x-gateway-key",
             "x-vouchsafe-caller",
             "x-vouchsafe-acting-for",
+            "x-vouchsafe-end-user",
+            "x-eligibility-end-user",
+            "x-eligibility-end-user-decision",
         ] {
             assert!(heard.removed.iter().any(|removed| removed == name), "{name} in {heard:?}");
         }
@@ -444,4 +447,51 @@ async fn a_grpc_connection_that_says_nothing_gives_its_place_back_and_the_end_wa
     grpc.stop.cancel();
     tokio::time::timeout(Duration::from_secs(10), &mut grpc.server).await.expect("it ends").unwrap();
     assert_eq!(grpc.check(&key, asked("restricted.api", &[])).await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn end_users_are_named_and_told_alike_at_every_socket() {
+    use crate::end_users::{Trade, resource};
+    let database = Database::sqlite();
+    let t = TestApp::start(&database).await;
+    let trade = Trade::new(&t).await;
+    assert_eq!(trade.acme.registers(&t, "h").await.status, StatusCode::CREATED);
+    trade.proves(&t, &trade.acme.behind(&t, "h").await).await;
+    let own = t.token(&trade.acme.agent, &resource("required"), "edge").await;
+    let token = trade.acme.exchanged(&t, &resource("required"), "h", Some(&own)).await;
+    let (own, token) = (format!("Bearer {own}"), format!("Bearer {token}"));
+    let grpc = Grpc::usual(&t).await;
+    let ask = async |key: &str, headers: &[(&str, &str)]| {
+        let with_key: Vec<(&str, &str)> = [("x-gateway-key", key)].into_iter().chain(headers.iter().copied()).collect();
+        let plain = t.check(&resource("required"), &with_key).await;
+        let http = by_http(&t, &resource("required"), Method::GET, "/x", &with_key).await;
+        let rpc = grpc.check(key, asked(&resource("required"), headers)).await.unwrap();
+        let names = [
+            "x-eligibility-reason",
+            "x-eligibility-decision",
+            "x-eligibility-end-user",
+            "x-eligibility-end-user-decision",
+        ];
+        let told = |heard: &Heard| (heard.status, names.map(|name| heard.header(name).to_owned()));
+        assert_eq!(told(&http), told(&rpc));
+        assert_eq!((plain.status.as_u16(), names.map(|name| plain.header(name).to_owned())), told(&http));
+        for name in ["x-vouchsafe-end-user", "x-eligibility-end-user", "x-eligibility-end-user-decision"] {
+            let removed = http.removed.iter().any(|removed| removed == name);
+            assert_eq!(removed, rpc.removed.iter().any(|removed| removed == name), "{name}");
+            assert_eq!(removed, http.status == 200 && http.header(name).is_empty(), "{name}");
+        }
+        told(&rpc)
+    };
+    let caller = ("x-vouchsafe-caller", trade.acme.caller.as_str());
+    let (status, named) = ask(&trade.asserting, &[caller, ("x-vouchsafe-end-user", "h")]).await;
+    assert_eq!((status, named[2].is_empty(), named[3].starts_with("dec_")), (200, false, true));
+    assert_eq!(ask(&trade.plain, &[("authorization", &token)]).await, (200, named));
+    for (key, headers, reason) in [
+        (&trade.asserting, vec![caller], "end_user.missing"),
+        (&trade.asserting, vec![caller, ("x-vouchsafe-end-user", "n")], "end_user.unknown"),
+        (&trade.plain, vec![("authorization", own.as_str()), ("x-vouchsafe-end-user", "h")], "end_user.missing"),
+    ] {
+        let (status, named) = ask(key, &headers).await;
+        assert_eq!((status, named[0].as_str(), named[2].as_str()), (403, reason, ""));
+    }
 }

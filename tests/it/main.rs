@@ -25,6 +25,7 @@ mod crash;
 mod credentials;
 mod doctor;
 mod edge;
+mod end_users;
 mod erasure;
 mod ext_authz;
 mod failover;

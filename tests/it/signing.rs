@@ -54,7 +54,7 @@ fn kid_of(token: &str) -> String {
 
 pub(crate) async fn issue(app: &App, subject: &str, audience: &str) -> String {
     let (subject, resource) = (SubjectId::parse(subject).unwrap(), ResourceId::parse("restricted.api").unwrap());
-    let wanted = Wanted { subject: &subject, acting_for: None, resource: &resource, audience };
+    let wanted = Wanted { subject: &subject, acting_for: None, resource: &resource, audience, end_user: None };
     app.issue(&Actor::system(), "cli_test", wanted).await.unwrap().token
 }
 

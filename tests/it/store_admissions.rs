@@ -35,6 +35,7 @@ fn row(hour: i64, name: &str, subject: &str, resource: &str) -> StoredAdmission 
         resource: resource.to_owned(),
         decision: "dec_1".to_owned(),
         gateway: "gw_1".to_owned(),
+        through: String::new(),
         hour_ms: hour * HOUR,
         count: 1,
         first_ms: hour * HOUR + 1_800_000,

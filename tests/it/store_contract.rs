@@ -164,6 +164,7 @@ pub(crate) fn token(jti: &str, subject: &str) -> StoredToken {
         revoked_at_ms: None,
         status_list: 7,
         status_idx: 3,
+        end_user: None,
     }
 }
 

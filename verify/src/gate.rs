@@ -23,7 +23,7 @@ mod layer;
 mod lists;
 mod uploads;
 
-pub use admissions::{Admission, Reporter};
+pub use admissions::{Admission, EndUser, Reporter};
 pub use layer::{GateLayer, Guarded};
 pub use uploads::Uploader;
 
@@ -35,7 +35,7 @@ use crate::token::{self, Audience, Expected, Refused, Token};
 use admissions::Admissions;
 use keys::Keys;
 use lists::Lists;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,12 +92,14 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 /// Somebody who may pass, as the request's extension.
 #[derive(Debug, Clone)]
 pub struct Eligible {
-    /// The subject, as this audience knows it.
+    /// The subject, as this audience knows it; where somebody acts for it, their end user.
     pub subject: String,
-    /// The organisation acted for, as this audience knows it.
+    /// The organisation acted for, as this audience knows it; of whoever acts, where somebody does.
     pub acting_for: Option<String>,
-    /// The decision.
+    /// The decision; of whoever acts, where somebody does.
     pub decision: String,
+    /// Who acts for the subject, where that is somebody's end user.
+    pub acted_for: Option<ActedFor>,
     /// First second at which the decision no longer holds, epoch seconds.
     pub valid_until: i64,
     /// First second at which the token no longer holds, epoch seconds.
@@ -108,6 +110,38 @@ pub struct Eligible {
     pub stale: bool,
     /// All that the token says.
     pub token: Arc<Token>,
+}
+
+/// Who acts for an end user, and through whom. Both were eligible when the token was made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ActedFor {
+    /// Who acts (`act.sub`), as this audience knows it.
+    pub actor: String,
+    /// The organisation whose end user the subject is, as this audience knows it.
+    pub customer: String,
+    /// The decision about the end user, sealed.
+    pub decision: String,
+}
+
+impl ActedFor {
+    /// What a token says of an end user: `Ok(None)` where nobody asks for one.
+    fn read(token: &Token, eligibility: &Map<String, Value>) -> Result<Option<Self>, Refusal> {
+        let invalid = || Refusal::Invalid("bad_claim");
+        let told = match eligibility.get("end_user") {
+            None => return Ok(None),
+            // SECURITY: the caller's own token, where an end user is asked for: nobody here can judge one.
+            Some(Value::String(_)) => return Err(Refusal::Forbidden("end_user.missing")),
+            Some(told) => told.as_object().ok_or_else(invalid)?,
+        };
+        let text =
+            |members: &Map<String, Value>, name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
+        let act = token.claims.get("act").and_then(Value::as_object).ok_or_else(invalid)?;
+        Ok(Some(Self {
+            actor: text(act, "sub").ok_or_else(invalid)?,
+            customer: text(told, "customer").ok_or_else(invalid)?,
+            decision: text(told, "decision").ok_or_else(invalid)?,
+        }))
+    }
 }
 
 /// Why somebody may not pass.
@@ -225,7 +259,12 @@ impl Gate {
             None => None,
         };
         let live = names(eligibility.get("live")).ok_or_else(invalid)?;
+        let acted_for = ActedFor::read(&token, eligibility);
+        if let Err(Refusal::Invalid(code)) = &acted_for {
+            return Err(Refusal::Invalid(code));
+        }
         let list_stale = self.check_status(&token, now).await?;
+        let acted_for = acted_for?;
         if !live.is_empty() && !self.settings.admit_unjudged_live {
             return Err(Refusal::Forbidden("live.unjudged"));
         }
@@ -235,6 +274,7 @@ impl Gate {
             subject,
             acting_for,
             decision,
+            acted_for,
             valid_until,
             expires_at,
             live,

@@ -5,7 +5,7 @@ use crate::definitions::{Pack, Proves, Row, Shape, Weights};
 use crate::document::{listed, step};
 use crate::facts::{Grade, Kind, SourceKind};
 use crate::fusion::{GATE_UNITS, Opinion, discounted, units};
-use crate::policy::{Criterion, Exemption, MAX_CHAIN, Members, Of, Policy, Test, WhenUnknown, source_of};
+use crate::policy::{Criterion, EndUser, Exemption, MAX_CHAIN, Members, Of, Policy, Test, WhenUnknown, source_of};
 use crate::rules::Library;
 use crate::second::DAY;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +64,15 @@ fn head(policy: &Policy) -> Vec<Finding> {
         && (authority.name.trim().is_empty() || authority.citation.trim().is_empty())
     {
         refuse("/authority", "name and citation are needed", "say who ordered it and where that can be read");
+    }
+    if policy.end_user == EndUser::Required
+        && let Some(criterion) = policy.criteria.iter().find(|criterion| criterion.of == Of::ActingFor)
+    {
+        let problem = format!(
+            "criterion `{}` asks about the organisation acted for, and an end user acts for nobody: only organisations can be end users",
+            criterion.id
+        );
+        findings.push(Finding::warning("/end_user", problem).advise("ask it of the subject, or use `vouched`"));
     }
     let alpha2 = |code: &&String| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase());
     if let Some(code) = policy.applies_in.iter().find(|code| !alpha2(code)) {

@@ -7,7 +7,7 @@ use crate::service::authzen::{Answer, Asker};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use vouchsafe_core::{Second, explain};
+use vouchsafe_core::explain;
 
 /// The request is not answered.
 #[derive(Debug)]
@@ -94,12 +94,16 @@ pub(super) fn told(edge: &Edge, asker: &Asker, answer: &Answer) -> Value {
         if answer.details {
             tell("confidence", json!(decision.confidence));
         }
-        if answer.permitted {
-            tell("valid_until", json!(decision.expires_at.map(|until: Second| until.to_string())));
-        }
         if let (Some(policy), Some(version)) = (&decision.rules.policy, decision.rules.version) {
             tell("policy_version", json!(format!("{policy}@{version}")));
         }
+    }
+    if let Some(until) = &answer.valid_until {
+        tell("valid_until", json!(until));
+    }
+    if let Some((end_user, decision)) = &answer.end_user {
+        tell("end_user", json!(end_user));
+        tell("end_user_decision_id", json!(decision));
     }
     if edge.app.feed_age_secs() > 2 {
         tell("stale", json!(true));

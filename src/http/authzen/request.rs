@@ -2,6 +2,7 @@
 //! and `null` is as if absent. `properties` of whatever are claims of the asker, and no evidence: they are never read.
 
 use crate::service::authzen::Entity;
+use crate::service::end_users::Named;
 use serde_json::{Map, Value};
 
 type Members = Map<String, Value>;
@@ -16,6 +17,7 @@ pub(super) struct Evaluation<'v> {
     pub(super) action: &'v str,
     pub(super) resource: Entity<'v>,
     pub(super) acting_for: Option<&'v str>,
+    pub(super) end_user: Named<'v>,
 }
 
 /// When a batch ends before its end.
@@ -110,6 +112,15 @@ pub(super) fn acting_for(members: &Members) -> Result<Option<&str>, Wrong> {
     }
 }
 
+/// The end user for whom it is done, likewise. One that cannot be read is no error of the question, which may not ask for one.
+fn end_user(members: &Members) -> Result<Named<'_>, Wrong> {
+    Ok(match object(members, "context")?.and_then(|context| given(context, "end_user")) {
+        None => Named::Nobody,
+        Some(Value::String(handle)) => Named::Handle(handle),
+        Some(_) => Named::Unreadable,
+    })
+}
+
 impl<'v> Evaluation<'v> {
     /// Reads an item, or the only question of a request; `batch` says what it does not say itself.
     pub(super) fn of(item: &'v Members, batch: &'v Members) -> Result<Self, Wrong> {
@@ -119,6 +130,7 @@ impl<'v> Evaluation<'v> {
             action: action(owner("action"))?,
             resource: entity_or(item, batch, "resource")?,
             acting_for: acting_for(owner("context"))?,
+            end_user: end_user(owner("context"))?,
         })
     }
 }

@@ -39,6 +39,8 @@ pub struct AdmissionView {
     pub decision: String,
     /// By which gateway.
     pub gateway: String,
+    /// Of an end user, the organisation through which they came.
+    pub through: Option<String>,
     /// The hour's first second.
     pub hour: Second,
     /// How often in that hour.
@@ -58,6 +60,7 @@ impl From<StoredAdmission> for AdmissionView {
             resource: row.resource,
             decision: row.decision,
             gateway: row.gateway,
+            through: Some(row.through).filter(|id| !id.is_empty()),
             hour: Second::from_millis(row.hour_ms),
             count: row.count,
             first_at: Second::from_millis(row.first_ms),

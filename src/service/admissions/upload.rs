@@ -5,6 +5,7 @@
 //! silently.
 
 use super::{HOUR_MS, hour_of, row_id};
+use crate::service::end_users::Served;
 use crate::service::register::Position;
 use crate::service::world::Gateway;
 use crate::service::{App, ServiceError, ServiceResult, invalid};
@@ -49,6 +50,8 @@ pub struct Line {
     pub resource: String,
     /// `dec_…`
     pub decision: String,
+    /// The end user for whom the subject acted, where a token named one.
+    pub end_user: Option<LineEndUser>,
     /// The hour's first second.
     pub hour: i64,
     /// How often.
@@ -57,6 +60,17 @@ pub struct Line {
     pub first_at: i64,
     /// The last time.
     pub last_at: i64,
+}
+
+/// The end user of a line, as a token names them.
+#[derive(Debug, Clone, Deserialize)]
+pub struct LineEndUser {
+    /// As the gateway's audience knows them.
+    pub subject: String,
+    /// The organisation through which they came, likewise.
+    pub customer: String,
+    /// The decision about them, as the token names it.
+    pub decision: String,
 }
 
 /// What became of an upload.
@@ -101,6 +115,8 @@ pub enum Outcome {
 
 type Refusal = (&'static str, &'static str);
 
+const UNKNOWN_SUBJECT: Refusal = ("subject_unknown", "give the subjects as the token names them");
+
 impl App {
     /// Takes what a gateway counted. All lines that can be placed are committed together, once for each upload id.
     ///
@@ -123,14 +139,27 @@ impl App {
             if !decisions.contains_key(&line.decision) {
                 decisions.insert(line.decision.clone(), self.store.decision(&line.decision).await?);
             }
+            if let Some((_, decision)) = self.served_on(gateway, line)
+                && !decisions.contains_key(&decision)
+            {
+                let found = self.store.decision(&decision).await?;
+                decisions.insert(decision, found);
+            }
         }
         let mut rows: HashMap<String, StoredAdmission> = HashMap::new();
         let mut items = Vec::with_capacity(upload.lines.len());
         for line in &upload.lines {
-            let decision = decisions.get(&line.decision).and_then(Option::as_ref);
-            items.push(match self.place(gateway, line, decision) {
-                Ok(row) => {
+            let decision = |id: &str| decisions.get(id).and_then(Option::as_ref);
+            let placed = self.place(gateway, line, decision(&line.decision)).and_then(|row| {
+                let Some(_) = &line.end_user else { return Ok((row, None)) };
+                let served = self.served_on(gateway, line).ok_or(UNKNOWN_SUBJECT)?;
+                let theirs = Self::place_end_user(&row, &served, decision(&served.1))?;
+                Ok((row, Some(theirs)))
+            });
+            items.push(match placed {
+                Ok((row, theirs)) => {
                     add(&mut rows, row);
+                    theirs.into_iter().for_each(|row| add(&mut rows, row));
                     Outcome::Counted
                 }
                 Err((code, detail)) => Outcome::Refused { code, detail },
@@ -174,10 +203,9 @@ impl App {
             return Err(("resource_not_guarded", "this gateway does not guard `resource`"));
         }
         let party = |name: &str| self.party_of(gateway, name);
-        let unknown = ("subject_unknown", "give `subject` and `acting_for` as `sub` and `acting_for` of the token");
-        let subject = party(&line.subject).ok_or(unknown)?;
+        let subject = party(&line.subject).ok_or(UNKNOWN_SUBJECT)?;
         let acting_for = match &line.acting_for {
-            Some(name) => party(name).ok_or(unknown)?.to_string(),
+            Some(name) => party(name).ok_or(UNKNOWN_SUBJECT)?.to_string(),
             None => String::new(),
         };
         let decision = decision.ok_or(("decision_unknown", "give `decision` as the token names it"))?;
@@ -190,7 +218,7 @@ impl App {
         if decision.status != "eligible" {
             return Err(("decision_not_eligible", "nobody may be let in under this decision"));
         }
-        let about = [subject.as_str(), &acting_for, &line.resource, &line.decision, &gateway.id];
+        let about = [subject.as_str(), &acting_for, &line.resource, &line.decision, &gateway.id, ""];
         Ok(StoredAdmission {
             id: row_id(hour_ms, about),
             subject: subject.to_string(),
@@ -198,10 +226,49 @@ impl App {
             resource: line.resource.clone(),
             decision: line.decision.clone(),
             gateway: gateway.id.clone(),
+            through: String::new(),
             hour_ms,
             count: line.count,
             first_ms,
             last_ms,
+        })
+    }
+
+    /// The end user of a line, and the id of the decision about them; `None` where there is none or either cannot be read.
+    fn served_on(&self, gateway: &Gateway, line: &Line) -> Option<(Served, String)> {
+        let told = line.end_user.as_ref()?;
+        let customer = self.party_of(gateway, &told.customer)?;
+        let end_user = SubjectId::parse(&self.open_for(&told.subject, &gateway.audience, &customer)?).ok()?;
+        let decision = self.open_for(&told.decision, &gateway.audience, &customer)?;
+        Some((Served { end_user, customer }, decision))
+    }
+
+    /// The row of the end user, beside that of the one who acted.
+    fn place_end_user(
+        row: &StoredAdmission,
+        (served, id): &(Served, String),
+        decision: Option<&StoredDecision>,
+    ) -> Result<StoredAdmission, Refusal> {
+        let decision = decision.ok_or(("decision_unknown", "give the decisions as the token names them"))?;
+        let is_about = decision.subject == served.end_user.as_str()
+            && decision.acting_for.is_none()
+            && decision.resource == row.resource;
+        if !is_about {
+            return Err(("decision_of_another", "the decision is about another subject, organisation or resource"));
+        }
+        // By a vouch they may be let in of whom not enough is known.
+        if !matches!(decision.status.as_str(), "eligible" | "insufficient") {
+            return Err(("decision_not_eligible", "nobody may be let in under this decision"));
+        }
+        let through = served.customer.as_str();
+        let about = [served.end_user.as_str(), "", &row.resource, id, &row.gateway, through];
+        Ok(StoredAdmission {
+            id: row_id(row.hour_ms, about),
+            subject: served.end_user.to_string(),
+            acting_for: String::new(),
+            decision: id.clone(),
+            through: through.to_owned(),
+            ..row.clone()
         })
     }
 
@@ -256,6 +323,7 @@ mod tests {
             acting_for: None,
             resource: String::new(),
             decision: String::new(),
+            end_user: None,
             hour,
             count: 1,
             first_at,

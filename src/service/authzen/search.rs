@@ -36,7 +36,8 @@ impl App {
 
     async fn may(&self, parties: &(SubjectId, Option<SubjectId>), resource: &ResourceId) -> ServiceResult<bool> {
         let judged = self.judge(&parties.0, parties.1.as_ref(), resource, None).await?;
-        Ok(judged.is_some_and(|judged| judged.answer.status == Status::Eligible))
+        // A search names no end user.
+        Ok(judged.is_some_and(|judged| judged.answer.status == Status::Eligible && judged.answer.end_user.is_ignored()))
     }
 
     /// Resources of a type that a subject may do this with, of all that a policy, gateway or audience names one by one.

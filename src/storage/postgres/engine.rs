@@ -106,10 +106,10 @@ WITH input AS (
 ), written AS (
     INSERT INTO tokens
         (jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms, revoked_at_ms,
-         status_list, status_idx)
+         status_list, status_idx, end_user)
     SELECT e ->> 'jti', e ->> 'subject', e ->> 'audience', e ->> 'resource', e ->> 'decision', e ->> 'client',
         (e ->> 'issued')::bigint, (e ->> 'expires')::bigint, (e ->> 'revoked')::bigint,
-        (e ->> 'list')::bigint, (e ->> 'idx')::bigint
+        (e ->> 'list')::bigint, (e ->> 'idx')::bigint, e ->> 'end_user'
     FROM fit ORDER BY e ->> 'jti'
     ON CONFLICT DO NOTHING
     RETURNING jti

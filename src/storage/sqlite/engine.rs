@@ -23,7 +23,7 @@ CREATE TEMP TABLE staged (
 );
 CREATE TEMP TABLE staged_tokens (
     ordinal INTEGER PRIMARY KEY, jti TEXT, subject TEXT, audience TEXT, resource TEXT, decision TEXT, client TEXT,
-    issued INTEGER, expires INTEGER, revoked INTEGER, list INTEGER, idx INTEGER,
+    issued INTEGER, expires INTEGER, revoked INTEGER, list INTEGER, idx INTEGER, end_user TEXT,
     d_id TEXT, d_subject TEXT, d_acting_for TEXT, d_resource TEXT, d_at INTEGER, d_status TEXT, d_expires INTEGER,
     d_rules TEXT, d_attestations TEXT,
     audit_id TEXT, audit_at INTEGER, actor TEXT, action TEXT, target TEXT, detail TEXT
@@ -90,7 +90,7 @@ DELETE FROM temp.staged_tokens;
 INSERT OR ROLLBACK INTO temp.staged_tokens
 SELECT e.key, e.value ->> 'jti', s.id, e.value ->> 'audience', e.value ->> 'resource', e.value ->> 'decision',
     e.value ->> 'client', e.value ->> 'issued', e.value ->> 'expires', e.value ->> 'revoked',
-    e.value ->> 'list', e.value ->> 'idx',
+    e.value ->> 'list', e.value ->> 'idx', e.value ->> 'end_user',
     e.value ->> '$.d.id', e.value ->> '$.d.subject', e.value ->> '$.d.acting_for', e.value ->> '$.d.resource',
     e.value ->> '$.d.at', e.value ->> '$.d.status', e.value ->> '$.d.expires', e.value ->> '$.d.rules',
     e.value ->> '$.d.attestations',
@@ -116,8 +116,8 @@ FROM temp.staged_tokens WHERE TRUE
 ON CONFLICT DO NOTHING;
 INSERT OR ROLLBACK INTO main.tokens
     (jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms, revoked_at_ms,
-     status_list, status_idx)
-SELECT jti, subject, audience, resource, decision, client, issued, expires, revoked, list, idx
+     status_list, status_idx, end_user)
+SELECT jti, subject, audience, resource, decision, client, issued, expires, revoked, list, idx, end_user
 FROM temp.staged_tokens;
 INSERT INTO main.relies (subject, party, version)
 SELECT t.subject, p.value ->> 0, p.value ->> 1

@@ -23,6 +23,8 @@ pub struct Admission {
     pub resource: String,
     /// Under which decision.
     pub decision: String,
+    /// The end user for whom the subject acted, where a token named one.
+    pub end_user: Option<EndUser>,
     /// The hour's first second, epoch seconds.
     pub hour: i64,
     /// How often since the last report; several reports of one hour add up.
@@ -31,6 +33,17 @@ pub struct Admission {
     pub first_at: i64,
     /// The last time, epoch seconds.
     pub last_at: i64,
+}
+
+/// An end user for whom somebody was let in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EndUser {
+    /// As this audience knows them.
+    pub subject: String,
+    /// The organisation through which they came, as this audience knows it.
+    pub customer: String,
+    /// The decision about them, sealed.
+    pub decision: String,
 }
 
 /// Takes what was counted. It is called from the task that runs the gate and must not block for long.
@@ -55,6 +68,7 @@ struct Row {
     acting_for: Option<String>,
     resource: String,
     decision: String,
+    end_user: Option<EndUser>,
     hour: i64,
 }
 
@@ -73,11 +87,18 @@ impl Admissions {
     }
 
     pub(super) fn count(&self, eligible: &Eligible, resource: &str, now: i64) {
-        let row = Row {
+        // Who acts is let in, and their end user with them.
+        let end_user = eligible.acted_for.as_ref().map(|acted_for| EndUser {
             subject: eligible.subject.clone(),
+            customer: acted_for.customer.clone(),
+            decision: acted_for.decision.clone(),
+        });
+        let row = Row {
+            subject: eligible.acted_for.as_ref().map_or(&eligible.subject, |acted_for| &acted_for.actor).clone(),
             acting_for: eligible.acting_for.clone(),
             resource: resource.to_owned(),
             decision: eligible.decision.clone(),
+            end_user,
             hour: now.div_euclid(HOUR_SECS) * HOUR_SECS,
         };
         let full = {
@@ -123,6 +144,7 @@ impl Admissions {
             acting_for: row.acting_for,
             resource: row.resource,
             decision: row.decision,
+            end_user: row.end_user,
             hour: row.hour,
             count,
             first_at,

@@ -483,6 +483,7 @@ async fn admissions_are_counted_by_hour_and_refusals_are_not() {
         acting_for: None,
         resource: RESOURCE.into(),
         decision: "dec_1".into(),
+        end_user: None,
         hour: NOW,
         count: 3,
         first_at: NOW,
@@ -566,6 +567,7 @@ async fn an_upload_is_repeated_under_its_id_until_it_is_answered() {
         acting_for: None,
         resource: RESOURCE.into(),
         decision: format!("dec_{n}"),
+        end_user: None,
         hour: NOW,
         count: 1,
         first_at: NOW,
@@ -595,4 +597,63 @@ async fn an_upload_is_repeated_under_its_id_until_it_is_answered() {
     assert_eq!(uploader.lost(), 1);
     uploader.report((0..100_001).map(row).collect());
     assert_eq!(uploader.lost(), 2, "there is room for 100,000");
+}
+
+/// A token about an end user, for whom somebody acts.
+fn acted_for(issuer: &Issuer, idx: u64) -> Value {
+    let mut claims = issuer.claims(idx);
+    claims["sub"] = json!("pw_end_user");
+    claims["act"] = json!({"sub": "pw_agent", "act": {"sub": "cl_platform"}});
+    claims["eligibility"]["end_user"] = json!({"customer": "pw_customer", "decision": "sealed"});
+    claims
+}
+
+#[tokio::test]
+async fn a_token_that_still_needs_an_end_user_opens_nothing_and_one_of_an_end_user_names_both() {
+    let issuer = Issuer::start().await;
+    let gate = issuer.gate();
+    // Whatever word stands there: one that this version does not know asks for something too.
+    for mode in ["required", "vouched", "", "another"] {
+        let own = issuer.changed("/eligibility/end_user", json!(mode));
+        assert_eq!(gate.judge(&own).await.err(), Some(Refusal::Forbidden("end_user.missing")), "{mode}");
+    }
+    let bearer = |token: String| format!("Bearer {token}");
+    let own = bearer(issuer.changed("/eligibility/end_user", json!("required")));
+    assert_eq!(ask(&gate, &[&own]).await, (403, String::new(), "end_user.missing".to_owned(), String::new()));
+    // One that was revoked is told as that, and one that nobody could revoke is not taken.
+    let mut revoked = issuer.claims(1);
+    revoked["eligibility"]["end_user"] = json!("required");
+    assert_eq!(gate.judge(&issuer.sign(&revoked)).await.err(), Some(Refusal::Forbidden("token.revoked")));
+    let eligible = gate.judge(&issuer.sign(&acted_for(&issuer, 0))).await.unwrap();
+    let wanted = ActedFor { actor: "pw_agent".into(), customer: "pw_customer".into(), decision: "sealed".into() };
+    assert_eq!((eligible.subject.as_str(), eligible.acted_for), ("pw_end_user", Some(wanted)));
+    assert_eq!(gate.judge(&issuer.sign(&acted_for(&issuer, 1))).await.err(), Some(Refusal::Forbidden("token.revoked")));
+    // A client that acts for its own subject, as in any exchange, is no customer.
+    let plain = gate.judge(&issuer.changed("/act", json!({"sub": "cl_1"}))).await.unwrap();
+    assert_eq!((plain.subject.as_str(), plain.acted_for), ("pw_1", None));
+    for (pointer, value) in [
+        ("/act", Value::Null),
+        ("/act", json!("pw_agent")),
+        ("/act", json!({})),
+        ("/act", json!({"sub": 7})),
+        ("/act", json!({"act": {"sub": "pw_agent"}})),
+        ("/eligibility/end_user", json!(null)),
+        ("/eligibility/end_user", json!(true)),
+        ("/eligibility/end_user", json!(["required"])),
+        ("/eligibility/end_user", json!({})),
+        ("/eligibility/end_user", json!({"customer": "pw_customer"})),
+        ("/eligibility/end_user", json!({"decision": "sealed"})),
+        ("/eligibility/end_user", json!({"customer": 1, "decision": "sealed"})),
+    ] {
+        let mut claims = acted_for(&issuer, 0);
+        *claims.pointer_mut(pointer).unwrap() = value.clone();
+        assert_eq!(gate.judge(&issuer.sign(&claims)).await.err(), Some(invalid("bad_claim")), "{pointer} {value}");
+    }
+    // Who acts is let in, and their end user with them.
+    gate.report_now();
+    let rows = std::mem::take(&mut *issuer.reported.lock().unwrap());
+    let mut named: Vec<(String, Option<EndUser>)> = rows.into_iter().map(|row| (row.subject, row.end_user)).collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    let end_user = EndUser { subject: "pw_end_user".into(), customer: "pw_customer".into(), decision: "sealed".into() };
+    assert_eq!(named, [("pw_1".to_owned(), None), ("pw_agent".to_owned(), Some(end_user))]);
 }

@@ -1,6 +1,6 @@
 //! What a gate counted, handed in at the ledger of the Vouchsafe whose tokens it judges.
 
-use super::{Admission, Reporter, Settings};
+use super::{Admission, EndUser, Reporter, Settings};
 use crate::fetch::{FetchError, Fetcher};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -138,7 +138,7 @@ impl Uploader {
             .iter()
             .map(|line| {
                 json!({ "subject": line.subject, "acting_for": line.acting_for, "resource": line.resource,
-                    "decision": line.decision, "hour": line.hour, "count": line.count, "first_at": line.first_at,
+                    "decision": line.decision, "end_user": line.end_user.as_ref().map(told), "hour": line.hour, "count": line.count, "first_at": line.first_at,
                     "last_at": line.last_at })
             })
             .collect();
@@ -170,6 +170,10 @@ impl Uploader {
         waiting.held += lines.len();
         waiting.uploads.push_back((id, lines));
     }
+}
+
+fn told(end_user: &EndUser) -> Value {
+    json!({ "subject": end_user.subject, "customer": end_user.customer, "decision": end_user.decision })
 }
 
 impl Reporter for Uploader {
