@@ -7,14 +7,10 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 floor=${FLOOR:-0.4}
 cd "$root"
 . benches/beside.sh
-empty=$(cargo bench --bench empty_route --no-run 2>&1 | sed -n 's|.*Executable.*(\(.*\))$|\1|p')
-empty_url=http://127.0.0.1:$(free_port)
-taskset -c 0 "$empty" "${empty_url#http://}" &
-pids+=($!)
+start_empty
 check=$url/gateway/check/restricted.api
 by_token=(-H "X-Gateway-Key: $(demo gateways edge key)" -H "Authorization: Bearer $token")
 by_caller=(-H "X-Gateway-Key: $(demo gateways portal key)" -H "X-Vouchsafe-Caller: api-key:key-permanent_resident")
-wait_for 30 curl -fs "$empty_url/"
 # A refusal would be measured as gladly.
 curl -fs -o /dev/null "${by_token[@]}" "$check"
 curl -fs -o /dev/null "${by_caller[@]}" "$check"

@@ -392,11 +392,12 @@ CREATE TABLE audit_entries (
     detail TEXT NOT NULL
 );
 
--- `previous` is unique too: no record can have two successors.
+-- No record has two successors: each continues the one before (audit_log_continues). An index of hashes, which have no order,
+-- would dirty a page for every record.
 CREATE TABLE audit_log (
-    position BIGINT NOT NULL PRIMARY KEY,
+    position INTEGER PRIMARY KEY,
     hash TEXT NOT NULL,
-    previous TEXT NOT NULL UNIQUE,
+    previous TEXT NOT NULL,
     entry TEXT NOT NULL
 );
 
@@ -438,6 +439,7 @@ CREATE TRIGGER suspensions_end_once BEFORE UPDATE ON suspensions WHEN OLD.until_
 CREATE TRIGGER suspensions_no_delete BEFORE DELETE ON suspensions BEGIN SELECT RAISE(ABORT, 'suspensions is append-only'); END;
 CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
 CREATE TRIGGER decisions_no_delete BEFORE DELETE ON decisions WHEN NOT EXISTS (SELECT 1 FROM pruning WHERE id IN (OLD.id, OLD.subject)) BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;
+CREATE TRIGGER audit_log_continues BEFORE INSERT ON audit_log WHEN NEW.position < 1 OR NEW.previous IS NOT CASE NEW.position WHEN 1 THEN '0000000000000000000000000000000000000000000000000000000000000000' ELSE (SELECT hash FROM audit_log WHERE position = NEW.position - 1) END BEGIN SELECT RAISE(ABORT, 'audit_log continues its last record'); END;
 CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
 CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
 CREATE TRIGGER case_entries_no_update BEFORE UPDATE OF id, case_id, operator, kind, at_ms, body ON case_entries BEGIN SELECT RAISE(ABORT, 'case_entries is append-only'); END;

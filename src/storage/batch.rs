@@ -58,6 +58,8 @@ pub(super) trait Engine: Send + 'static {
     fn fault(error: &sqlx::Error) -> Fault;
     /// Runs one task.
     fn run(&mut self, task: Self::Task) -> impl Future<Output = ()> + Send;
+    /// Housekeeping that nobody waits for: called when those who waited have their answers.
+    fn tidy(&mut self) -> impl Future<Output = ()> + Send;
     /// Called once, when the last submitter is gone and everything is answered.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
@@ -187,6 +189,7 @@ impl<E: Engine> Batcher<E> {
                     self.engine.run(task).await;
                 }
             }
+            self.engine.tidy().await;
         }
         self.engine.close().await;
     }

@@ -77,6 +77,7 @@ contract!(
     feed_from_now_is_empty,
     feed_loses_nothing_under_concurrent_writers,
     audit_log_links_every_entry_in_commit_order,
+    no_record_of_the_log_has_two_successors,
     two_sequencers_do_not_fork_the_log,
     tampered_audit_record_breaks_the_chain,
     append_only_tables_refuse_update_and_delete,
@@ -1276,6 +1277,27 @@ async fn two_sequencers_do_not_fork_the_log(database: &Database) {
     assert_eq!(entries.len(), 60, "every entry once");
 }
 
+async fn no_record_of_the_log_has_two_successors(database: &Database) {
+    let store = database.store().await;
+    for n in 0..3 {
+        add_subject(&store, &format!("sub_{n}")).await;
+    }
+    store.sequence_audit(2).await.unwrap();
+    let records = store.audit_log(0, 10).await.unwrap();
+    let [first, last] = records.as_slice() else { panic!("{records:?}") };
+    let insert = async |position: i64, previous: &str| {
+        let row = format!("INSERT INTO audit_log (position, hash, previous, entry) VALUES ({position}, 'h', '{previous}', '{{}}')");
+        database.execute(&row).await
+    };
+    // The first record follows nothing, and what followed it stands.
+    for previous in [&first.previous, &first.hash] {
+        assert!(insert(3, previous).await.is_err(), "{previous}");
+    }
+    assert!(insert(2, &last.hash).await.is_err(), "a place that is taken");
+    assert_eq!(store.sequence_audit(10).await.unwrap(), 1);
+    assert!(chain_holds(&store.audit_log(0, 10).await.unwrap()));
+}
+
 async fn a_history_has_one_deployment_and_its_tokens_since_only_moves_ahead(database: &Database) {
     let store = database.store().await;
     let empty = store.history(0).await.unwrap();
@@ -1382,7 +1404,8 @@ async fn sqlite_files_copied_while_open_hold_everything_acknowledged() {
     for name in ["store.db", "store.db-wal"] {
         std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
     }
-    let store = Database::Sqlite { dir: copy }.store().await;
+    let copied = Database::Sqlite { dir: copy };
+    let store = copied.store().await;
     assert_eq!(version(&store, "sub_1").await, 51);
 }
 

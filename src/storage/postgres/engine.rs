@@ -205,5 +205,7 @@ impl Engine for PostgresEngine {
         match task {}
     }
 
+    async fn tidy(&mut self) {}
+
     async fn close(self) {}
 }

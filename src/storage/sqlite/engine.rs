@@ -208,7 +208,7 @@ impl SqliteEngine {
     /// Merges the log into the file when it has grown. The commits in it are durable already, so what fails here is no
     /// failure of theirs.
     async fn merge(&mut self) {
-        if self.opened.log_length() < LONG_LOG {
+        if self.opened.log_length() < LONG_LOG || self.sound().is_err() {
             return;
         }
         let merged = async {
@@ -275,7 +275,6 @@ impl SqliteEngine {
         match outcome {
             Ok(written) => {
                 self.sound()?;
-                self.merge().await;
                 let written = written.first().map_or("[]", String::as_str);
                 serde_json::from_str(written).map_err(|error| sqlx::Error::Decode(error.into()))
             }
@@ -295,11 +294,7 @@ impl SqliteEngine {
         }
         .await;
         let undo = match outcome {
-            Ok(()) => {
-                let sound = self.sound();
-                self.merge().await;
-                return sound.map(Ok).map_err(|error| self.told(error.into()));
-            }
+            Ok(()) => return self.sound().map(Ok).map_err(|error| self.told(error.into())),
             Err(undo) => undo,
         };
         match &undo {
@@ -311,11 +306,7 @@ impl SqliteEngine {
 
     async fn sequence(&mut self, limit: i64) -> Result<usize, StoreError> {
         let outcome = match self.sequence_open(limit).await {
-            Ok(records) => {
-                let sound = self.sound();
-                self.merge().await;
-                sound.map(|()| records)
-            }
+            Ok(records) => self.sound().map(|()| records),
             Err(error) => {
                 self.undo(&error).await;
                 Err(error)
@@ -448,6 +439,10 @@ impl Engine for SqliteEngine {
             Task::Probe(reply) => drop(reply.send(self.probe().await)),
             Task::Scrub(reply) => drop(reply.send(self.scrub().await)),
         }
+    }
+
+    async fn tidy(&mut self) {
+        self.merge().await;
     }
 
     async fn close(self) {
