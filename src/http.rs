@@ -27,6 +27,7 @@ pub mod problem;
 pub mod reports;
 pub mod roster;
 pub mod rules;
+pub mod sso;
 pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
@@ -123,7 +124,8 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(reports::gateways))
         .routes(routes!(reports::exposure))
         .routes(routes!(identity::create, identity::list))
-        .routes(routes!(identity::show))
+        .routes(routes!(identity::show, identity::change))
+        .routes(routes!(identity::renew_secret))
         .routes(routes!(operators::create, operators::list))
         .routes(routes!(operators::show))
         .routes(routes!(operators::disable))
@@ -160,6 +162,7 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(oauth::revoke))
         .routes(routes!(oauth::metadata::jwks))
         .routes(routes!(oauth::metadata::authorization_server))
+        .routes(routes!(oauth::metadata::openid_configuration))
         .routes(routes!(oauth::metadata::protected_resource))
         .routes(routes!(status_lists::all))
         .routes(routes!(status_lists::one))
@@ -172,6 +175,9 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(authzen::search::subjects))
         .routes(routes!(authzen::search::resources))
         .routes(routes!(authzen::search::actions))
+        .routes(routes!(sso::userinfo::get, sso::userinfo::post))
+        .routes(routes!(sso::okta::hook))
+        .routes(routes!(sso::entra::hook))
         .routes(routes!(admissions::upload))
         .routes(routes!(events::listen))
         .routes(routes!(ops::livez))

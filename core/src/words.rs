@@ -123,8 +123,16 @@ pub fn policy(policy: &Policy, library: &Library) -> String {
             )
         }
     );
+    if !policy.discloses.is_empty() {
+        let told = disclosed(policy);
+        let _ = writeln!(text, "Identity providers that are registered to learn it are told {told} beside yes or no.");
+    }
     let _ = write!(text, "{}", never_asked(policy, library));
     text
+}
+
+fn disclosed(policy: &Policy) -> String {
+    list(&policy.discloses.iter().map(|disclosure| disclosure.as_str().to_owned()).collect::<Vec<_>>(), "and")
 }
 
 fn criterion_in_words(text: &mut String, policy: &Policy, criterion: &Criterion, library: &Library) {
@@ -248,6 +256,7 @@ pub fn changes(old: &Policy, new: &Policy, library: &Library) -> Vec<String> {
     says("longest promise", span(old.max_ttl.secs()), span(new.max_ttl.secs()));
     says("longest token", span(old.token_ttl.secs()), span(new.token_ttl.secs()));
     says("outage grace", grace(old), grace(new));
+    says("disclosed beside yes or no", disclosed(old), disclosed(new));
     told.extend(criteria_changes("", &old.criteria, &new.criteria, library));
     for before in old.exemptions.iter().filter(|e| !new.exemptions.iter().any(|n| n.id == e.id)) {
         told.push(format!("exemption `{}` is gone", before.id));

@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 25] = [
+pub const SCOPES: [&str; 26] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -32,6 +32,7 @@ pub const SCOPES: [&str; 25] = [
     "appeals:read",
     "appeals:write",
     "admissions:read",
+    "sso:claims",
     "rules:read",
     "rules:write",
     "directives:propose",
@@ -286,6 +287,7 @@ fn record_view(record: &Record) -> ServiceResult<Value> {
     if let Some(members) = body.as_object_mut() {
         members.remove("secret_hash");
         members.remove("key_sha256");
+        members.remove("hook_keys");
     }
     Ok(json!({ "id": record.id, "version": record.version, "body": body }))
 }

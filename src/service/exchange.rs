@@ -119,7 +119,7 @@ impl App {
     }
 
     /// The restricted resource behind `{issuer}/resources/{id}` (RFC 8707).
-    fn resource_of(&self, uri: &str) -> Option<ResourceId> {
+    pub(crate) fn resource_of(&self, uri: &str) -> Option<ResourceId> {
         let id = uri.strip_prefix(self.issuer.as_str())?.strip_prefix("/resources/")?;
         ResourceId::parse(id).ok()
     }
@@ -182,7 +182,9 @@ impl App {
     /// Whether a verified access token still opens anything.
     pub(crate) fn access_lives(&self, verified: &Verified) -> bool {
         let enabled = self.world.load().clients.get(&verified.sub).is_some_and(|client| !client.disabled);
-        verified.aud == self.issuer && enabled && !self.is_revoked(&verified.jti)
+        // SECURITY: a token about one subject's claims opens these alone; see `sso`.
+        let is_clients = verified.resource.is_none() && verified.sub == verified.client_id;
+        verified.aud == self.issuer && enabled && is_clients && !self.is_revoked(&verified.jti)
     }
 }
 
