@@ -150,8 +150,8 @@ impl App {
                 let said: Value =
                     serde_json::from_slice(&key.open("consent", &row.sealed)?).map_err(|_| unreadable())?;
                 items.push(json!({
-                    "id": row.id, "provider": row.provider, "resource": row.resource, "purpose": said["purpose"],
-                    "consent": said["consent"], "times": row.count, "first": Second::from_millis(row.first_ms),
+                    "id": row.id, "provider": row.provider, "resource": row.resource, "purpose": said.get("purpose"),
+                    "consent": said.get("consent"), "times": row.count, "first": Second::from_millis(row.first_ms),
                     "last": Second::from_millis(row.last_ms),
                 }));
             }
