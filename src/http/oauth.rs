@@ -45,7 +45,8 @@ pub async fn token(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw)
         let id = id.ok_or_else(|| invalid_client("authenticate the client"))?;
         // After the client is known: a stranger's proofs are not written down.
         let jkt = binding(&edge, &headers, &id).await?;
-        if grant == TOKEN_EXCHANGE && form.get("requested_token_type") == Some(ACCESS_TOKEN) {
+        let for_parties = form.get("requested_token_type") == Some(ACCESS_TOKEN) && claims::may_ask(&edge, &id);
+        if grant == TOKEN_EXCHANGE && for_parties {
             claims::exchange(&edge, &id, &form, jkt.as_deref()).await
         } else if grant == TOKEN_EXCHANGE {
             exchange(&edge, &id, &form, jkt.as_deref()).await

@@ -12,22 +12,21 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
+/// Whether a client may ask for such a token.
+pub(super) fn may_ask(edge: &Edge, id: &str) -> bool {
+    let caller = edge.app.client_caller(id, None);
+    caller.is_ok_and(|caller| caller.require("sso:claims").is_ok()) && edge.app.provider_of(id).is_ok()
+}
+
 pub(super) async fn exchange(edge: &Edge, id: &str, form: &Form, jkt: Option<&str>) -> Result<Response, Response> {
     let caller = as_caller(&edge.app, id)?;
-    let provider = edge.app.provider_of(id).ok().filter(|_| caller.require("sso:claims").is_ok());
-    let Some(provider) = provider else {
-        let text = "a client of an identity provider with the scope `sso:claims` may ask for this";
-        return Err(oauth_error(StatusCode::BAD_REQUEST, "unauthorized_client", text));
-    };
+    let provider = edge.app.provider_of(id).map_err(|error| failed(&error))?;
     if jkt.is_some() {
         return Err(invalid_request("a token for relying parties is not bound to a key: send no `DPoP`"));
     }
     if form.get("scope").is_some_and(|scope| scope != "sso:claims") {
-        return Err(oauth_error(
-            StatusCode::BAD_REQUEST,
-            "invalid_scope",
-            "such a token has the scope `sso:claims` alone",
-        ));
+        let text = "such a token has the scope `sso:claims` alone";
+        return Err(oauth_error(StatusCode::BAD_REQUEST, "invalid_scope", text));
     }
     if form.get("actor_token").is_some() || form.get("actor_token_type").is_some() || !form.audiences.is_empty() {
         return Err(invalid_request("no `actor_token` and no `audience` here"));

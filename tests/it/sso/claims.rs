@@ -309,7 +309,7 @@ async fn exchange(t: &TestApp, id: &str, secret: &str, change: &[(&str, &str)]) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relying_party_fetches_the_claims_by_a_token_that_opens_nothing_else() {
-    on_both(async |t: TestApp| {
+    on_both(async |mut t: TestApp| {
         t.activate("restricted-us-persons").await;
         let (subject, _) = ada(&t).await;
         let (id, secret, token) = client(&t, &["sso:claims", "subjects:read", "tokens:introspect"]).await;
@@ -352,6 +352,7 @@ async fn a_relying_party_fetches_the_claims_by_a_token_that_opens_nothing_else()
         assert_eq!(fetch(Method::GET).await.0, StatusCode::OK);
         t.clock.advance(1);
         assert_eq!(fetch(Method::GET).await.0, StatusCode::UNAUTHORIZED);
+        t.admin = t.client("Ada", &vouchsafe::service::admin::SCOPES, &[], None).await;
         let again = async || exchange(&t, &id, &secret, &[]).await.body["access_token"].as_str().unwrap().to_owned();
         let fetch = async |token: &str| t.send(token, Method::GET, "/sso/userinfo", None).await.status;
         let revoked = again().await;
