@@ -9,6 +9,7 @@ pub mod decide;
 pub mod definitions;
 pub mod demo;
 pub mod doctor;
+pub mod identity_provider;
 pub mod import;
 pub mod keys;
 pub mod operator;
@@ -98,6 +99,9 @@ enum Command {
     /// Audiences of eligibility tokens.
     #[command(subcommand)]
     Audience(create::AudienceCommand),
+    /// Identity providers: who people are there, and what is told about them.
+    #[command(subcommand)]
+    IdentityProvider(identity_provider::IdentityProviderCommand),
     /// The people who review, direct, audit and administer.
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
@@ -183,6 +187,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Source(command) => create::source(command).await,
         Command::Gateway(command) => create::gateway(command).await,
         Command::Audience(command) => create::audience(command).await,
+        Command::IdentityProvider(command) => identity_provider::run(command).await,
         Command::Operator(command) => operator::run(command).await,
         Command::Case(command) => case::run(command).await,
         Command::Appeal(command) => appeal::run(command).await,

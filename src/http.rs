@@ -28,6 +28,7 @@ pub mod problem;
 pub mod reports;
 pub mod roster;
 pub mod rules;
+pub mod sso;
 pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
@@ -130,7 +131,8 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(reports::gateways))
         .routes(routes!(reports::exposure))
         .routes(routes!(identity::create, identity::list))
-        .routes(routes!(identity::show))
+        .routes(routes!(identity::show, identity::change))
+        .routes(routes!(identity::renew_secret))
         .routes(routes!(operators::create, operators::list))
         .routes(routes!(operators::show))
         .routes(routes!(operators::disable))
@@ -170,6 +172,7 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(oauth::revoke))
         .routes(routes!(oauth::metadata::jwks))
         .routes(routes!(oauth::metadata::authorization_server))
+        .routes(routes!(oauth::metadata::openid_configuration))
         .routes(routes!(oauth::metadata::protected_resource))
         .routes(routes!(status_lists::all))
         .routes(routes!(status_lists::one))
@@ -182,6 +185,9 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(authzen::search::subjects))
         .routes(routes!(authzen::search::resources))
         .routes(routes!(authzen::search::actions))
+        .routes(routes!(sso::userinfo::get, sso::userinfo::post))
+        .routes(routes!(sso::okta::hook))
+        .routes(routes!(sso::entra::hook))
         .routes(routes!(admissions::upload))
         .routes(routes!(events::listen))
         .routes(routes!(ops::livez))
@@ -240,7 +246,7 @@ fn describe_edge(document: &mut Value) {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             let Some(operation) = operation.as_object_mut() else { continue };
             let scope = operation.get("security").and_then(|security| security.pointer("/0/client/0"));
-            let once = method == "post" && scope.is_some();
+            let once = method == "post" && scope.is_some() && path.starts_with("/v1/");
             if once && let Some(list) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut() {
                 list.push(key.clone());
             }

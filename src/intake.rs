@@ -19,6 +19,7 @@ pub mod native;
 pub mod onfido;
 pub mod roster;
 pub mod signature;
+pub mod sso;
 pub mod stripe;
 pub mod vouch;
 

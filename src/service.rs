@@ -43,6 +43,7 @@ pub mod roots;
 pub mod roster;
 pub mod rules;
 pub mod simulate;
+pub mod sso;
 pub mod status;
 pub mod stream;
 pub mod subjects;

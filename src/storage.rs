@@ -15,6 +15,7 @@ mod admissions;
 pub mod audit;
 pub mod backup;
 mod batch;
+mod consents;
 pub mod inspect;
 mod lists;
 mod model;
@@ -30,6 +31,7 @@ mod upkeep;
 mod write;
 
 pub use admissions::{AdmissionStore, AskedAdmissions, StoredAdmission, StoredContact};
+pub use consents::{ConsentStore, StoredConsent};
 pub use model::*;
 pub use review::{
     CaseEntry, OperatorSession, ReviewQueue, ReviewStore, ReviewWrite, StoredAppeal, StoredCase, StoredResolution,
@@ -95,7 +97,7 @@ pub type Intent<T> = Result<Result<T, Conflict>, StoreError>;
 /// of this process and of the machine (SQLite `synchronous=FULL`; PostgreSQL `synchronous_commit=on`). Isolation: readers
 /// see whole commits only. All instants are epoch milliseconds given by the caller; the store reads no clock.
 #[async_trait]
-pub trait Store: AdmissionStore + ReviewStore + Send + Sync + 'static {
+pub trait Store: AdmissionStore + ConsentStore + ReviewStore + Send + Sync + 'static {
     /// Applies pending migrations. Safe to run at every start and from several processes.
     async fn migrate(&self) -> Result<(), StoreError>;
     /// Cheap proof that the database answers and accepts writes.

@@ -85,8 +85,10 @@ pub struct Verified {
     pub scope: String,
     /// Client it was issued to.
     pub client_id: String,
-    /// Resource of an eligibility token.
+    /// Resource of an eligibility token, or of an access token that is about one subject's claims.
     pub resource: Option<String>,
+    /// Consent under which an access token that is about one subject's claims was given.
+    pub consent: Option<String>,
     /// Decision of an eligibility token.
     pub decision: Option<String>,
     /// The organisation acted for, as the audience knows it.
@@ -127,6 +129,7 @@ impl Verified {
             scope: text("scope").unwrap_or_default(),
             client_id: text("client_id")?,
             resource: inner("resource"),
+            consent: inner("consent"),
             decision: inner("decision"),
             // SECURITY: one of another type is not as if it were absent.
             acting_for: match eligibility.and_then(|members| members.get("acting_for")) {

@@ -329,6 +329,39 @@ impl EndUser {
     }
 }
 
+/// What a party that asks for eligibility as an attribute may learn beside yes or no and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disclosure {
+    /// Which of the four answers it is.
+    Status,
+    /// How sure the answer is.
+    Confidence,
+    /// What a yes rests on: kinds of evidence with their sources and dates.
+    Evidence,
+}
+
+impl Disclosure {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Status, Self::Confidence, Self::Evidence];
+
+    /// Its name in JSON and TOML.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Confidence => "confidence",
+            Self::Evidence => "evidence",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|disclosure| disclosure.as_str() == name)
+    }
+}
+
 /// Criteria that must all hold for its resources. Immutable once committed; the server numbers versions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -359,6 +392,10 @@ pub struct Policy {
     /// Who ordered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<Authority>,
+    /// What identity providers that are registered to learn it may learn beside yes or no and until when. Empty, it is
+    /// not written out, so that rules which disclose nothing keep their digest.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub discloses: BTreeSet<Disclosure>,
     /// All of these must hold.
     pub criteria: Vec<Criterion>,
     /// Tried in order when the main criteria do not hold.

@@ -126,6 +126,10 @@ pub fn policy(policy: &Policy, library: &Library) -> String {
             )
         }
     );
+    if !policy.discloses.is_empty() {
+        let told = disclosed(policy);
+        let _ = writeln!(text, "Identity providers that are registered to learn it are told {told} beside yes or no.");
+    }
     let _ = write!(text, "{}", never_asked(policy, library));
     text
 }
@@ -140,6 +144,10 @@ fn end_user_in_words(end_user: EndUser) -> &'static str {
             "A caller must name its end user. All that is asked above is asked of both, and both must be eligible."
         }
     }
+}
+
+fn disclosed(policy: &Policy) -> String {
+    list(&policy.discloses.iter().map(|disclosure| disclosure.as_str().to_owned()).collect::<Vec<_>>(), "and")
 }
 
 fn criterion_in_words(text: &mut String, policy: &Policy, criterion: &Criterion, library: &Library) {
@@ -264,6 +272,7 @@ pub fn changes(old: &Policy, new: &Policy, library: &Library) -> Vec<String> {
     says("longest token", span(old.token_ttl.secs()), span(new.token_ttl.secs()));
     says("outage grace", grace(old), grace(new));
     says("end user", old.end_user.as_str().to_owned(), new.end_user.as_str().to_owned());
+    says("disclosed beside yes or no", disclosed(old), disclosed(new));
     told.extend(criteria_changes("", &old.criteria, &new.criteria, library));
     for before in old.exemptions.iter().filter(|e| !new.exemptions.iter().any(|n| n.id == e.id)) {
         told.push(format!("exemption `{}` is gone", before.id));

@@ -118,6 +118,7 @@ fn every_part_of_a_policy_has_its_sentence() {
     value["authority"] = json!({ "name": "Somebody", "citation": "Some law" });
     value["applies_in"] = json!(["GB", "IE", "US"]);
     value["outage_grace"] = json!("10m");
+    value["discloses"] = json!(["status", "confidence"]);
     value["criteria"] = json!([
         {
             "id": "badge", "frame": "badge", "deny": ["none"], "eligible_at": 0.95, "strict": true, "citation": "art. 1",
@@ -218,6 +219,7 @@ fn every_change_is_told_once_and_nothing_else() {
     new["max_ttl"] = json!("2d");
     new["token_ttl"] = json!("2m");
     new["outage_grace"] = json!("1h");
+    new["discloses"] = json!(["evidence"]);
     let told = words::changes(&policy(old), &policy(new), &library());
     let expected = [
         "title: \"The gate\", was \"The door\"",
@@ -228,6 +230,7 @@ fn every_change_is_told_once_and_nothing_else() {
         "longest promise: 2d, was 36h",
         "longest token: 2m, was 90s",
         "outage grace: 1h, was 0s",
+        "disclosed beside yes or no: `evidence`, was nothing",
         "criterion `left` is gone: `club` must not hold for `org_b`",
         "criterion `badge`, asks: `badge` must be `red`, was `badge` must be `blue` or `red`",
         "criterion `badge`, belief needed: 0.9, was 0.85",

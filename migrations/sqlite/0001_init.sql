@@ -268,6 +268,21 @@ CREATE TABLE gateway_contacts (
     agent TEXT NOT NULL
 );
 
+-- Under which consent, for what purpose, claims about a subject were provided to an identity provider, and how often. The id
+-- is a keyed digest of subject, provider, resource, purpose and the provider's reference; erased with the subject.
+CREATE TABLE consents (
+    id TEXT NOT NULL PRIMARY KEY,
+    subject TEXT NOT NULL REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
+    provider TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    count BIGINT NOT NULL,
+    first_ms BIGINT NOT NULL,
+    last_ms BIGINT NOT NULL
+);
+CREATE INDEX consents_by_subject ON consents (subject, id);
+CREATE INDEX consents_by_last ON consents (last_ms);
+
 -- What each subject came to when it was last looked at, so that a change is noticed when it happens. Derived: a row that
 -- is lost is made again. `resource` is a pattern, `acting_for` empty for none; `rules`, `version` and `suspensions` are
 -- what the decision was made of, `due_ms` is when it changes by itself.

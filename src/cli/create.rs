@@ -288,7 +288,7 @@ pub struct NewAudience {
     alg: String,
 }
 
-fn patterns(list: &[String]) -> anyhow::Result<Vec<ResourcePattern>> {
+pub(crate) fn patterns(list: &[String]) -> anyhow::Result<Vec<ResourcePattern>> {
     list.iter().map(|text| Ok(ResourcePattern::parse(text)?)).collect()
 }
 

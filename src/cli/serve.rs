@@ -100,6 +100,7 @@ pub(crate) async fn serve(
     jobs.spawn(tasks.track_future(stock_up(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(tend(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(write_admissions(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(know_identities(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(keep_bounds(Arc::clone(&app), stop.clone())));
     if let Some(metrics) = metrics {
         jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
@@ -249,6 +250,18 @@ async fn write_admissions(app: Arc<App>, stop: CancellationToken) -> Result<(), 
             && let Err(error) = app.write_admissions().await
         {
             tracing::error!(error = %error, "admissions wait to be written down");
+        }
+    }
+}
+
+/// How often the keys of identity providers whose hooks are answered from memory are looked at.
+const IDENTITIES: Duration = Duration::from_secs(5);
+
+async fn know_identities(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    loop {
+        app.refresh_identities().await;
+        if stop.run_until_cancelled(tokio::time::sleep(IDENTITIES)).await.is_none() {
+            return Ok(());
         }
     }
 }

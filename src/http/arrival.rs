@@ -5,7 +5,7 @@ use super::ext_authz::grpc;
 use super::extract::{ENCODED_NUL, Presented, presented};
 use super::limits::{Standing, site};
 use super::problem::{self, Problem};
-use super::{Edge, gateway};
+use super::{Edge, gateway, sso};
 use crate::crypto::hex;
 use crate::telemetry::{self, Remote};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
@@ -85,7 +85,7 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
             Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "cannot answer now").into_response(),
         },
     };
-    if ["/v1/", "/oauth2/", "/access/"].iter().any(|surface| route.starts_with(surface)) {
+    if ["/v1/", "/oauth2/", "/access/", "/sso/"].iter().any(|surface| route.starts_with(surface)) {
         problem::with_metadata(&mut response, &hall.edge.app.issuer);
     }
     response = problem::with_request_id(response, id.to_str().ok());
@@ -123,6 +123,11 @@ async fn standing(
         && let Some(client) = edge.app.client_of(token).await
     {
         return limits.client.take(client, now_ms);
+    }
+    if route.starts_with("/sso/")
+        && let Some(asker) = sso::asker(edge, headers).await
+    {
+        return limits.client.take(asker, now_ms);
     }
     let peer = peer?;
     let asker = site(gateway::address(headers, peer, &edge.trusted_proxies).unwrap_or(peer));

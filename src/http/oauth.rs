@@ -1,14 +1,15 @@
 //! The authorization server for machines: tokens (RFC 6749, 7523, 8693, 8707, 9449), introspection (7662, 9701), revocation (7009).
 
+mod claims;
 mod form;
 pub mod metadata;
 
 use super::Edge;
-use super::extract::{Presented, Raw, authenticate, dpop_proof, presented};
+use super::extract::{Presented, Raw, accepts, authenticate, dpop_proof, presented};
 use super::problem::oauth as oauth_error;
 use crate::service::ServiceError;
 use crate::service::authenticate::{ACCESS_TTL_SECS, Caller};
-use crate::service::exchange::{END_USER, Exchange, ExchangeError, JWT};
+use crate::service::exchange::{ACCESS_TOKEN, END_USER, Exchange, ExchangeError, JWT};
 use crate::service::introspect::Revocation;
 use crate::token::dpop;
 use axum::Json;
@@ -44,7 +45,10 @@ pub async fn token(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw)
         let id = id.ok_or_else(|| invalid_client("authenticate the client"))?;
         // After the client is known: a stranger's proofs are not written down.
         let jkt = binding(&edge, &headers, &id).await?;
-        if grant == TOKEN_EXCHANGE {
+        let for_parties = form.get("requested_token_type") == Some(ACCESS_TOKEN) && claims::may_ask(&edge, &id);
+        if grant == TOKEN_EXCHANGE && for_parties {
+            claims::exchange(&edge, &id, &form, jkt.as_deref()).await
+        } else if grant == TOKEN_EXCHANGE {
             exchange(&edge, &id, &form, jkt.as_deref()).await
         } else {
             client_credentials(&edge, &id, &form, jkt.as_deref())
@@ -199,7 +203,7 @@ pub async fn introspect(State(edge): State<Edge>, headers: HeaderMap, Raw(body):
         let form = Form::read(&headers, &body)?;
         let caller = machine(&edge, &headers, &form, "/oauth2/introspect").await?;
         let worth = edge.app.introspect(&caller, form.require("token")?).await.map_err(|error| refused(&error))?;
-        if !accepts_signed(&headers) {
+        if !accepts(&headers, SIGNED) {
             let kind = (header::CONTENT_TYPE, "application/json");
             return Ok(([kind, (header::CACHE_CONTROL, "no-store")], worth.to_string()).into_response());
         }
@@ -207,16 +211,6 @@ pub async fn introspect(State(edge): State<Edge>, headers: HeaderMap, Raw(body):
         Ok(([(header::CONTENT_TYPE, SIGNED), (header::CACHE_CONTROL, "no-store")], signed).into_response())
     };
     found.await.unwrap_or_else(|refusal: Response| refusal)
-}
-
-/// Whether the signed form is asked for by its name.
-fn accepts_signed(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(SIGNED));
-        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    })
 }
 
 /// Revocation (RFC 7009): 200 also for unknown tokens.

@@ -2,7 +2,7 @@
 
 use crate::token::jws::{UnverifiedToken, VerificationKey};
 use crate::token::key::KeySet;
-use crate::token::profile::ID_TOKEN;
+use crate::token::profile::{ENTRA_ACCESS, ID_TOKEN};
 use crate::token::verifier::{self, Audience, Expected};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -48,6 +48,21 @@ pub fn verify(
     let exp = held.times.exp.filter(|exp| now < *exp)?;
     let sub = held.text("sub").filter(|sub| sub.len() <= MAX_SUB_LENGTH)?;
     Some(Identity { sub: sub.to_owned(), exp })
+}
+
+/// The application that Microsoft Entra's authentication events service calls as.
+pub const ENTRA_EVENTS: &str = "99045fe1-7639-4a75-9d4a-577b6ca3810f";
+
+/// Whether a token is one by which a tenant's authentication events service calls the application `audience`, at `now`
+/// (epoch seconds): the caller is named by `azp` in tokens of version 2 and by `appid` in those of version 1.
+#[must_use]
+pub fn is_entra(token: &str, issuer: &str, audience: &str, tenant: &str, keys: &[VerificationKey], now: i64) -> bool {
+    let expected = Expected { issuer: Some(issuer), audience: Audience::Is(audience), at: now };
+    let Ok(held) = verifier::verify(token, keys, &ENTRA_ACCESS, &expected) else { return false };
+    let is = |name: &str, wanted: &str| held.claims.get(name).map(|value| value.as_str() == Some(wanted));
+    let callers = [is("azp", ENTRA_EVENTS), is("appid", ENTRA_EVENTS)];
+    // SECURITY: whichever is there has to be right, and one has to be there.
+    callers.contains(&Some(true)) && !callers.contains(&Some(false)) && is("tid", tenant) != Some(false)
 }
 
 /// Whether it was given to one of ours; where it names several, the authorised party has to be one of ours too.

@@ -33,6 +33,7 @@ pub const SCOPES: [&str; 26] = [
     "appeals:read",
     "appeals:write",
     "admissions:read",
+    "sso:claims",
     "rules:read",
     "rules:write",
     "directives:propose",
@@ -294,6 +295,7 @@ fn record_view(record: &Record) -> ServiceResult<Value> {
         if let Some(former) = members.get_mut("former_key").and_then(Value::as_object_mut) {
             former.remove("key_sha256");
         }
+        members.remove("hook_keys");
     }
     Ok(json!({ "id": record.id, "version": record.version, "body": body }))
 }

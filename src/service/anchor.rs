@@ -119,6 +119,8 @@ fn takes_away(write: &Write) -> bool {
         | Write::Forget(..)
         | Write::MarkFeed(..)
         | Write::Admissions(_)
+        | Write::Consent(_)
+        | Write::Provided { .. }
         | Write::Contact(_) => false,
     }
 }

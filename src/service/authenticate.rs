@@ -220,7 +220,7 @@ impl App {
             return self.signed_in_as(token);
         }
         let verified = self.verify_own(token, Purpose::Access).await.ok()?;
-        (verified.aud == self.issuer).then(|| verified.sub.clone())
+        (verified.aud == self.issuer).then(|| verified.client_id.clone())
     }
 
     /// The API client or operator behind a bearer token.

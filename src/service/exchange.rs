@@ -223,7 +223,7 @@ impl App {
     }
 
     /// The restricted resource behind `{issuer}/resources/{id}` (RFC 8707).
-    fn resource_of(&self, uri: &str) -> Option<ResourceId> {
+    pub(crate) fn resource_of(&self, uri: &str) -> Option<ResourceId> {
         let id = uri.strip_prefix(self.issuer.as_str())?.strip_prefix("/resources/")?;
         ResourceId::parse(id).ok()
     }
@@ -287,7 +287,10 @@ impl App {
     pub(crate) fn access_lives(&self, verified: &Verified) -> bool {
         let world = self.world.load();
         let lives = |client: &Client| !client.disabled && verified.iat >= client.tokens_from;
+        // SECURITY: a token about one subject's claims opens these alone; see `sso`.
+        let is_clients = verified.resource.is_none() && verified.sub == verified.client_id;
         verified.aud == self.issuer
+            && is_clients
             && world.clients.get(&verified.sub).is_some_and(lives)
             && !self.is_revoked(&verified.jti)
     }

@@ -2,7 +2,7 @@
 
 use super::admissions::{AdmissionView, Asked};
 use super::world::World;
-use super::{Actor, App, ServiceResult};
+use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{StoredDecision, StoredStanding};
 use serde_json::{Value, json};
 use vouchsafe_core::facts::{Attestation, SubjectFacts};
@@ -30,8 +30,8 @@ pub(crate) fn without_keys(world: &World, attestation: &Attestation) -> Value {
 
 impl App {
     /// Everything held about a subject, readable: identifiers, links, sessions, evidence with what was said of it,
-    /// decisions with the reasons told to the person, tokens and for whom they were made, where it was let in, cases and
-    /// appeals. Writes an audit entry.
+    /// decisions with the reasons told to the person, tokens and for whom they were made, where it was let in, cases,
+    /// appeals, and what was provided to identity providers by which consent. Writes an audit entry.
     ///
     /// # Errors
     /// `NotFound`, `Erased`.
@@ -69,6 +69,7 @@ impl App {
             "admissions": self.exported_admissions(subject).await?,
             "cases": self.exported_cases(subject).await?,
             "appeals": self.exported_appeals(subject).await?,
+            "consents": self.exported_consents(subject).await?,
             "kept": {
                 "while": "the account is used",
                 "days_after_erasure": self.retention_ms() / 86_400_000,
@@ -132,6 +133,28 @@ impl App {
                 return Ok(items);
             }
             items.extend(page);
+        }
+    }
+
+    async fn exported_consents(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {
+        let Some(stored) = self.store.subject(subject.as_str()).await? else { return Ok(Vec::new()) };
+        let key = self.crypto.unwrap_data_key(&stored.id, &stored.wrapped_key)?;
+        let mut items: Vec<Value> = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = self.store.consents(subject.as_str(), &after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(items) };
+            after.clone_from(&last.id);
+            for row in &page {
+                let unreadable = || ServiceError::Unreadable(format!("consent {}", row.id));
+                let said: Value =
+                    serde_json::from_slice(&key.open("consent", &row.sealed)?).map_err(|_| unreadable())?;
+                items.push(json!({
+                    "id": row.id, "provider": row.provider, "resource": row.resource, "purpose": said.get("purpose"),
+                    "consent": said.get("consent"), "times": row.count, "first": Second::from_millis(row.first_ms),
+                    "last": Second::from_millis(row.last_ms),
+                }));
+            }
         }
     }
 

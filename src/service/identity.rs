@@ -1,17 +1,19 @@
-//! Identity providers: whose ID tokens tell who a subject is, and their keys.
+//! Identity providers: registered, changed, switched off; whose ID tokens tell who a subject is, and their keys.
 
-use super::admin::name_ok;
-use super::clients::{check_keys, verification_keys};
-use super::subjects::check_namespace;
-use super::world::IdentityProvider;
-use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::intake::identity::{Identity, parse_jwks, unverified_issuer, verify};
+mod registering;
+
+pub use registering::{Created, ProviderChange, Versions};
+
+use super::clients::verification_keys;
+use super::world::{Hook, IdentityProvider};
+use super::{App, ServiceError, ServiceResult};
+use crate::crypto::sha256_hex;
+use crate::intake::identity::{Identity, is_entra, parse_jwks, unverified_issuer, verify};
 use crate::token::jws::VerificationKey;
 use crate::token::key::MAX_SET_LENGTH;
 use arc_swap::ArcSwapOption;
-use serde_json::json;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use vouchsafe_verify::fetch::{Fetcher, Reach};
 
@@ -35,6 +37,8 @@ struct Entry {
     current: ArcSwapOption<Keys>,
     fetching: tokio::sync::Mutex<()>,
     tried_at_ms: AtomicI64,
+    /// A key was asked for that is not held, by somebody who does not wait for a fetch.
+    missed: AtomicBool,
 }
 
 struct Keys {
@@ -75,6 +79,7 @@ impl Identities {
             current: ArcSwapOption::empty(),
             fetching: tokio::sync::Mutex::default(),
             tried_at_ms: i64::MIN.into(),
+            missed: AtomicBool::new(false),
         };
         let mut fetched = self.fetched.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(fetched.entry(uri.to_owned()).or_insert_with(|| Arc::new(new())))
@@ -104,6 +109,30 @@ impl Identities {
         last.ok_or(ServiceError::Unavailable("identity provider"))
     }
 
+    /// The keys at an address as far as they are in memory; whoever asks does not wait. Those that are missing are
+    /// fetched by [`App::refresh_identities`].
+    fn held(&self, uri: &str, kid: Option<&str>, now_ms: i64) -> Option<Arc<Keys>> {
+        let entry = self.entry(uri);
+        let last = entry.current.load_full().filter(|keys| now_ms - keys.fetched_at_ms < LAST_GOOD_MS);
+        let fits = |keys: &Arc<Keys>| kid.is_none_or(|kid| keys.keys.iter().any(|key| key.kid() == kid));
+        let found = last.filter(fits);
+        if found.is_none() {
+            entry.missed.store(true, Ordering::Relaxed);
+        }
+        found
+    }
+
+    /// Fetches the keys at an address when they are old, or when one was missed.
+    async fn refresh(&self, uri: &str, now_ms: i64) -> bool {
+        let entry = self.entry(uri);
+        if entry.missed.load(Ordering::Relaxed) && entry.may_try(now_ms) {
+            entry.missed.store(false, Ordering::Relaxed);
+            // No key has this name: what is held does not do.
+            return self.keys(uri, Some(""), now_ms).await.is_ok();
+        }
+        self.keys(uri, None, now_ms).await.is_ok()
+    }
+
     async fn fetch(&self, uri: &str, now_ms: i64) -> Result<Keys, &'static str> {
         const ACCEPT: &str = "application/jwk-set+json, application/json";
         let fetched = self.fetcher.get(uri, ACCEPT, MAX_SET_LENGTH).await.map_err(|error| error.why())?;
@@ -115,57 +144,15 @@ impl Identities {
 }
 
 impl App {
-    /// Registers an identity provider; its id is made of the namespace of its links, which no other has.
-    ///
-    /// # Errors
-    /// `Invalid`; `Conflict` for an issuer or a namespace that another provider has.
-    pub async fn create_identity_provider(&self, actor: &Actor, provider: IdentityProvider) -> ServiceResult<String> {
-        if !name_ok(&provider.name) {
-            return Err(invalid("/name", "give a name of 1 to 200 characters"));
-        }
-        let issuer = reqwest::Url::parse(&provider.issuer).ok();
-        if provider.issuer.len() > 500
-            || provider.issuer == self.issuer
-            || !issuer.is_some_and(|url| matches!(url.scheme(), "https" | "http") && url.query().is_none())
-        {
-            return Err(invalid("/issuer", "must be the provider's `iss`, a URL without query, and not this service"));
-        }
-        check_namespace(&provider.namespace)?;
-        let fits = |audience: &String| (1..=200).contains(&audience.len());
-        if !(1..=100).contains(&provider.audiences.len()) || !provider.audiences.iter().all(fits) {
-            return Err(invalid("/audiences", "name 1 to 100 clients of the provider whose ID tokens are accepted"));
-        }
-        check_keys("/keys", &provider.keys)?;
-        match &provider.jwks_uri {
-            None if provider.keys.is_empty() => return Err(invalid("/keys", "give `keys` or `jwks_uri`")),
-            Some(_) if !provider.keys.is_empty() => {
-                return Err(invalid("/keys", "give `keys` or `jwks_uri`, not both"));
-            }
-            None => {}
-            Some(uri) => {
-                self.identities.fetcher.check(uri).map_err(|error| invalid("/jwks_uri", error.why()))?;
-            }
-        }
-        if self.world.load().identity_providers.values().any(|known| known.issuer == provider.issuer) {
-            return Err(ServiceError::Conflict("issuer"));
-        }
-        let id = format!("idp_{}", provider.namespace);
-        let detail = json!({ "issuer": provider.issuer, "namespace": provider.namespace });
-        self.create_record(actor, "identity_provider", &id, &provider, None, detail).await?;
-        Ok(id)
-    }
-
     /// Who an ID token is about, and the namespace in which they are linked. `None` for whatever is no ID token of a
     /// registered provider for one of its accepted clients, now.
     ///
     /// # Errors
     /// `Unavailable` when the provider's keys cannot be known.
-    pub(crate) async fn identify(&self, token: &str) -> ServiceResult<Option<(String, Identity)>> {
+    pub async fn identify(&self, token: &str) -> ServiceResult<Option<(String, Identity)>> {
         let Some((issuer, kid)) = unverified_issuer(token) else { return Ok(None) };
         let world = self.world.load_full();
-        let mut named = world.identity_providers.values().filter(|provider| provider.issuer == issuer);
-        // SECURITY: two that were registered at the same moment under one issuer are none.
-        let (Some(provider), None) = (named.next(), named.next()) else { return Ok(None) };
+        let Some(provider) = world.identity_provider(|provider| provider.issuer == issuer) else { return Ok(None) };
         let now = self.clock.now();
         let verified = |keys: &[VerificationKey]| verify(token, &issuer, &provider.audiences, keys, now.epoch());
         let identity = match &provider.jwks_uri {
@@ -173,5 +160,72 @@ impl App {
             Some(uri) => verified(&self.identities.keys(uri, kid.as_deref(), now.millis()).await?.keys),
         };
         Ok(identity.map(|identity| (provider.namespace.clone(), identity)))
+    }
+
+    /// Fetches the keys of those providers whose hooks are answered from memory; called every few seconds, and costs
+    /// nothing while they are fresh. How many are held.
+    pub async fn refresh_identities(&self) -> usize {
+        let now_ms = self.clock.now_ms();
+        let world = self.world.load_full();
+        let mut held = 0;
+        for provider in world.identity_providers.values().filter(|provider| !provider.disabled) {
+            if let (Some(Hook::Entra { .. }), Some(uri)) = (&provider.hook, &provider.jwks_uri)
+                && self.identities.refresh(uri, now_ms).await
+            {
+                held += 1;
+            }
+        }
+        held
+    }
+
+    /// The provider that a client asks for.
+    ///
+    /// # Errors
+    /// `Forbidden` for a client of none.
+    pub fn provider_of(&self, client: &str) -> ServiceResult<Arc<IdentityProvider>> {
+        let found = self.world.load().identity_provider(|provider| provider.clients.contains(client));
+        found.ok_or(ServiceError::Forbidden("identity_provider"))
+    }
+
+    /// The provider whose Okta hook sends this secret.
+    ///
+    /// # Errors
+    /// `Unauthenticated`; says nothing more.
+    pub fn okta_hook(&self, secret: &str) -> ServiceResult<Arc<IdentityProvider>> {
+        self.check_history()?;
+        // A namespace may hold dots, a secret never does.
+        let (id, secret) = secret.rsplit_once('.').ok_or(ServiceError::Unauthenticated)?;
+        let world = self.world.load();
+        let provider = world.identity_providers.get(id).filter(|provider| !provider.disabled);
+        let provider = provider.ok_or(ServiceError::Unauthenticated)?;
+        let (found, now) = (sha256_hex(secret.as_bytes()), self.clock.now());
+        let same = |key: &super::world::HookKey| {
+            let living = key.until.is_none_or(|until| now < until);
+            living && aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), key.sha256.as_bytes()).is_ok()
+        };
+        let proven = provider.hook == Some(Hook::Okta {}) && provider.hook_keys.iter().any(same);
+        if proven { Ok(Arc::clone(provider)) } else { Err(ServiceError::Unauthenticated) }
+    }
+
+    /// The provider whose Entra tenant calls with this token. Its keys are looked for in memory only.
+    ///
+    /// # Errors
+    /// `Unauthenticated`; says nothing more.
+    pub fn entra_hook(&self, token: &str) -> ServiceResult<Arc<IdentityProvider>> {
+        self.check_history()?;
+        let (issuer, kid) = unverified_issuer(token).ok_or(ServiceError::Unauthenticated)?;
+        let provider = self.world.load().identity_provider(|provider| provider.issuer == issuer);
+        let provider = provider.ok_or(ServiceError::Unauthenticated)?;
+        let Some(Hook::Entra { tenant, audience }) = &provider.hook else { return Err(ServiceError::Unauthenticated) };
+        let now = self.clock.now();
+        let verified = |keys: &[VerificationKey]| is_entra(token, &issuer, audience, tenant, keys, now.epoch());
+        let proven = match &provider.jwks_uri {
+            None => verified(&verification_keys(&provider.keys)),
+            Some(uri) => {
+                let held = self.identities.held(uri, kid.as_deref(), now.millis());
+                held.is_some_and(|held| verified(&held.keys))
+            }
+        };
+        if proven { Ok(provider) } else { Err(ServiceError::Unauthenticated) }
     }
 }

@@ -313,6 +313,13 @@ impl App {
                 wanted.push((Purpose::Eligibility, alg));
             }
         }
+        let world = self.world.load();
+        let providers = world.identity_providers.values().filter(|provider| !provider.clients.is_empty());
+        for alg in providers.filter_map(|provider| Algorithm::parse(&provider.alg)) {
+            if !wanted.contains(&(Purpose::ProvidedClaims, alg)) {
+                wanted.push((Purpose::ProvidedClaims, alg));
+            }
+        }
         wanted
     }
 
@@ -330,6 +337,12 @@ impl App {
             // An answer about now, for who asked.
             Purpose::Introspection => super::authenticate::ACCESS_TTL_SECS * 1000,
             Purpose::StatusList => crate::token::status_list::LIFE_SECS * 1000,
+            // They have no end; what they say of a yes has.
+            Purpose::ProvidedClaims => {
+                let world = self.world.load();
+                let longest = world.library.policies.values().map(|policy| policy.max_ttl.secs()).max();
+                longest.unwrap_or(0).saturating_mul(1000)
+            }
         }
     }
 }

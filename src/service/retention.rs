@@ -9,7 +9,7 @@
 //! | tokens | 30 days after their end |
 //! | blocks of a status list | when no token of the list can live any more; its number stays |
 //! | sign-ins of operators | 30 days after they were opened |
-//! | closed cases, decided appeals, admissions | when the retention since then is over |
+//! | closed cases, decided appeals, admissions, consents to provided claims | when the retention since then is over |
 //! | decisions | when they are over and older than the retention |
 //! | an erased subject's facts, decisions and tokens | when the retention since the erasure is over |
 //! | subjects of whom nothing was heard for the retention, and who may use nothing | are erased |
@@ -43,7 +43,7 @@ impl Table {
         match self {
             Table::Tokens | Table::Quarantine => 30 * DAY,
             Table::Outbox => 7 * DAY,
-            Table::Decisions | Table::Cases | Table::Appeals | Table::Admissions => retention,
+            Table::Decisions | Table::Cases | Table::Appeals | Table::Admissions | Table::Consents => retention,
             // They carry their own end.
             Table::Erasures => 0,
         }

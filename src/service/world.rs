@@ -12,7 +12,7 @@ use vouchsafe_core::Second;
 use vouchsafe_core::definitions::Pack;
 use vouchsafe_core::facts::{Grade, SourceKind};
 use vouchsafe_core::ids::{ResourceId, ResourcePattern, SubjectId};
-use vouchsafe_core::policy::{NamedSet, Policy};
+use vouchsafe_core::policy::{Disclosure, NamedSet, Policy};
 use vouchsafe_core::rules::{Library, Rules};
 use vouchsafe_core::timeline::{Action, Directive, Entry};
 
@@ -174,10 +174,13 @@ impl Gateway {
     }
 }
 
-/// A party whose ID tokens tell who a subject is.
+/// A party that knows people by ids of its own, tells who they are, and is told whether they are eligible.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityProvider {
+    /// `idp_…`; known where it was read.
+    #[serde(skip)]
+    pub id: String,
     /// For people.
     pub name: String,
     /// `iss` of its ID tokens.
@@ -188,10 +191,89 @@ pub struct IdentityProvider {
     /// Where its keys are fetched, where they are not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_uri: Option<String>,
-    /// Its clients whose ID tokens are accepted.
+    /// Its clients whose ID tokens are accepted; none: no ID token is.
+    #[serde(default)]
     pub audiences: BTreeSet<String>,
-    /// Namespace of the links under which its subjects (`sub`) are known here.
+    /// Namespace of the links under which its subjects (`sub`, its immutable user ids) are known here.
     pub namespace: String,
+    /// The organisation whose people it knows: it is asked about them as acting for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
+    /// Resources it may ask about; none: nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourcePattern>,
+    /// API clients that ask in its name; each asks for one provider only.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub clients: BTreeSet<String>,
+    /// How its hook proves itself, if it calls one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<Hook>,
+    /// Secrets of its hook: the one in use and, for a while, the one before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hook_keys: Vec<HookKey>,
+    /// Name of the claim that its hook is answered with.
+    #[serde(default = "eligibility")]
+    pub claim: String,
+    /// What it may learn beside yes or no and until when, as far as the policy discloses it too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub discloses: BTreeSet<Disclosure>,
+    /// Domains of the organisation in which a user may be known by the name they sign in with, where their id is not
+    /// linked; none unless the organisation wants it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub email_domains: BTreeSet<String>,
+    /// `ES256`, `EdDSA` or `RS256`, of claims that are provided to it.
+    #[serde(default = "es256")]
+    pub alg: String,
+    /// Switched off: its ID tokens, clients and hook are nobody's.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub disabled: bool,
+}
+
+impl IdentityProvider {
+    /// Whether it may ask about a resource.
+    #[must_use]
+    pub fn covers(&self, resource: &ResourceId) -> bool {
+        self.resources.iter().any(|pattern| pattern.covers(resource))
+    }
+
+    /// The one resource that it may ask about, where there is only one.
+    #[must_use]
+    pub fn only_resource(&self) -> Option<ResourceId> {
+        match self.resources.as_slice() {
+            [only] => ResourceId::parse(&only.to_string()).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// How the hook of an identity provider proves itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "platform", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Hook {
+    /// Okta's token inline hook: by a secret of ours in `Authorization`, or by an access token of one of its clients.
+    Okta {},
+    /// Microsoft Entra's custom claims provider: by a token of the tenant for the application that stands for this service.
+    Entra {
+        /// The tenant's id.
+        tenant: String,
+        /// `aud` of the token: the application's id.
+        audience: String,
+    },
+}
+
+/// A secret of a hook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HookKey {
+    /// SHA-256 of the secret, hex.
+    pub sha256: String,
+    /// Until when it is taken; absent: as long as it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Second>,
+}
+
+fn eligibility() -> String {
+    "eligibility".to_owned()
 }
 
 fn forbidden() -> u16 {
@@ -428,6 +510,16 @@ impl World {
             .map_err(|error| ServiceError::Unreadable(error.to_string()))
     }
 
+    /// The enabled identity provider of which something is true.
+    pub fn identity_provider(&self, is: impl Fn(&IdentityProvider) -> bool) -> Option<Arc<IdentityProvider>> {
+        let mut found = self.identity_providers.values().filter(|provider| !provider.disabled && is(provider));
+        // SECURITY: two that were registered at the same moment under one issuer or with one client are none.
+        match (found.next(), found.next()) {
+            (Some(only), None) => Some(Arc::clone(only)),
+            _ => None,
+        }
+    }
+
     /// Every resource and family that a policy governs or a freeze names.
     pub fn patterns(&self) -> BTreeSet<ResourcePattern> {
         let frozen = self.timeline.iter().filter_map(|entry| match &entry.action {
@@ -537,10 +629,10 @@ impl World {
             sources,
             operators: all(store, "operator").await?.into_iter().collect(),
             organisations: all(store, "organisation").await?.into_iter().collect(),
-            identity_providers: all(store, "identity_provider")
+            identity_providers: all::<IdentityProvider>(store, "identity_provider")
                 .await?
                 .into_iter()
-                .map(|(id, provider)| (id, Arc::new(provider)))
+                .map(|(id, provider)| (id.clone(), Arc::new(IdentityProvider { id, ..provider })))
                 .collect(),
             library,
             timeline,

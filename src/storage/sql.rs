@@ -80,6 +80,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Forget(..) | Write::MarkFeed(..) => "feed",
         Write::TokensSince(_) => "deployment",
         Write::Admissions(_) => "admissions",
+        Write::Consent(_) | Write::Provided { .. } => "consents",
         Write::Contact(_) => "gateway_contacts",
         Write::Review(write) => write.table(),
     }
@@ -243,6 +244,8 @@ macro_rules! implement_writes {
                 Write::Prune { table, ids, now_ms } => prune(conn, *table, ids, *now_ms).await,
                 Write::Forget(what, now_ms) => forget(conn, *what, *now_ms).await,
                 Write::Admissions(rows) => admit(conn, rows).await,
+                Write::Consent(new) => consent(conn, new).await,
+                Write::Provided { consent, subject, at_ms } => provided(conn, consent, subject, *at_ms).await,
                 Write::Contact(contact) => heard_of(conn, contact).await,
                 Write::Review(write) => review(conn, write).await,
                 Write::MarkFeed(now_ms, old_ms) => mark_feed(conn, *now_ms, *old_ms).await,

@@ -57,13 +57,15 @@ pub enum Table {
     Appeals,
     /// Admissions of hours before the instant, of subjects not under hold.
     Admissions,
+    /// Consents last named before the instant, of subjects not under hold.
+    Consents,
     /// Erased subjects kept until the instant and not under hold, with all that is left of them.
     Erasures,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Tokens,
         Self::Decisions,
         Self::Quarantine,
@@ -71,6 +73,7 @@ impl Table {
         Self::Cases,
         Self::Appeals,
         Self::Admissions,
+        Self::Consents,
         Self::Erasures,
     ];
 
@@ -85,6 +88,7 @@ impl Table {
             Self::Cases => "cases",
             Self::Appeals => "appeals",
             Self::Admissions => "admissions",
+            Self::Consents => "consents",
             Self::Erasures => "erasures",
         }
     }
@@ -121,6 +125,11 @@ impl Table {
             Self::Admissions => {
                 "SELECT id FROM admissions
                  WHERE id < 'adm_' || $2 AND $1 > 0 AND subject NOT IN (SELECT subject FROM holds) ORDER BY id LIMIT $3"
+            }
+            Self::Consents => {
+                "SELECT id FROM consents
+                 WHERE last_ms < $1 AND $2 <> '' AND subject NOT IN (SELECT subject FROM holds)
+                 ORDER BY last_ms, id LIMIT $3"
             }
             Self::Erasures => {
                 "SELECT subject FROM erasures
@@ -203,6 +212,7 @@ macro_rules! implement_upkeep {
                 "DELETE FROM quarantine WHERE EXISTS (SELECT 1 FROM sessions AS s
                      WHERE s.subject = $1 AND s.source = quarantine.source AND s.session = quarantine.session)",
                 "DELETE FROM links WHERE subject = $1",
+                "DELETE FROM consents WHERE subject = $1",
                 "DELETE FROM comparisons WHERE subject = $1",
                 "DELETE FROM standings WHERE subject = $1",
                 "DELETE FROM relies WHERE subject = $1",
@@ -251,6 +261,7 @@ macro_rules! implement_upkeep {
                     }
                     Table::Appeals => "DELETE FROM appeals WHERE id = $1 AND state = 'decided'",
                     Table::Admissions => "DELETE FROM admissions WHERE id = $1",
+                    Table::Consents => "DELETE FROM consents WHERE id = $1",
                     Table::Cases => {
                         prune_case(conn, id).await?;
                         continue;

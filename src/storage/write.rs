@@ -2,8 +2,8 @@
 
 use super::{
     AuditEntry, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed,
-    StoredAdmission, StoredContact, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
-    StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
+    StoredAdmission, StoredConsent, StoredContact, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink,
+    StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.
@@ -238,8 +238,8 @@ pub enum Write {
     Hold(StoredHold),
     /// Lifts the legal hold of a subject and raises its version; `Stale("holds")`, `NoSuchSubject`.
     LiftHold(String),
-    /// Erases an active subject at exactly the version that was read: its key, identifiers, links, waiting deliveries,
-    /// comparisons and standings go, its sessions are kept under digests, its living tokens are revoked and fed. `NoSuchSubject`,
+    /// Erases an active subject at exactly the version that was read: its key, identifiers, links, consents, waiting
+    /// deliveries, comparisons and standings go, its sessions are kept under digests, its living tokens are revoked and fed. `NoSuchSubject`,
     /// `Stale("subjects")`, `Exists("holds")`.
     Erase {
         /// What stays known of it.
@@ -268,6 +268,19 @@ pub enum Write {
     /// Adds admissions to the hours they were counted in; no id twice. Of a subject that is not there any more nothing is
     /// kept.
     Admissions(Vec<StoredAdmission>),
+    /// A consent was named, and claims provided under it so often; the same consent is one row, whose first instant stays.
+    /// `NoSuchSubject`.
+    Consent(StoredConsent),
+    /// Claims were provided under a consent that was named before; `Stale("consents")` if it is not there, or about
+    /// somebody else.
+    Provided {
+        /// `cns_…`
+        consent: String,
+        /// About whom.
+        subject: String,
+        /// When, epoch milliseconds.
+        at_ms: i64,
+    },
     /// A gateway was heard of; what is known of a later instant stays.
     Contact(StoredContact),
     /// What people look at: see [`ReviewWrite`].

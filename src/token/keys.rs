@@ -27,6 +27,8 @@ pub enum Purpose {
     Introspection,
     /// `statuslist+jwt` for whoever verifies eligibility tokens offline.
     StatusList,
+    /// `provided-claims+jwt` for relying parties of identity providers.
+    ProvidedClaims,
 }
 
 impl Purpose {
@@ -39,15 +41,22 @@ impl Purpose {
             Purpose::Receipt => "receipt",
             Purpose::Introspection => "introspection",
             Purpose::StatusList => "status_list",
+            Purpose::ProvidedClaims => "provided_claims",
         }
     }
 
     /// From its name in storage.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Access, Self::Eligibility, Self::Receipt, Self::Introspection, Self::StatusList]
-            .into_iter()
-            .find(|purpose| purpose.as_str() == text)
+        let all = [
+            Self::Access,
+            Self::Eligibility,
+            Self::Receipt,
+            Self::Introspection,
+            Self::StatusList,
+            Self::ProvidedClaims,
+        ];
+        all.into_iter().find(|purpose| purpose.as_str() == text)
     }
 }
 

@@ -185,6 +185,22 @@ pub const ID_TOKEN: Profile<'static> = Profile {
     ..ANY
 };
 
+/// Claims that we provide to identity providers (OpenID Connect for Identity Assurance 1.0, aggregated and distributed
+/// claims): for nobody in particular and without end, so that they are never taken for an ID token.
+pub const PROVIDED_CLAIMS: Profile<'static> = Profile {
+    types: Types::Named(&["provided-claims+jwt"]),
+    audience: AudienceForm::Unchecked,
+    expires: false,
+    issued: true,
+    required: &["sub"],
+    ..ANY
+};
+
+/// A token of Microsoft Entra ID for one of its own services, as it calls a custom claims provider; who it was given to
+/// (`azp`, `appid`) is the caller's to compare.
+pub const ENTRA_ACCESS: Profile<'static> =
+    Profile { types: Types::NamedOrNone(&["jwt"]), audience: AudienceForm::Sole, issued: true, ..ANY };
+
 /// DPoP proofs (RFC 9449), for [`crate::token::verify_embedded`]: fresh within a minute; method, address, nonce and
 /// replay are the caller's to compare.
 pub const DPOP: Profile<'static> = Profile {
@@ -199,7 +215,7 @@ pub const DPOP: Profile<'static> = Profile {
 };
 
 /// Every kind with a type of its own.
-pub static ALL: [Profile<'static>; 10] = [
+pub static ALL: [Profile<'static>; 11] = [
     ACCESS,
     ELIGIBILITY,
     TEST_ELIGIBILITY,
@@ -209,5 +225,6 @@ pub static ALL: [Profile<'static>; 10] = [
     STATUS_LIST,
     CLIENT_ASSERTION,
     ID_TOKEN,
+    PROVIDED_CLAIMS,
     DPOP,
 ];

@@ -48,6 +48,27 @@ pub async fn authorization_server(State(edge): State<Edge>) -> Json<Value> {
     Json(metadata)
 }
 
+/// Where relying parties find the keys of claims that are provided about somebody (OpenID Connect Discovery 1.0, OpenID
+/// Connect for Identity Assurance 1.0). Nobody signs in here: there is no authorization endpoint and no ID token.
+#[utoipa::path(get, path = "/.well-known/openid-configuration", tag = "sso", responses((status = 200, description = "metadata")))]
+pub async fn openid_configuration(State(edge): State<Edge>) -> Json<Value> {
+    let at = |path: &str| format!("{}{path}", edge.app.issuer);
+    Json(json!({
+        "issuer": edge.app.issuer, "jwks_uri": at("/.well-known/jwks.json"), "userinfo_endpoint": at("/sso/userinfo"),
+        "token_endpoint": at("/oauth2/token"), "response_types_supported": [], "grant_types_supported":
+            [super::CLIENT_CREDENTIALS, super::TOKEN_EXCHANGE], "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": [], "scopes_supported": ["sso:claims"],
+        "claim_types_supported": ["normal"], "claims_supported": ["sub", "eligibility", "verified_claims"],
+        "claims_parameter_supported": false, "verified_claims_supported": true,
+        "trust_frameworks_supported": [edge.app.trust_framework()],
+        "evidence_supported": ["document", "electronic_record", "vouch"],
+        "documents_supported": ["passport", "idcard", "driving_permit", "residence_permit"],
+        "documents_check_methods_supported": ["vri", "vcrypt", "bvr"],
+        "electronic_records_supported": ["status_record"],
+        "claims_in_verified_claims_supported": ["eligibility"], "service_documentation": at("/docs"),
+    }))
+}
+
 /// Metadata of the API as a protected resource (RFC 9728).
 #[utoipa::path(get, path = "/.well-known/oauth-protected-resource", tag = "oauth", responses((status = 200, description = "metadata")))]
 pub async fn protected_resource(State(edge): State<Edge>) -> Json<Value> {
