@@ -8,6 +8,7 @@ pub mod create;
 pub mod decide;
 pub mod definitions;
 pub mod demo;
+pub mod directory;
 pub mod doctor;
 pub mod import;
 pub mod keys;
@@ -98,6 +99,12 @@ enum Command {
     /// Audiences of eligibility tokens.
     #[command(subcommand)]
     Audience(create::AudienceCommand),
+    /// Directories of organisations, which say by SCIM who belongs to them.
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
+    /// Tokens by which directories provision.
+    #[command(subcommand)]
+    ScimToken(directory::ScimTokenCommand),
     /// The people who review, direct, audit and administer.
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
@@ -183,6 +190,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Source(command) => create::source(command).await,
         Command::Gateway(command) => create::gateway(command).await,
         Command::Audience(command) => create::audience(command).await,
+        Command::Directory(command) => directory::directory(command).await,
+        Command::ScimToken(command) => directory::scim_token(command).await,
         Command::Operator(command) => operator::run(command).await,
         Command::Case(command) => case::run(command).await,
         Command::Appeal(command) => appeal::run(command).await,

@@ -9,6 +9,7 @@ pub mod cases;
 pub mod clients;
 pub mod conditional;
 pub mod decisions;
+pub mod directories;
 mod docs;
 pub mod erasure;
 pub mod events;
@@ -27,6 +28,7 @@ pub mod problem;
 pub mod reports;
 pub mod roster;
 pub mod rules;
+pub mod scim;
 pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
@@ -79,6 +81,7 @@ impl utoipa::Modify for ClientCredentialsScheme {
         let flow = Flow::ClientCredentials(ClientCredentials::new("/oauth2/token", scopes));
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("client", SecurityScheme::OAuth2(OAuth2::new([flow])));
+        components.add_security_scheme("directory", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         components.add_security_scheme("operator", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     }
 }
@@ -124,6 +127,10 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(reports::exposure))
         .routes(routes!(identity::create, identity::list))
         .routes(routes!(identity::show))
+        .routes(routes!(directories::create, directories::list))
+        .routes(routes!(directories::show, directories::change))
+        .routes(routes!(directories::create_token))
+        .routes(routes!(directories::revoke_token))
         .routes(routes!(operators::create, operators::list))
         .routes(routes!(operators::show))
         .routes(routes!(operators::disable))
@@ -174,6 +181,15 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(authzen::search::actions))
         .routes(routes!(admissions::upload))
         .routes(routes!(events::listen))
+        .routes(routes!(scim::create, scim::list))
+        .routes(routes!(scim::show, scim::replace, scim::change, scim::delete))
+        .routes(routes!(scim::search))
+        .routes(routes!(scim::search_all))
+        .routes(routes!(scim::discovery::service))
+        .routes(routes!(scim::discovery::resource_types))
+        .routes(routes!(scim::discovery::resource_type))
+        .routes(routes!(scim::discovery::all_schemas))
+        .routes(routes!(scim::discovery::schema))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }
@@ -230,7 +246,7 @@ fn describe_edge(document: &mut Value) {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             let Some(operation) = operation.as_object_mut() else { continue };
             let scope = operation.get("security").and_then(|security| security.pointer("/0/client/0"));
-            let once = method == "post" && scope.is_some();
+            let once = method == "post" && scope.is_some() && path.starts_with("/v1/");
             if once && let Some(list) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut() {
                 list.push(key.clone());
             }

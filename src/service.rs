@@ -15,6 +15,7 @@ pub mod clients;
 pub mod cross_check;
 pub mod deployment;
 pub mod direct;
+pub mod directories;
 pub mod erase;
 pub mod evaluate;
 pub mod exchange;
@@ -40,6 +41,7 @@ pub mod retention;
 pub mod roots;
 pub mod roster;
 pub mod rules;
+pub mod scim;
 pub mod simulate;
 pub mod status;
 pub mod stream;
@@ -176,6 +178,11 @@ impl Actor {
     #[must_use]
     pub fn operator(id: &str) -> Self {
         Self(format!("operator:{id}"))
+    }
+    /// A directory by one of its tokens.
+    #[must_use]
+    pub fn directory(id: &str, token: &str) -> Self {
+        Self(format!("directory:{id}/{token}"))
     }
     /// A source by its own authenticated delivery.
     #[must_use]

@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 25] = [
+pub const SCOPES: [&str; 26] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -36,6 +36,7 @@ pub const SCOPES: [&str; 25] = [
     "rules:write",
     "directives:propose",
     "directives:approve",
+    "scim",
     "admin",
 ];
 
@@ -286,6 +287,9 @@ fn record_view(record: &Record) -> ServiceResult<Value> {
     if let Some(members) = body.as_object_mut() {
         members.remove("secret_hash");
         members.remove("key_sha256");
+        for token in members.get_mut("tokens").and_then(Value::as_array_mut).into_iter().flatten() {
+            token.as_object_mut().map(|token| token.remove("key_sha256"));
+        }
     }
     Ok(json!({ "id": record.id, "version": record.version, "body": body }))
 }

@@ -81,6 +81,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::TokensSince(_) => "deployment",
         Write::Admissions(_) => "admissions",
         Write::Contact(_) => "gateway_contacts",
+        Write::DirectoryUser { .. } | Write::RemoveDirectoryUser { .. } => "directory_users",
         Write::Review(write) => write.table(),
     }
 }
@@ -244,6 +245,10 @@ macro_rules! implement_writes {
                 Write::Forget(what, now_ms) => forget(conn, *what, *now_ms).await,
                 Write::Admissions(rows) => admit(conn, rows).await,
                 Write::Contact(contact) => heard_of(conn, contact).await,
+                Write::DirectoryUser { user, emails, expected } => {
+                    put_directory_user(conn, user, emails, *expected).await
+                }
+                Write::RemoveDirectoryUser { id, expected } => remove_directory_user(conn, id, *expected).await,
                 Write::Review(write) => review(conn, write).await,
                 Write::MarkFeed(now_ms, old_ms) => mark_feed(conn, *now_ms, *old_ms).await,
                 Write::TokensSince(at_ms) => {

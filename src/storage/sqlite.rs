@@ -2,14 +2,16 @@
 
 use super::admissions::implement_admission_reads;
 use super::batch::Queue;
+use super::directory::implement_directory_reads;
 use super::reads::{HISTORY, implement_store};
 use super::review::reads::implement_review_reads;
 use super::{
-    AdmissionStore, AskedAdmissions, AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History,
-    Intent, NewAttestation, OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError,
-    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredContact, StoredDecision, StoredErasure,
-    StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredRequest, StoredResolution, StoredRoot,
-    StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace,
+    AdmissionStore, AskedAdmissions, AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, DirectoryStore,
+    FeedRow, History, Intent, KeyedDirectoryUser, NewAttestation, OperatorSession, Quarantined, Record, ReviewQueue,
+    ReviewStore, Store, StoreError, StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredContact,
+    StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredRequest,
+    StoredResolution, StoredRoot, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow,
+    TokenPlace, UserKey,
 };
 use async_trait::async_trait;
 pub(super) use engine::MIGRATIONS;
@@ -174,3 +176,4 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
 implement_store!(SqliteStore, sqlx::Sqlite, "BEGIN");
 implement_review_reads!(SqliteStore, sqlx::Sqlite);
 implement_admission_reads!(SqliteStore, sqlx::Sqlite);
+implement_directory_reads!(SqliteStore, sqlx::Sqlite, "BEGIN");

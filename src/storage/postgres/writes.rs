@@ -1,6 +1,7 @@
 //! Single writes on PostgreSQL.
 
 use crate::storage::admissions::{self, implement_admission_writes};
+use crate::storage::directory::implement_directory_writes;
 use crate::storage::lists::implement_lists;
 use crate::storage::review::writes::implement_review_writes;
 use crate::storage::signing::implement_signing;
@@ -9,8 +10,9 @@ use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
     AuditEntry, Change, Conflict, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite,
-    StoredAdmission, StoredAppeal, StoredCase, StoredContact, StoredDecision, StoredErasure, StoredHold, StoredKey,
-    StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
+    StoredAdmission, StoredAppeal, StoredCase, StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure,
+    StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding,
+    StoredSubject, Table, Write,
 };
 use sqlx::PgConnection;
 
@@ -21,3 +23,4 @@ implement_signing!(PgConnection);
 implement_lists!(PgConnection);
 implement_review_writes!(PgConnection);
 implement_admission_writes!(PgConnection, "json_array_elements($1::json) AS e (value)");
+implement_directory_writes!(PgConnection);
