@@ -8,6 +8,7 @@ pub mod create;
 pub mod decide;
 pub mod definitions;
 pub mod demo;
+pub mod directory;
 pub mod doctor;
 pub mod identity_provider;
 pub mod import;
@@ -102,6 +103,12 @@ enum Command {
     /// Identity providers: who people are there, and what is told about them.
     #[command(subcommand)]
     IdentityProvider(identity_provider::IdentityProviderCommand),
+    /// Directories of organisations, which say by SCIM who belongs to them.
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
+    /// Tokens by which directories provision.
+    #[command(subcommand)]
+    ScimToken(directory::ScimTokenCommand),
     /// The people who review, direct, audit and administer.
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
@@ -188,6 +195,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway(command) => create::gateway(command).await,
         Command::Audience(command) => create::audience(command).await,
         Command::IdentityProvider(command) => identity_provider::run(command).await,
+        Command::Directory(command) => directory::directory(command).await,
+        Command::ScimToken(command) => directory::scim_token(command).await,
         Command::Operator(command) => operator::run(command).await,
         Command::Case(command) => case::run(command).await,
         Command::Appeal(command) => appeal::run(command).await,

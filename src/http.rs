@@ -9,6 +9,7 @@ pub mod cases;
 pub mod clients;
 pub mod conditional;
 pub mod decisions;
+pub mod directories;
 mod docs;
 pub mod end_users;
 pub mod erasure;
@@ -29,6 +30,7 @@ pub mod reports;
 pub mod roster;
 pub mod rules;
 pub mod sso;
+pub mod scim;
 pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
@@ -81,6 +83,7 @@ impl utoipa::Modify for ClientCredentialsScheme {
         let flow = Flow::ClientCredentials(ClientCredentials::new("/oauth2/token", scopes));
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("client", SecurityScheme::OAuth2(OAuth2::new([flow])));
+        components.add_security_scheme("directory", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         components.add_security_scheme("operator", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     }
 }
@@ -133,6 +136,11 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(identity::create, identity::list))
         .routes(routes!(identity::show, identity::change))
         .routes(routes!(identity::renew_secret))
+        .routes(routes!(identity::show))
+        .routes(routes!(directories::create, directories::list))
+        .routes(routes!(directories::show, directories::change))
+        .routes(routes!(directories::create_token))
+        .routes(routes!(directories::revoke_token))
         .routes(routes!(operators::create, operators::list))
         .routes(routes!(operators::show))
         .routes(routes!(operators::disable))
@@ -190,6 +198,15 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(sso::entra::hook))
         .routes(routes!(admissions::upload))
         .routes(routes!(events::listen))
+        .routes(routes!(scim::create, scim::list))
+        .routes(routes!(scim::show, scim::replace, scim::change, scim::delete))
+        .routes(routes!(scim::search))
+        .routes(routes!(scim::search_all))
+        .routes(routes!(scim::discovery::service))
+        .routes(routes!(scim::discovery::resource_types))
+        .routes(routes!(scim::discovery::resource_type))
+        .routes(routes!(scim::discovery::all_schemas))
+        .routes(routes!(scim::discovery::schema))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }

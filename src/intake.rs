@@ -18,6 +18,7 @@ pub mod names;
 pub mod native;
 pub mod onfido;
 pub mod roster;
+pub mod scim;
 pub mod signature;
 pub mod sso;
 pub mod stripe;

@@ -17,6 +17,7 @@ pub mod cross_check;
 pub mod deployment;
 pub mod direct;
 pub mod end_users;
+pub mod directories;
 pub mod erase;
 pub mod evaluate;
 pub mod exchange;
@@ -42,6 +43,7 @@ pub mod retention;
 pub mod roots;
 pub mod roster;
 pub mod rules;
+pub mod scim;
 pub mod simulate;
 pub mod sso;
 pub mod status;
@@ -182,6 +184,11 @@ impl Actor {
     #[must_use]
     pub fn operator(id: &str) -> Self {
         Self(format!("operator:{id}"))
+    }
+    /// A directory by one of its tokens.
+    #[must_use]
+    pub fn directory(id: &str, token: &str) -> Self {
+        Self(format!("directory:{id}/{token}"))
     }
     /// A source by its own authenticated delivery.
     #[must_use]

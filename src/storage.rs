@@ -16,6 +16,7 @@ pub mod audit;
 pub mod backup;
 mod batch;
 mod consents;
+mod directory;
 pub mod inspect;
 mod lists;
 mod model;
@@ -32,6 +33,7 @@ mod write;
 
 pub use admissions::{AdmissionStore, AskedAdmissions, StoredAdmission, StoredContact};
 pub use consents::{ConsentStore, StoredConsent};
+pub use directory::{DirectoryStore, KeyedDirectoryUser, StoredDirectoryUser, UserKey};
 pub use model::*;
 pub use review::{
     CaseEntry, OperatorSession, ReviewQueue, ReviewStore, ReviewWrite, StoredAppeal, StoredCase, StoredResolution,
@@ -97,7 +99,7 @@ pub type Intent<T> = Result<Result<T, Conflict>, StoreError>;
 /// of this process and of the machine (SQLite `synchronous=FULL`; PostgreSQL `synchronous_commit=on`). Isolation: readers
 /// see whole commits only. All instants are epoch milliseconds given by the caller; the store reads no clock.
 #[async_trait]
-pub trait Store: AdmissionStore + ConsentStore + ReviewStore + Send + Sync + 'static {
+pub trait Store: AdmissionStore + ConsentStore + DirectoryStore + ReviewStore + Send + Sync + 'static {
     /// Applies pending migrations. Safe to run at every start and from several processes.
     async fn migrate(&self) -> Result<(), StoreError>;
     /// Cheap proof that the database answers and accepts writes.
@@ -148,7 +150,7 @@ pub trait Store: AdmissionStore + ConsentStore + ReviewStore + Send + Sync + 'st
     /// Ids of rows that have outlived their use at `before_ms`, at most `limit`; see [`Table`].
     async fn bygone(&self, table: Table, before_ms: i64, limit: i64) -> Result<Vec<String>, StoreError>;
     /// Active subjects after `after` in id order that were created before `before_ms`, without hold, and of whom nothing
-    /// was recorded, decided or issued and who was not let in anywhere since; at most `limit`.
+    /// was recorded, decided or issued and who was not let in anywhere since, nor is a member of a directory; at most `limit`.
     async fn idle_subjects(&self, after: &str, before_ms: i64, limit: i64) -> Result<Vec<String>, StoreError>;
     /// Makes what was erased unreadable in the database's own files, as far as the database can: SQLite's log is
     /// written back and emptied, PostgreSQL's dead rows are vacuumed. Copies elsewhere are out of its reach.

@@ -22,6 +22,35 @@ CREATE TABLE links (
 );
 CREATE INDEX links_by_subject ON links (subject);
 
+-- People of an organisation's directory. `sealed` is what the directory says of them, under their subject's key; they are
+-- looked up by keyed digests. `attestation` is the membership that stands, null while they are no member.
+CREATE TABLE directory_users (
+    id TEXT NOT NULL PRIMARY KEY,
+    directory TEXT NOT NULL,
+    subject TEXT NOT NULL REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
+    user_name TEXT NOT NULL,
+    external_id TEXT,
+    version BIGINT NOT NULL,
+    sealed BLOB NOT NULL,
+    attestation TEXT,
+    created_at_ms BIGINT NOT NULL,
+    changed_at_ms BIGINT NOT NULL,
+    UNIQUE (directory, id),
+    UNIQUE (directory, user_name),
+    UNIQUE (directory, external_id),
+    UNIQUE (directory, subject)
+);
+CREATE INDEX directory_users_by_subject ON directory_users (subject);
+
+-- Addresses that they are looked up by.
+CREATE TABLE directory_emails (
+    member TEXT NOT NULL REFERENCES directory_users (id) DEFERRABLE INITIALLY DEFERRED,
+    directory TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (member, digest)
+);
+CREATE INDEX directory_emails_by_digest ON directory_emails (directory, digest);
+
 CREATE TABLE sessions (
     source TEXT NOT NULL,
     session TEXT NOT NULL,

@@ -5,7 +5,7 @@ use super::ext_authz::grpc;
 use super::extract::{ENCODED_NUL, Presented, presented};
 use super::limits::{Standing, site};
 use super::problem::{self, Problem};
-use super::{Edge, gateway, sso};
+use super::{Edge, gateway, scim, sso};
 use crate::crypto::hex;
 use crate::telemetry::{self, Remote};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
@@ -75,9 +75,11 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
         }
         standing
     };
+    // Also where there is no such route.
+    let scim = request.uri().path().starts_with("/scim/");
     let mut response = match standing {
         Some(standing) if standing.wait_secs > 0 => refuse(route, &standing),
-        _ if route.starts_with("/v1/") && request.uri().path().contains(ENCODED_NUL) => {
+        _ if (route.starts_with("/v1/") || scim) && request.uri().path().contains(ENCODED_NUL) => {
             problem::not_found().await.into_response()
         }
         _ => match tokio::time::timeout(DEADLINE, next.run(request).instrument(span.clone())).await {
@@ -87,6 +89,9 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     };
     if ["/v1/", "/oauth2/", "/access/", "/sso/"].iter().any(|surface| route.starts_with(surface)) {
         problem::with_metadata(&mut response, &hall.edge.app.issuer);
+    }
+    if scim {
+        response = scim::in_words_of_scim(response);
     }
     response = problem::with_request_id(response, id.to_str().ok());
     response.headers_mut().insert(REQUEST_ID, echoed.unwrap_or(id));
@@ -126,6 +131,11 @@ async fn standing(
     }
     if route.starts_with("/sso/")
         && let Some(asker) = sso::asker(edge, headers).await
+    {
+        return limits.client.take(asker, now_ms);
+    }
+    if route.starts_with("/scim/")
+        && let Some(asker) = scim::asker_id(edge, headers).await
     {
         return limits.client.take(asker, now_ms);
     }

@@ -38,6 +38,7 @@ pub const SCOPES: [&str; 26] = [
     "rules:write",
     "directives:propose",
     "directives:approve",
+    "scim",
     "admin",
 ];
 
@@ -296,6 +297,9 @@ fn record_view(record: &Record) -> ServiceResult<Value> {
             former.remove("key_sha256");
         }
         members.remove("hook_keys");
+        for token in members.get_mut("tokens").and_then(Value::as_array_mut).into_iter().flatten() {
+            token.as_object_mut().map(|token| token.remove("key_sha256"));
+        }
     }
     Ok(json!({ "id": record.id, "version": record.version, "body": body }))
 }

@@ -86,6 +86,7 @@ fn takes_away(write: &Write) -> bool {
         | Write::Unlink { .. }
         | Write::Suspend { .. }
         | Write::Erase { .. }
+        | Write::RemoveDirectoryUser { .. }
         | Write::Hold(_)
         | Write::TokensSince(_) => true,
         Write::Record { expected, .. } => *expected > 0,
@@ -121,7 +122,8 @@ fn takes_away(write: &Write) -> bool {
         | Write::Admissions(_)
         | Write::Consent(_)
         | Write::Provided { .. }
-        | Write::Contact(_) => false,
+        | Write::Contact(_)
+        | Write::DirectoryUser { .. } => false,
     }
 }
 

@@ -29,9 +29,9 @@ pub(crate) fn without_keys(world: &World, attestation: &Attestation) -> Value {
 }
 
 impl App {
-    /// Everything held about a subject, readable: identifiers, links, sessions, evidence with what was said of it,
-    /// decisions with the reasons told to the person, tokens and for whom they were made, where it was let in, cases,
-    /// appeals, and what was provided to identity providers by which consent. Writes an audit entry.
+    /// Everything held about a subject, readable: identifiers, links, what directories say, sessions, evidence with what was
+    /// said of it, decisions with the reasons told to the person, tokens and for whom they were made, where it was let in,
+    /// cases, appeals, and what was provided to identity providers by which consent. Writes an audit entry.
     ///
     /// # Errors
     /// `NotFound`, `Erased`.
@@ -61,6 +61,7 @@ impl App {
             "issuer": self.issuer,
             "subject": view,
             "links": links,
+            "directories": self.exported_directories(subject).await?,
             "sessions": sessions,
             "attestations": self.exported_attestations(&facts),
             "decisions": self.exported_decisions(subject, facts).await?,

@@ -29,7 +29,7 @@ pub struct PlainVouch {
 }
 
 impl App {
-    fn organisation_speaker(&self, id: &str) -> Option<(Speaker, Vec<Value>)> {
+    pub(crate) fn organisation_speaker(&self, id: &str) -> Option<(Speaker, Vec<Value>)> {
         let world = self.world.load();
         let organisation = world.organisations.get(id)?;
         let speaker = Speaker {

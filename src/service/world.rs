@@ -276,6 +276,80 @@ fn eligibility() -> String {
     "eligibility".to_owned()
 }
 
+/// A directory of an organisation, which says by SCIM who belongs to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// `dir_…`; known where it was read.
+    #[serde(skip)]
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// The organisation that it speaks for.
+    pub organisation: String,
+    /// Namespace of the links under which its people are known here by the directory's own ids; an identity provider of
+    /// the same organisation may have the same one.
+    pub namespace: String,
+    /// Resources of which it is told whether its people may use them.
+    #[serde(default)]
+    pub resources: BTreeSet<ResourceId>,
+    /// What it is told beyond that.
+    #[serde(default)]
+    pub discloses: BTreeSet<Disclosure>,
+    /// By which addresses a new person may be found; by none unless registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emails: Option<EmailLinks>,
+    /// Its tokens.
+    #[serde(default)]
+    pub tokens: Vec<DirectoryToken>,
+    /// Switched off: none of its tokens is good.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// What is told of a decision beyond allowed or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disclosure {
+    /// Which of the four.
+    Status,
+    /// Two digits.
+    Confidence,
+}
+
+/// Addresses that tell who somebody is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailLinks {
+    /// Namespace of the links from addresses, in small letters, to subjects.
+    pub namespace: String,
+    /// Domains that are the organisation's own; no other address is looked at.
+    pub domains: BTreeSet<String>,
+}
+
+/// A long-lived token of a directory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectoryToken {
+    /// `sct_…`; the token begins with it.
+    pub id: String,
+    /// SHA-256 of its secret part, hex.
+    pub key_sha256: String,
+    /// When it was made.
+    pub created_at: Second,
+    /// When it ends, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Second>,
+}
+
+impl DirectoryToken {
+    /// Whether it is good at an instant.
+    #[must_use]
+    pub fn lives(&self, at: Second) -> bool {
+        self.expires_at.is_none_or(|end| at < end)
+    }
+}
+
 fn forbidden() -> u16 {
     403
 }
@@ -452,6 +526,10 @@ pub struct World {
     pub organisations: HashMap<String, Organisation>,
     /// Identity providers by id.
     pub identity_providers: HashMap<String, Arc<IdentityProvider>>,
+    /// Directories by id.
+    pub directories: HashMap<String, Arc<Directory>>,
+    /// Which directory each of their tokens is of.
+    pub directory_tokens: HashMap<String, String>,
     /// Packs, policies, sets, weights.
     pub library: Library,
     /// Approved actions.
@@ -618,7 +696,18 @@ impl World {
                 Ok(Entry { seq: row.seq, directive: row.directive, from: Second::from_millis(row.from_ms), action })
             })
             .collect::<ServiceResult<Vec<Entry>>>()?;
+        let directories: HashMap<String, Arc<Directory>> = all::<Directory>(store, "directory")
+            .await?
+            .into_iter()
+            .map(|(id, directory)| (id.clone(), Arc::new(Directory { id, ..directory })))
+            .collect();
+        let tokens = |directory: &Arc<Directory>| {
+            let id = directory.id.clone();
+            directory.tokens.iter().map(move |token| (token.id.clone(), id.clone())).collect::<Vec<_>>()
+        };
         Ok(World {
+            directory_tokens: directories.values().flat_map(tokens).collect(),
+            directories,
             clients: all(store, "client").await?.into_iter().collect(),
             gateways: all::<Gateway>(store, "gateway")
                 .await?

@@ -210,6 +210,8 @@ macro_rules! implement_store {
                      WHERE id > $1 AND id < 'sub_' || $2 AND state = 'active' AND created_at_ms < $3
                          AND kind <> 'organisation'
                          AND NOT EXISTS (SELECT 1 FROM holds WHERE subject = s.id)
+                         AND NOT EXISTS (SELECT 1 FROM directory_users
+                             WHERE subject = s.id AND attestation IS NOT NULL)
                          AND NOT EXISTS (SELECT 1 FROM attestations WHERE subject = s.id AND recorded_at_ms >= $3)
                          AND NOT EXISTS (SELECT 1 FROM decisions WHERE subject = s.id AND at_ms >= $3)
                          AND NOT EXISTS (SELECT 1 FROM tokens WHERE subject = s.id AND issued_at_ms >= $3)

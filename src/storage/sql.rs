@@ -82,6 +82,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Admissions(_) => "admissions",
         Write::Consent(_) | Write::Provided { .. } => "consents",
         Write::Contact(_) => "gateway_contacts",
+        Write::DirectoryUser { .. } | Write::RemoveDirectoryUser { .. } => "directory_users",
         Write::Review(write) => write.table(),
     }
 }
@@ -247,6 +248,10 @@ macro_rules! implement_writes {
                 Write::Consent(new) => consent(conn, new).await,
                 Write::Provided { consent, subject, at_ms } => provided(conn, consent, subject, *at_ms).await,
                 Write::Contact(contact) => heard_of(conn, contact).await,
+                Write::DirectoryUser { user, emails, expected } => {
+                    put_directory_user(conn, user, emails, *expected).await
+                }
+                Write::RemoveDirectoryUser { id, expected } => remove_directory_user(conn, id, *expected).await,
                 Write::Review(write) => review(conn, write).await,
                 Write::MarkFeed(now_ms, old_ms) => mark_feed(conn, *now_ms, *old_ms).await,
                 Write::TokensSince(at_ms) => {

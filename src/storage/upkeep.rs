@@ -213,6 +213,8 @@ macro_rules! implement_upkeep {
                      WHERE s.subject = $1 AND s.source = quarantine.source AND s.session = quarantine.session)",
                 "DELETE FROM links WHERE subject = $1",
                 "DELETE FROM consents WHERE subject = $1",
+                "DELETE FROM directory_emails WHERE member IN (SELECT id FROM directory_users WHERE subject = $1)",
+                "DELETE FROM directory_users WHERE subject = $1",
                 "DELETE FROM comparisons WHERE subject = $1",
                 "DELETE FROM standings WHERE subject = $1",
                 "DELETE FROM relies WHERE subject = $1",

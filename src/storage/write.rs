@@ -2,8 +2,7 @@
 
 use super::{
     AuditEntry, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed,
-    StoredAdmission, StoredConsent, StoredContact, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink,
-    StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
+    StoredAdmission, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.
@@ -238,8 +237,9 @@ pub enum Write {
     Hold(StoredHold),
     /// Lifts the legal hold of a subject and raises its version; `Stale("holds")`, `NoSuchSubject`.
     LiftHold(String),
-    /// Erases an active subject at exactly the version that was read: its key, identifiers, links, consents, waiting
-    /// deliveries, comparisons and standings go, its sessions are kept under digests, its living tokens are revoked and fed. `NoSuchSubject`,
+    /// Erases an active subject at exactly the version that was read: its key, identifiers, links, consents, places in
+    /// directories, waiting deliveries, comparisons and standings go, its sessions are kept under digests, its living tokens
+    /// are revoked and fed. `NoSuchSubject`,
     /// `Stale("subjects")`, `Exists("holds")`.
     Erase {
         /// What stays known of it.
@@ -283,6 +283,25 @@ pub enum Write {
     },
     /// A gateway was heard of; what is known of a later instant stays.
     Contact(StoredContact),
+    /// Inserts (`expected` = 0) or replaces a person of a directory at exactly that version. `Exists("directory_users")` on
+    /// a taken id, user name, id of the directory's own or subject within the directory, `Stale("directory_users")`,
+    /// `NoSuchSubject` if the subject is missing or erased.
+    DirectoryUser {
+        /// The row; its `version` is set to `expected + 1`.
+        user: StoredDirectoryUser,
+        /// Digests of the addresses it is looked up by, in the place of those it had.
+        emails: Vec<String>,
+        /// Version that was read, 0 for new.
+        expected: i64,
+    },
+    /// Removes a person from its directory at exactly the version that was read; `Stale("directory_users")`. Who it is, and
+    /// what was said of it, stays.
+    RemoveDirectoryUser {
+        /// `usr_…`
+        id: String,
+        /// Version that was read.
+        expected: i64,
+    },
     /// What people look at: see [`ReviewWrite`].
     Review(ReviewWrite),
 }

@@ -1,6 +1,7 @@
 //! Single writes on PostgreSQL.
 
 use crate::storage::admissions::{self, implement_admission_writes};
+use crate::storage::directory::implement_directory_writes;
 use crate::storage::consents::implement_consent_writes;
 use crate::storage::lists::implement_lists;
 use crate::storage::review::writes::implement_review_writes;
@@ -10,9 +11,7 @@ use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
     AuditEntry, Change, Conflict, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite,
-    StoredAdmission, StoredAppeal, StoredCase, StoredConsent, StoredContact, StoredDecision, StoredErasure, StoredHold,
-    StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
-    Write,
+    StoredAdmission, StoredAppeal, StoredCase, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
 };
 use sqlx::PgConnection;
 
@@ -24,3 +23,4 @@ implement_lists!(PgConnection);
 implement_review_writes!(PgConnection);
 implement_consent_writes!(PgConnection);
 implement_admission_writes!(PgConnection, "json_array_elements($1::json) AS e (value)");
+implement_directory_writes!(PgConnection);
