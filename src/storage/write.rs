@@ -2,7 +2,8 @@
 
 use super::{
     AuditEntry, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed,
-    StoredAdmission, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
+    StoredAdmission, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure, StoredHold,
+    StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.

@@ -1,8 +1,8 @@
 //! Single writes on PostgreSQL.
 
 use crate::storage::admissions::{self, implement_admission_writes};
-use crate::storage::directory::implement_directory_writes;
 use crate::storage::consents::implement_consent_writes;
+use crate::storage::directory::implement_directory_writes;
 use crate::storage::lists::implement_lists;
 use crate::storage::review::writes::implement_review_writes;
 use crate::storage::signing::implement_signing;
@@ -11,7 +11,9 @@ use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
     AuditEntry, Change, Conflict, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite,
-    StoredAdmission, StoredAppeal, StoredCase, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
+    StoredAdmission, StoredAppeal, StoredCase, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser,
+    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession,
+    StoredStanding, StoredSubject, Table, Write,
 };
 use sqlx::PgConnection;
 
