@@ -55,6 +55,15 @@ pub enum Named<'a> {
     Unreadable,
 }
 
+/// What becomes of criteria that look at the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Live {
+    /// They are judged, by the address that the request came from.
+    Judged(Option<IpAddr>),
+    /// They are left to whoever sees the request.
+    Left,
+}
+
 /// An end user, and the organisation through which they come, as a token names both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Served {
@@ -162,7 +171,7 @@ impl App {
         by_token: Option<&Served>,
         named: Named<'_>,
         resource: &ResourceId,
-        address: Option<IpAddr>,
+        live: Live,
     ) -> ServiceResult<Result<Option<Behind>, Refusal>> {
         let asked = judged.decision.end_user;
         // A token that was made for an end user says nothing without them.
@@ -193,12 +202,14 @@ impl App {
         let Some(facts) = self.index.facts(&end_user, || self.load_versioned(end_user.as_str())).await? else {
             return Ok(Err(Refusal::Unknown));
         };
+        let address = if let Live::Judged(address) = live { address } else { None };
         let Some(theirs) = self.judge(&end_user, None, resource, address).await? else {
             return Ok(Err(Refusal::Unknown));
         };
+        let answer = if live == Live::Left { &theirs.decision } else { &theirs.answer };
         let now = self.clock.now();
         let served = Served { end_user, customer };
-        Ok(self.admits(mode, &facts, &served, &theirs.answer, now).map(|until| {
+        Ok(self.admits(mode, &facts, &served, answer, now).map(|until| {
             let Judged { decision, rules, .. } = theirs;
             until.map(|until| Behind { served, decision, rules, until })
         }))
@@ -296,6 +307,12 @@ impl App {
         let Some(facts) = self.facts_in_hindsight(&served.end_user, at).await? else { return Ok(false) };
         Ok(self.admits(EndUser::Vouched, &facts, served, decision, at).is_ok())
     }
+}
+
+/// Criteria that the request has to answer, of the one who calls and of the end user, each once.
+pub(crate) fn live_of_both<'a>(caller: &'a Decision, end_user: Option<&'a Decision>) -> Vec<&'a String> {
+    let more = end_user.iter().flat_map(|theirs| &theirs.live).filter(|id| !caller.live.contains(id));
+    caller.live.iter().chain(more).collect()
 }
 
 /// For whom a name of an end user is made. Ids hold no line feed.

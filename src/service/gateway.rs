@@ -1,6 +1,6 @@
 //! The gateway's question: may this caller pass, now, to this resource?
 
-use super::end_users::{Named, Served};
+use super::end_users::{Live, Named, Served};
 use super::world::Gateway;
 use super::{App, NETWORK_SOURCE, ServiceError, ServiceResult};
 use crate::token::Bearer;
@@ -125,7 +125,7 @@ impl App {
             let (reason, decision) = (safe_reason(&answer), Some(answer.id.clone()));
             return Ok(Verdict::Refuse { reason, decision, answer: Some(answer) });
         };
-        let behind = match self.behind(&judged, served.as_ref(), end_user, resource, address).await? {
+        let behind = match self.behind(&judged, served.as_ref(), end_user, resource, Live::Judged(address)).await? {
             Ok(behind) => behind,
             // The decision is the caller's own: what is known of the end user is not for the caller.
             Err(refusal) => {

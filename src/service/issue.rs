@@ -2,7 +2,7 @@
 
 mod made;
 
-use super::end_users::Noted;
+use super::end_users::{Noted, live_of_both};
 use super::world::Audience;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{Conflict, FeedRow, StoredToken, Write};
@@ -10,7 +10,6 @@ use crate::token::Bearer;
 use crate::token::keys::{Algorithm, Purpose};
 use made::{Made, acting};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::{Second, Status};
@@ -174,8 +173,7 @@ impl App {
                 (named(subject)?, missing.then_some(Noted::Missing))
             }
             Some(served) => {
-                let live: BTreeSet<&String> = decision.live.iter().chain(&made.decision.live).collect();
-                tell("live", json!(live));
+                tell("live", json!(live_of_both(&decision, Some(&made.decision))));
                 // When the end user's decision ends would tell two organisations that they serve the same person.
                 tell("valid_until", json!(exp.epoch()));
                 let theirs = self.sealed_decision(&made.decision.id, served, audience_id)?;

@@ -2,6 +2,7 @@
 
 use super::{App, Entity, PLAIN, SubjectKind, USE, resource_named};
 use crate::service::ServiceResult;
+use crate::service::end_users::holds_handles;
 use std::sync::atomic::Ordering;
 use vouchsafe_core::Status;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
@@ -161,6 +162,10 @@ impl App {
     async fn name_as(&self, kind: &str, own: &str, subject: &SubjectId) -> ServiceResult<Option<String>> {
         if SubjectKind::parse(kind).is_some() {
             return Ok((kind == own).then(|| subject.to_string()));
+        }
+        // SECURITY: whose end users somebody serves is for nobody to list.
+        if holds_handles(kind) {
+            return Ok(None);
         }
         let links = match self.links(subject).await {
             Ok(links) => links,

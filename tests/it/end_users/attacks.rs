@@ -310,3 +310,40 @@ async fn people_name_nobody_and_nobody_is_their_own_end_user() {
     assert_eq!(t.send(&access, Method::POST, "/v1/vouches", Some(vouch)).await.status, StatusCode::CREATED);
     assert_eq!(gist(&trade.asserted(&t, "vouched", "api-key:new", Some("n")).await), refused("end_user.not_vouched"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_request_shows_is_asked_of_both_and_left_open_where_nobody_sees_it() {
+    on_both(async |t: TestApp| {
+        let trade = Trade::new(&t).await;
+        shared(&t, &trade).await;
+        let mut embargo: Value = {
+            let text =
+                std::fs::read_to_string(format!("{}/fixtures/policies/embargo.toml", env!("CARGO_MANIFEST_DIR")));
+            json!(vouchsafe_core::policy::Policy::from_toml(&text.unwrap()).unwrap())
+        };
+        embargo["id"] = json!("regional");
+        embargo["end_user"] = json!("required");
+        t.created("/v1/policies", embargo).await;
+        t.activate("regional").await;
+        let mine = t.token(&trade.acme.agent, "regional.api", "edge").await;
+        let token = trade.acme.exchanged(&t, "regional.api", "a-1", Some(&mine)).await;
+        assert_eq!(claims(&token)["eligibility"]["live"], json!(["location"]));
+        let worth = introspect(&t.app, &token).await;
+        assert_eq!((&worth["active"], &worth["eligibility"]["live"]), (&json!(true), &json!(["location"])));
+        let bearer = format!("Bearer {token}");
+        for (from, status) in [("198.51.100.10", 403), ("192.0.2.10", 200)] {
+            let by_token =
+                [("x-gateway-key", trade.plain.as_str()), ("authorization", &bearer), ("x-forwarded-for", from)];
+            let by_handle = [
+                ("x-gateway-key", trade.asserting.as_str()),
+                ("x-vouchsafe-caller", &trade.acme.caller),
+                ("x-vouchsafe-end-user", "a-1"),
+                ("x-forwarded-for", from),
+            ];
+            for headers in [&by_token[..], &by_handle[..]] {
+                assert_eq!(t.check("regional.api", headers).await.status.as_u16(), status, "{from}");
+            }
+        }
+    })
+    .await;
+}
