@@ -1,10 +1,5 @@
 //! End users: what a policy's word for them does to rules, texts and verdicts, and the whole table of who is let in.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails where a production path must not"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where a production path must not")]
 
 mod support;
 

@@ -186,15 +186,16 @@ async fn a_header_counts_once_from_who_may_and_disturbs_nobody_who_does_not_ask(
         let long = "x".repeat(129);
         let caller = ("x-vouchsafe-caller", trade.acme.caller.as_str());
         let end_user = |handle| ("x-vouchsafe-end-user", handle);
-        let rows: [(&str, Vec<(&str, &str)>, (u16, String)); 8] = [
+        let unknown = || refused("end_user.unknown");
+        let rows = [
             ("one", vec![end_user("a-1")], PASSED),
-            ("two", vec![end_user("a-1"), end_user("a-1")], refused("end_user.unknown")),
-            ("two, one of them nobody", vec![end_user("a-1"), end_user("nobody")], refused("end_user.unknown")),
-            ("empty", vec![end_user("")], refused("end_user.unknown")),
-            ("too long", vec![end_user(&long)], refused("end_user.unknown")),
-            ("a blank in it", vec![end_user("a -1")], refused("end_user.unknown")),
-            ("an id of ours", vec![end_user(&trade.responsible)], refused("end_user.unknown")),
-            ("with its namespace", vec![end_user("end-user:a-1")], refused("end_user.unknown")),
+            ("two", vec![end_user("a-1"), end_user("a-1")], unknown()),
+            ("two, one of them nobody", vec![end_user("a-1"), end_user("nobody")], unknown()),
+            ("empty", vec![end_user("")], unknown()),
+            ("too long", vec![end_user(&long)], unknown()),
+            ("a blank in it", vec![end_user("a -1")], unknown()),
+            ("an id of ours", vec![end_user(&trade.responsible)], unknown()),
+            ("with its namespace", vec![end_user("end-user:a-1")], unknown()),
         ];
         for (what, more, wanted) in rows {
             let headers: Vec<(&str, &str)> =
