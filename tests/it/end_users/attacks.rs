@@ -256,6 +256,17 @@ async fn a_header_counts_once_from_who_may_and_disturbs_nobody_who_does_not_ask(
         let found = t.post("/access/v1/search/resource", search).await;
         assert_eq!(found.status, StatusCode::OK, "{}", found.body);
         assert_eq!(found.body["results"], json!([{ "type": "service", "id": resource("ignored") }]));
+        // Nor does it list whom somebody serves, be they eligible by themselves.
+        t.app.subject_search.store(true, std::sync::atomic::Ordering::Relaxed);
+        for (kind, listed) in
+            [("person", true), (&*format!("end-user:{}", trade.acme.subject), false), ("end-user", false)]
+        {
+            let search = json!({ "subject": { "type": kind }, "action": { "name": "use" },
+                "resource": { "type": "service", "id": resource("ignored") } });
+            let found = t.post("/access/v1/search/subject", search).await;
+            assert_eq!(found.status, StatusCode::OK, "{}", found.body);
+            assert_eq!(!found.body["results"].as_array().unwrap().is_empty(), listed, "{kind}: {}", found.body);
+        }
     })
     .await;
 }
