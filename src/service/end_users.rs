@@ -245,18 +245,15 @@ impl App {
         let resource = ResourceId::parse(&token.resource).map_err(|_| unreadable())?;
         let rules = self.world.load().rules(&resource, now)?;
         let asked = rules.body.policy.as_ref().map_or(EndUser::Ignored, |policy| policy.end_user);
-        let Some(noted) = Noted::of(token)? else {
+        let (caller, acting_for, customer) = match Noted::of(token)? {
             // Issued when nobody asked: offline nobody would learn from it that somebody does now.
-            let acting_for = self.store.decision(&token.decision).await?.and_then(|decision| decision.acting_for);
-            let acting_for = acting_for.as_deref().map(SubjectId::parse).transpose().map_err(|_| unreadable())?;
-            return Ok(
-                asked.is_ignored() && self.decided(facts, acting_for.as_ref(), &rules, now, parties).await?.is_some()
-            );
-        };
-        let Noted::Through { caller, acting_for, customer } = noted else {
-            let acting_for = self.store.decision(&token.decision).await?.and_then(|decision| decision.acting_for);
-            let acting_for = acting_for.as_deref().map(SubjectId::parse).transpose().map_err(|_| unreadable())?;
-            return Ok(self.decided(facts, acting_for.as_ref(), &rules, now, parties).await?.is_some());
+            None if !asked.is_ignored() => return Ok(false),
+            None | Some(Noted::Missing) => {
+                let acting_for = self.store.decision(&token.decision).await?.and_then(|decision| decision.acting_for);
+                let acting_for = acting_for.as_deref().map(SubjectId::parse).transpose().map_err(|_| unreadable())?;
+                return self.is_eligible(facts, acting_for.as_ref(), &rules, now, parties).await;
+            }
+            Some(Noted::Through { caller, acting_for, customer }) => (caller, acting_for, customer),
         };
         let served = Served { end_user: facts.subject.clone(), customer };
         let links = self.store.links(served.end_user.as_str()).await?;
@@ -266,7 +263,7 @@ impl App {
         parties.push(Seen { id: caller.to_string(), generation: 0, version });
         let Some((callers, _)) = found else { return Ok(false) };
         let is_theirs = theirs && end_users::customer(&callers).as_ref() == Some(&served.customer);
-        if !is_theirs || self.decided(&callers, acting_for.as_ref(), &rules, now, parties).await?.is_none() {
+        if !is_theirs || !self.is_eligible(&callers, acting_for.as_ref(), &rules, now, parties).await? {
             return Ok(false);
         }
         let (own, seen) = self.with_parties(facts.clone(), None, &rules).await?;
@@ -275,22 +272,22 @@ impl App {
         Ok(self.admits(mode, facts, &served, &decide(&rules, &own, now), now).is_ok())
     }
 
-    /// A yes about somebody with these facts; `None` for a no.
-    async fn decided(
+    /// Whether somebody with these facts is eligible.
+    async fn is_eligible(
         &self,
         facts: &SubjectFacts,
         acting_for: Option<&SubjectId>,
         rules: &Rules,
         now: Second,
         parties: &mut Vec<Seen>,
-    ) -> ServiceResult<Option<Decision>> {
+    ) -> ServiceResult<bool> {
         match self.with_parties(facts.clone(), acting_for, rules).await {
             Ok((facts, seen)) => {
                 parties.extend(seen);
-                Ok(Some(decide(rules, &facts, now)).filter(|decision| decision.status == Status::Eligible))
+                Ok(decide(rules, &facts, now).status == Status::Eligible)
             }
             // The organisation is none any more.
-            Err(ServiceError::NotFound(_)) => Ok(None),
+            Err(ServiceError::NotFound(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
