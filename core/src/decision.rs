@@ -91,6 +91,12 @@ impl Decision {
     pub fn valid_until(&self) -> Option<Second> {
         if self.status == Status::Eligible { self.expires_at } else { self.recheck_at }
     }
+
+    /// Whether its subject is let in without anybody else being named; see [`crate::end_users`].
+    #[must_use]
+    pub fn admits_alone(&self) -> bool {
+        self.status == Status::Eligible && self.end_user.is_ignored()
+    }
 }
 
 /// Who asks.

@@ -4,6 +4,7 @@ local keys = { token = os.getenv("TOKEN_GATEWAY_KEY"), caller = os.getenv("ASSER
 local results = {
     decision = "x-eligibility-decision", reason = "x-eligibility-reason", subject = "x-eligibility-subject",
     valid_until = "x-eligibility-valid-until", stale = "x-eligibility-stale", test = "x-eligibility-test",
+    end_user = "x-eligibility-end-user", end_user_decision = "x-eligibility-end-user-decision",
     challenge = "www-authenticate",
 }
 

@@ -4,7 +4,7 @@ use super::create::report;
 use super::{ConfigArgs, load, open, say, settle};
 use crate::service::Actor;
 use crate::service::directories::DirectorySettings;
-use crate::service::world::{Directory, Disclosure, EmailLinks};
+use crate::service::world::{Directory, EmailLinks};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use vouchsafe_core::Second;
 use vouchsafe_core::ids::ResourceId;
+use vouchsafe_core::policy::Disclosure;
 
 /// `vouchsafe directory …`
 #[derive(Debug, Subcommand)]
@@ -117,7 +118,8 @@ fn resources(list: &[String]) -> anyhow::Result<BTreeSet<ResourceId>> {
 }
 
 fn discloses(list: &[String]) -> anyhow::Result<BTreeSet<Disclosure>> {
-    serde_json::from_value(json!(list)).context("`--disclose` must be `status` or `confidence`")
+    let told = |name: &String| Disclosure::parse(name).filter(|disclosure| *disclosure != Disclosure::Evidence);
+    list.iter().map(told).collect::<Option<_>>().context("`--disclose` must be `status` or `confidence`")
 }
 
 pub(crate) async fn directory(command: DirectoryCommand) -> anyhow::Result<ExitCode> {

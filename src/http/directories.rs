@@ -6,7 +6,7 @@ use super::extract::{Auth, Checked, Page, Query};
 use super::problem::Problem;
 use super::rules::{records, shows};
 use crate::service::directories::DirectorySettings;
-use crate::service::world::{Directory, Disclosure, EmailLinks};
+use crate::service::world::{Directory, EmailLinks};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use validator::Validate;
 use vouchsafe_core::Second;
 use vouchsafe_core::ids::ResourceId;
+use vouchsafe_core::policy::Disclosure;
 
 /// Addresses that tell who a new person is.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -98,8 +99,10 @@ fn resources(list: &BTreeSet<String>) -> Result<BTreeSet<ResourceId>, Problem> {
 }
 
 fn discloses(list: &BTreeSet<String>) -> Result<BTreeSet<Disclosure>, Problem> {
-    serde_json::from_value(json!(list))
-        .map_err(|_| Problem::invalid().field("/discloses", "choose from `status` and `confidence`"))
+    // Evidence is for those who ask about a sign-in; see `docs/sso.md`.
+    let told = |name: &String| Disclosure::parse(name).filter(|disclosure| *disclosure != Disclosure::Evidence);
+    let found: Option<_> = list.iter().map(told).collect();
+    found.ok_or_else(|| Problem::invalid().field("/discloses", "choose from `status` and `confidence`"))
 }
 
 impl From<Emails> for EmailLinks {

@@ -6,7 +6,7 @@ mod search;
 pub use search::{Found, Paging};
 
 use super::authenticate::Caller;
-use super::end_users::{Named, Served};
+use super::end_users::{Live, Named, Served};
 use super::gateway::{Credential, Passed, Verdict, safe_reason};
 use super::world::Gateway;
 use super::{App, ServiceError, ServiceResult};
@@ -189,7 +189,8 @@ impl App {
         if !answer.permitted {
             return Ok(answer);
         }
-        let behind = self.behind(&judged, served.as_ref(), question.end_user, &resource, question.address).await?;
+        let behind =
+            self.behind(&judged, served.as_ref(), question.end_user, &resource, Live::Judged(question.address)).await?;
         Ok(match behind {
             Ok(None) => answer,
             Ok(Some(behind)) => {

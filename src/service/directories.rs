@@ -3,7 +3,7 @@
 use super::admin::name_ok;
 use super::authenticate::Caller;
 use super::subjects::check_namespace;
-use super::world::{Directory, DirectoryToken, Disclosure, EmailLinks};
+use super::world::{Directory, DirectoryToken, EmailLinks};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::crypto::{new_secret, sha256_hex};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use vouchsafe_core::Second;
 use vouchsafe_core::ids::ResourceId;
+use vouchsafe_core::policy::Disclosure;
 
 /// How the token of a directory begins, so that it is known where it is found.
 pub const TOKEN_PREFIX: &str = "sct_";

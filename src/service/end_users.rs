@@ -3,12 +3,14 @@
 //! A handle is a link in a namespace that belongs to one organisation alone. It is looked up there and nowhere else, so a
 //! handle of another organisation and one of nobody are the same question with the same answer.
 
+mod handles;
+
 use super::gateway::Judged;
 use super::parties::Seen;
 use super::subjects::link_key;
 use super::suspend::source_of_organisation;
-use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::storage::{Change, Conflict, FeedRow, StoredToken, Write};
+use super::{App, ServiceError, ServiceResult};
+use crate::storage::StoredToken;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::net::IpAddr;
@@ -51,6 +53,15 @@ pub enum Named<'a> {
     Handle(&'a str),
     /// In a way that cannot be read: twice, or as no text.
     Unreadable,
+}
+
+/// What becomes of criteria that look at the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Live {
+    /// They are judged, by the address that the request came from.
+    Judged(Option<IpAddr>),
+    /// They are left to whoever sees the request.
+    Left,
 }
 
 /// An end user, and the organisation through which they come, as a token names both.
@@ -160,7 +171,7 @@ impl App {
         by_token: Option<&Served>,
         named: Named<'_>,
         resource: &ResourceId,
-        address: Option<IpAddr>,
+        live: Live,
     ) -> ServiceResult<Result<Option<Behind>, Refusal>> {
         let asked = judged.decision.end_user;
         // A token that was made for an end user says nothing without them.
@@ -191,12 +202,14 @@ impl App {
         let Some(facts) = self.index.facts(&end_user, || self.load_versioned(end_user.as_str())).await? else {
             return Ok(Err(Refusal::Unknown));
         };
+        let address = if let Live::Judged(address) = live { address } else { None };
         let Some(theirs) = self.judge(&end_user, None, resource, address).await? else {
             return Ok(Err(Refusal::Unknown));
         };
+        let answer = if live == Live::Left { &theirs.decision } else { &theirs.answer };
         let now = self.clock.now();
         let served = Served { end_user, customer };
-        Ok(self.admits(mode, &facts, &served, &theirs.answer, now).map(|until| {
+        Ok(self.admits(mode, &facts, &served, answer, now).map(|until| {
             let Judged { decision, rules, .. } = theirs;
             until.map(|until| Behind { served, decision, rules, until })
         }))
@@ -232,18 +245,15 @@ impl App {
         let resource = ResourceId::parse(&token.resource).map_err(|_| unreadable())?;
         let rules = self.world.load().rules(&resource, now)?;
         let asked = rules.body.policy.as_ref().map_or(EndUser::Ignored, |policy| policy.end_user);
-        let Some(noted) = Noted::of(token)? else {
+        let (caller, acting_for, customer) = match Noted::of(token)? {
             // Issued when nobody asked: offline nobody would learn from it that somebody does now.
-            let acting_for = self.store.decision(&token.decision).await?.and_then(|decision| decision.acting_for);
-            let acting_for = acting_for.as_deref().map(SubjectId::parse).transpose().map_err(|_| unreadable())?;
-            return Ok(
-                asked.is_ignored() && self.decided(facts, acting_for.as_ref(), &rules, now, parties).await?.is_some()
-            );
-        };
-        let Noted::Through { caller, acting_for, customer } = noted else {
-            let acting_for = self.store.decision(&token.decision).await?.and_then(|decision| decision.acting_for);
-            let acting_for = acting_for.as_deref().map(SubjectId::parse).transpose().map_err(|_| unreadable())?;
-            return Ok(self.decided(facts, acting_for.as_ref(), &rules, now, parties).await?.is_some());
+            None if !asked.is_ignored() => return Ok(false),
+            None | Some(Noted::Missing) => {
+                let acting_for = self.store.decision(&token.decision).await?.and_then(|decision| decision.acting_for);
+                let acting_for = acting_for.as_deref().map(SubjectId::parse).transpose().map_err(|_| unreadable())?;
+                return self.is_eligible(facts, acting_for.as_ref(), &rules, now, parties).await;
+            }
+            Some(Noted::Through { caller, acting_for, customer }) => (caller, acting_for, customer),
         };
         let served = Served { end_user: facts.subject.clone(), customer };
         let links = self.store.links(served.end_user.as_str()).await?;
@@ -253,7 +263,7 @@ impl App {
         parties.push(Seen { id: caller.to_string(), generation: 0, version });
         let Some((callers, _)) = found else { return Ok(false) };
         let is_theirs = theirs && end_users::customer(&callers).as_ref() == Some(&served.customer);
-        if !is_theirs || self.decided(&callers, acting_for.as_ref(), &rules, now, parties).await?.is_none() {
+        if !is_theirs || !self.is_eligible(&callers, acting_for.as_ref(), &rules, now, parties).await? {
             return Ok(false);
         }
         let (own, seen) = self.with_parties(facts.clone(), None, &rules).await?;
@@ -262,22 +272,22 @@ impl App {
         Ok(self.admits(mode, facts, &served, &decide(&rules, &own, now), now).is_ok())
     }
 
-    /// A yes about somebody with these facts; `None` for a no.
-    async fn decided(
+    /// Whether somebody with these facts is eligible.
+    async fn is_eligible(
         &self,
         facts: &SubjectFacts,
         acting_for: Option<&SubjectId>,
         rules: &Rules,
         now: Second,
         parties: &mut Vec<Seen>,
-    ) -> ServiceResult<Option<Decision>> {
+    ) -> ServiceResult<bool> {
         match self.with_parties(facts.clone(), acting_for, rules).await {
             Ok((facts, seen)) => {
                 parties.extend(seen);
-                Ok(Some(decide(rules, &facts, now)).filter(|decision| decision.status == Status::Eligible))
+                Ok(decide(rules, &facts, now).status == Status::Eligible)
             }
             // The organisation is none any more.
-            Err(ServiceError::NotFound(_)) => Ok(None),
+            Err(ServiceError::NotFound(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -294,81 +304,12 @@ impl App {
         let Some(facts) = self.facts_in_hindsight(&served.end_user, at).await? else { return Ok(false) };
         Ok(self.admits(EndUser::Vouched, &facts, served, decision, at).is_ok())
     }
+}
 
-    /// The subject that an organisation is, by its id.
-    fn customer_named(&self, organisation: &str) -> ServiceResult<SubjectId> {
-        self.organisation_subject(organisation).map_err(|_| ServiceError::NotFound("organisation"))
-    }
-
-    /// The namespace of handles behind what a provider's client calls it, `end-user:org_…`; any other is left as it is.
-    pub(crate) fn namespace_meant(&self, written: &str) -> ServiceResult<String> {
-        match written.strip_prefix(PREFIX) {
-            Some(organisation) => Ok(namespace(&self.customer_named(organisation)?)),
-            None => Ok(written.to_owned()),
-        }
-    }
-
-    /// Whether a subject may be linked under a handle of the organisation that a namespace is of.
-    ///
-    /// # Errors
-    /// `Invalid` for what is no handle, and for a workload or the organisation itself.
-    pub(crate) async fn check_handle(&self, subject: &SubjectId, namespace: &str, handle: &str) -> ServiceResult<()> {
-        if !fits(handle) {
-            return Err(invalid("/id", "a handle is 1 to 128 characters of visible ASCII"));
-        }
-        let kind = self.load_facts(subject.as_str()).await?.map(|facts| facts.kind);
-        if kind == Some(SubjectKind::Workload) || namespace.strip_prefix(PREFIX) == Some(subject.as_str()) {
-            return Err(invalid("/id", "a workload, or the organisation itself, is nobody's end user"));
-        }
-        Ok(())
-    }
-
-    /// Makes a subject known to an organisation alone, under its own handle. Nothing but the handle is told: an id of ours
-    /// would tell two organisations that they serve the same person.
-    ///
-    /// # Errors
-    /// `Conflict` when the handle is taken.
-    pub async fn register_end_user(&self, actor: &Actor, organisation: &str, handle: &str) -> ServiceResult<()> {
-        if !fits(handle) {
-            return Err(invalid("/handle", "use 1 to 128 characters of visible ASCII"));
-        }
-        let customer = self.customer_named(organisation)?;
-        let namespace = namespace(&customer);
-        let (subject, key, created) = self.new_subject(actor, "person", None)?;
-        let link = self.new_link(&subject.id, &key, &namespace, handle)?;
-        let registered = self.audit(actor, "end_user.registered", organisation, &json!({ "subject": subject.id }))?;
-        let feed = vec![
-            FeedRow { kind: "subject".to_owned(), key: subject.id.clone() },
-            FeedRow { kind: "link".to_owned(), key: link_key(&namespace, &link.digest) },
-        ];
-        let writes = vec![Write::Subject(subject), Write::Link(link)];
-        // First the entry by which the caller may learn what was made: it names the organisation, not the subject.
-        let change = Change { writes, audit: vec![registered, created], feed, outbox: Vec::new() };
-        match self.commit_whole(change).await? {
-            Ok(()) => Ok(()),
-            Err(Conflict::Exists(_)) => Err(ServiceError::Conflict("handle")),
-            Err(_) => Err(ServiceError::Unavailable("end user")),
-        }
-    }
-
-    /// Takes a handle of an organisation away: from now on it names nobody, and tokens that were made by it end.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn remove_end_user(&self, actor: &Actor, organisation: &str, handle: &str) -> ServiceResult<()> {
-        let subject = self.registered_end_user(organisation, handle).await?;
-        let namespace = namespace(&self.customer_named(organisation)?);
-        self.unlink(actor, &subject, &namespace, handle).await
-    }
-
-    /// The subject behind a handle of an organisation.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn registered_end_user(&self, organisation: &str, handle: &str) -> ServiceResult<SubjectId> {
-        let found = self.end_user_of(&self.customer_named(organisation)?, handle).await?;
-        found.ok_or(ServiceError::NotFound("end user"))
-    }
+/// Criteria that the request has to answer, of the one who calls and of the end user, each once.
+pub(crate) fn live_of_both<'a>(caller: &'a Decision, end_user: Option<&'a Decision>) -> Vec<&'a String> {
+    let more = end_user.iter().flat_map(|theirs| &theirs.live).filter(|id| !caller.live.contains(id));
+    caller.live.iter().chain(more).collect()
 }
 
 /// For whom a name of an end user is made. Ids hold no line feed.

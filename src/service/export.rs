@@ -1,6 +1,7 @@
 //! What is held about a person, for the person (GDPR, articles 15 and 20).
 
 use super::admissions::{AdmissionView, Asked};
+use super::end_users::Noted;
 use super::world::World;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{StoredDecision, StoredStanding};
@@ -166,15 +167,19 @@ impl App {
             let page = self.store.tokens_of(subject.as_str(), &after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(items) };
             after.clone_from(&last.jti);
-            items.extend(page.iter().map(|token| {
-                json!({
+            for token in &page {
+                let through = match Noted::of(token)? {
+                    Some(Noted::Through { customer, .. }) => Some(customer),
+                    _ => None,
+                };
+                items.push(json!({
                     "jti": token.jti, "audience": token.audience, "resource": token.resource,
                     "decision": token.decision, "client": token.client,
                     "issued_at": Second::from_millis(token.issued_at_ms),
                     "expires_at": Second::from_millis(token.expires_at_ms),
-                    "revoked_at": token.revoked_at_ms.map(Second::from_millis),
-                })
-            }));
+                    "revoked_at": token.revoked_at_ms.map(Second::from_millis), "through": through,
+                }));
+            }
         }
     }
 }

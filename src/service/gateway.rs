@@ -1,15 +1,17 @@
 //! The gateway's question: may this caller pass, now, to this resource?
 
-use super::end_users::{Named, Served};
+use super::end_users::{Live, Named, Served};
 use super::world::Gateway;
 use super::{App, NETWORK_SOURCE, ServiceError, ServiceResult};
 use crate::token::Bearer;
 use crate::token::dpop;
 use crate::token::keys::Purpose;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use vouchsafe_core::facts::{Attestation, Facts, Grade, Kind, Outcome, SourceKind};
 use vouchsafe_core::ids::{AttestationId, ResourceId, SourceId, SubjectId};
+use vouchsafe_core::policy::Disclosure;
 use vouchsafe_core::rules::Rules;
 use vouchsafe_core::{Decision, Status, check_live};
 
@@ -95,6 +97,14 @@ pub(crate) struct Judged {
     pub(crate) rules: Arc<Rules>,
 }
 
+impl Judged {
+    /// What somebody who may learn so much learns: the policy has to say so too.
+    pub(crate) fn disclosed(&self, registered: &BTreeSet<Disclosure>) -> BTreeSet<Disclosure> {
+        let policy = self.rules.body.policy.as_ref();
+        policy.map(|policy| policy.discloses.intersection(registered).copied().collect()).unwrap_or_default()
+    }
+}
+
 impl App {
     /// Answers a gateway. Never admits without a fresh picture of rules, revocations and facts.
     ///
@@ -125,7 +135,7 @@ impl App {
             let (reason, decision) = (safe_reason(&answer), Some(answer.id.clone()));
             return Ok(Verdict::Refuse { reason, decision, answer: Some(answer) });
         };
-        let behind = match self.behind(&judged, served.as_ref(), end_user, resource, address).await? {
+        let behind = match self.behind(&judged, served.as_ref(), end_user, resource, Live::Judged(address)).await? {
             Ok(behind) => behind,
             // The decision is the caller's own: what is known of the end user is not for the caller.
             Err(refusal) => {

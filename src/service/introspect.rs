@@ -1,7 +1,7 @@
 //! What a token is worth now (RFC 7662, RFC 9701), and taking one back (RFC 7009).
 
 use super::authenticate::Caller;
-use super::end_users::{Named, Served};
+use super::end_users::{Live, Named, Served, live_of_both};
 use super::gateway::Judged;
 use super::operators::is_session;
 use super::{Actor, App, ServiceError, ServiceResult};
@@ -9,7 +9,6 @@ use crate::storage::{FeedRow, Write};
 use crate::token::keys::{Algorithm, Purpose};
 use crate::token::{Bearer, Verified, Worth};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use vouchsafe_core::Status;
 
@@ -79,7 +78,7 @@ impl App {
         let judged = Judged { answer: Arc::clone(&decision), decision: Arc::clone(&decision), rules };
         let served = end_user.map(|(end_user, customer)| Served { end_user, customer });
         // A token by which nobody gets in who does not name an end user beside it is worth nothing by itself.
-        let behind = self.behind(&judged, served.as_ref(), Named::Nobody, &resource, None).await?;
+        let behind = self.behind(&judged, served.as_ref(), Named::Nobody, &resource, Live::Left).await?;
         let Ok(behind) = behind else { return Ok(None) };
         let theirs = behind.as_ref().map(|behind| &behind.decision);
         // An id is a digest of all that the decision says, so the answer by it is the same.
@@ -87,8 +86,7 @@ impl App {
         if let Some(told) = verified.worth.load().as_ref().filter(|told| told.decision == made_of) {
             return Ok(Some(Arc::clone(&told.text)));
         }
-        let live: BTreeSet<&String> =
-            decision.live.iter().chain(theirs.iter().flat_map(|theirs| &theirs.live)).collect();
+        let live = live_of_both(&decision, theirs.map(AsRef::as_ref));
         let mut eligibility = json!({ "resource": resource, "decision": decision.id, "live": live });
         if let (Some(behind), Some(acted_for), Some(members)) =
             (&behind, &verified.acted_for, eligibility.as_object_mut())

@@ -12,7 +12,6 @@ pub use listing::{Asked, Listed};
 use super::directories::Provisioner;
 use super::ingest::{Speaker, Submission};
 use super::subjects::link_key;
-use super::world::Disclosure;
 use super::{App, ServiceError, ServiceResult};
 use crate::crypto::{DataKey, sha256_hex};
 use crate::intake::scim::schema::{CORE, ELIGIBILITY};
@@ -22,8 +21,9 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use vouchsafe_core::facts::{Kind, Statement};
 use vouchsafe_core::ids::SubjectId;
+use vouchsafe_core::policy::Disclosure;
 use vouchsafe_core::second::DAY;
-use vouchsafe_core::{Decision, Second, Status, explain};
+use vouchsafe_core::{Decision, Second, explain};
 
 /// How often a change is tried whose user changes under it.
 const TRIES: usize = 5;
@@ -525,13 +525,13 @@ impl App {
     async fn allowances(&self, asker: &Provisioner, user: &StoredDirectoryUser) -> ServiceResult<Vec<Value>> {
         let mut told = Vec::new();
         let subject = SubjectId::parse(&user.subject).map_err(|_| ServiceError::Unreadable(user.id.clone()))?;
+        let organisation = self.organisation_subject(&asker.directory.organisation)?;
         for resource in &asker.directory.resources {
-            let (decision, _) = match self.eligibility(&subject, resource).await {
-                // Erased between two reads: there is no such user any more.
-                Err(ServiceError::Erased | ServiceError::NotFound(_)) => return Err(ServiceError::NotFound("user")),
-                found => found?,
-            };
-            told.push(disclosed(&decision, &asker.directory.discloses));
+            // Criteria that look at a request have none to look at, so they say no.
+            let judged = self.judge(&subject, Some(&organisation), resource, None).await?;
+            // Erased between two reads: there is no such user any more.
+            let judged = judged.ok_or(ServiceError::NotFound("user"))?;
+            told.push(disclosed(&judged.answer, &judged.disclosed(&asker.directory.discloses)));
         }
         Ok(told)
     }
@@ -554,7 +554,7 @@ impl App {
 
 /// What is told of a decision to whoever provisions: allowed or not and until when, and no more unless registered.
 fn disclosed(decision: &Decision, discloses: &BTreeSet<Disclosure>) -> Value {
-    let allowed = decision.status == Status::Eligible;
+    let allowed = decision.admits_alone();
     let mut told = json!({ "resource": decision.resource, "allowed": allowed });
     if let Some(members) = told.as_object_mut() {
         if let Some(until) = decision.expires_at.filter(|_| allowed) {

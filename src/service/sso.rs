@@ -51,7 +51,7 @@ impl Attribute {
         let answer = &judged.answer;
         let told = |disclosure| disclosed.contains(&disclosure);
         Self {
-            valid_until: answer.expires_at.filter(|_| answer.status == Status::Eligible),
+            valid_until: answer.expires_at.filter(|_| answer.admits_alone()),
             status: told(Disclosure::Status).then_some(answer.status),
             confidence: answer.confidence.filter(|_| told(Disclosure::Confidence)),
         }
@@ -60,8 +60,7 @@ impl Attribute {
 
 /// What a provider may learn about answers under these rules: its registration and the policy both have to say so.
 fn disclosed(provider: &IdentityProvider, judged: &Judged) -> BTreeSet<Disclosure> {
-    let policy = judged.rules.body.policy.as_ref();
-    policy.map(|policy| policy.discloses.intersection(&provider.discloses).copied().collect()).unwrap_or_default()
+    judged.disclosed(&provider.discloses)
 }
 
 impl App {
@@ -85,7 +84,7 @@ impl App {
         };
         let attribute = Attribute::of(&judged, &disclosed(provider, &judged));
         if attribute.allowed() {
-            self.admitted(&provider.id, &judged.decision, &judged.rules);
+            self.admitted(&provider.id, &judged.decision, &judged.rules, None);
         }
         Ok(attribute)
     }

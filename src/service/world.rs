@@ -293,7 +293,7 @@ pub struct Directory {
     /// Resources of which it is told whether its people may use them.
     #[serde(default)]
     pub resources: BTreeSet<ResourceId>,
-    /// What it is told beyond that.
+    /// What it is told beyond that, as far as the policy discloses it too: status, confidence.
     #[serde(default)]
     pub discloses: BTreeSet<Disclosure>,
     /// By which addresses a new person may be found; by none unless registered.
@@ -305,16 +305,6 @@ pub struct Directory {
     /// Switched off: none of its tokens is good.
     #[serde(default)]
     pub disabled: bool,
-}
-
-/// What is told of a decision beyond allowed or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Disclosure {
-    /// Which of the four.
-    Status,
-    /// Two digits.
-    Confidence,
 }
 
 /// Addresses that tell who somebody is.

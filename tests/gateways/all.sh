@@ -129,7 +129,7 @@ flip() { local c=${1:20:1}; [ "$c" = A ] && c=B || c=A; echo "${1:0:20}$c${1:21}
 theirs=()
 for header in X-Eligibility-Decision X-Eligibility-Reason X-Eligibility-Valid-Until X-Eligibility-Subject \
     X-Eligibility-Stale X-Eligibility-Test X_Eligibility_Subject X-Vouchsafe-Caller X-Vouchsafe-Acting-For \
-    X_Vouchsafe_Caller X-Gateway-Key; do
+    X-Vouchsafe-End-User X-Eligibility-End-User X-Eligibility-End-User-Decision X_Vouchsafe_Caller X-Gateway-Key; do
     theirs+=(-H "$header: forged")
 done
 

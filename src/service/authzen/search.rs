@@ -2,8 +2,8 @@
 
 use super::{App, Entity, PLAIN, SubjectKind, USE, resource_named};
 use crate::service::ServiceResult;
+use crate::service::end_users::holds_handles;
 use std::sync::atomic::Ordering;
-use vouchsafe_core::Status;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 
 /// Most candidates that are asked about for one page.
@@ -37,7 +37,7 @@ impl App {
     async fn may(&self, parties: &(SubjectId, Option<SubjectId>), resource: &ResourceId) -> ServiceResult<bool> {
         let judged = self.judge(&parties.0, parties.1.as_ref(), resource, None).await?;
         // A search names no end user.
-        Ok(judged.is_some_and(|judged| judged.answer.status == Status::Eligible && judged.answer.end_user.is_ignored()))
+        Ok(judged.is_some_and(|judged| judged.answer.admits_alone()))
     }
 
     /// Resources of a type that a subject may do this with, of all that a policy, gateway or audience names one by one.
@@ -161,6 +161,10 @@ impl App {
     async fn name_as(&self, kind: &str, own: &str, subject: &SubjectId) -> ServiceResult<Option<String>> {
         if SubjectKind::parse(kind).is_some() {
             return Ok((kind == own).then(|| subject.to_string()));
+        }
+        // SECURITY: whose end users somebody serves is for nobody to list.
+        if holds_handles(kind) {
+            return Ok(None);
         }
         let links = match self.links(subject).await {
             Ok(links) => links,

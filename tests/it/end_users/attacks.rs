@@ -186,15 +186,16 @@ async fn a_header_counts_once_from_who_may_and_disturbs_nobody_who_does_not_ask(
         let long = "x".repeat(129);
         let caller = ("x-vouchsafe-caller", trade.acme.caller.as_str());
         let end_user = |handle| ("x-vouchsafe-end-user", handle);
-        let rows: [(&str, Vec<(&str, &str)>, (u16, String)); 8] = [
+        let unknown = || refused("end_user.unknown");
+        let rows = [
             ("one", vec![end_user("a-1")], PASSED),
-            ("two", vec![end_user("a-1"), end_user("a-1")], refused("end_user.unknown")),
-            ("two, one of them nobody", vec![end_user("a-1"), end_user("nobody")], refused("end_user.unknown")),
-            ("empty", vec![end_user("")], refused("end_user.unknown")),
-            ("too long", vec![end_user(&long)], refused("end_user.unknown")),
-            ("a blank in it", vec![end_user("a -1")], refused("end_user.unknown")),
-            ("an id of ours", vec![end_user(&trade.responsible)], refused("end_user.unknown")),
-            ("with its namespace", vec![end_user("end-user:a-1")], refused("end_user.unknown")),
+            ("two", vec![end_user("a-1"), end_user("a-1")], unknown()),
+            ("two, one of them nobody", vec![end_user("a-1"), end_user("nobody")], unknown()),
+            ("empty", vec![end_user("")], unknown()),
+            ("too long", vec![end_user(&long)], unknown()),
+            ("a blank in it", vec![end_user("a -1")], unknown()),
+            ("an id of ours", vec![end_user(&trade.responsible)], unknown()),
+            ("with its namespace", vec![end_user("end-user:a-1")], unknown()),
         ];
         for (what, more, wanted) in rows {
             let headers: Vec<(&str, &str)> =
@@ -255,6 +256,17 @@ async fn a_header_counts_once_from_who_may_and_disturbs_nobody_who_does_not_ask(
         let found = t.post("/access/v1/search/resource", search).await;
         assert_eq!(found.status, StatusCode::OK, "{}", found.body);
         assert_eq!(found.body["results"], json!([{ "type": "service", "id": resource("ignored") }]));
+        // Nor does it list whom somebody serves, be they eligible by themselves.
+        t.app.subject_search.store(true, std::sync::atomic::Ordering::Relaxed);
+        for (kind, listed) in
+            [("person", true), (&*format!("end-user:{}", trade.acme.subject), false), ("end-user", false)]
+        {
+            let search = json!({ "subject": { "type": kind }, "action": { "name": "use" },
+                "resource": { "type": "service", "id": resource("ignored") } });
+            let found = t.post("/access/v1/search/subject", search).await;
+            assert_eq!(found.status, StatusCode::OK, "{}", found.body);
+            assert_eq!(!found.body["results"].as_array().unwrap().is_empty(), listed, "{kind}: {}", found.body);
+        }
     })
     .await;
 }
@@ -309,4 +321,41 @@ async fn people_name_nobody_and_nobody_is_their_own_end_user() {
     let vouch = json!({ "subject": "end-user:n", "statement": states(json!(["own"])) });
     assert_eq!(t.send(&access, Method::POST, "/v1/vouches", Some(vouch)).await.status, StatusCode::CREATED);
     assert_eq!(gist(&trade.asserted(&t, "vouched", "api-key:new", Some("n")).await), refused("end_user.not_vouched"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_request_shows_is_asked_of_both_and_left_open_where_nobody_sees_it() {
+    on_both(async |t: TestApp| {
+        let trade = Trade::new(&t).await;
+        shared(&t, &trade).await;
+        let mut embargo: Value = {
+            let text =
+                std::fs::read_to_string(format!("{}/fixtures/policies/embargo.toml", env!("CARGO_MANIFEST_DIR")));
+            json!(vouchsafe_core::policy::Policy::from_toml(&text.unwrap()).unwrap())
+        };
+        embargo["id"] = json!("regional");
+        embargo["end_user"] = json!("required");
+        t.created("/v1/policies", embargo).await;
+        t.activate("regional").await;
+        let mine = t.token(&trade.acme.agent, "regional.api", "edge").await;
+        let token = trade.acme.exchanged(&t, "regional.api", "a-1", Some(&mine)).await;
+        assert_eq!(claims(&token)["eligibility"]["live"], json!(["location"]));
+        let worth = introspect(&t.app, &token).await;
+        assert_eq!((&worth["active"], &worth["eligibility"]["live"]), (&json!(true), &json!(["location"])));
+        let bearer = format!("Bearer {token}");
+        for (from, status) in [("198.51.100.10", 403), ("192.0.2.10", 200)] {
+            let by_token =
+                [("x-gateway-key", trade.plain.as_str()), ("authorization", &bearer), ("x-forwarded-for", from)];
+            let by_handle = [
+                ("x-gateway-key", trade.asserting.as_str()),
+                ("x-vouchsafe-caller", &trade.acme.caller),
+                ("x-vouchsafe-end-user", "a-1"),
+                ("x-forwarded-for", from),
+            ];
+            for headers in [&by_token[..], &by_handle[..]] {
+                assert_eq!(t.check("regional.api", headers).await.status.as_u16(), status, "{from}");
+            }
+        }
+    })
+    .await;
 }

@@ -34,6 +34,7 @@ async fn an_end_user_is_found_in_the_ledger_and_in_the_report() {
         let own = t.token(&trade.acme.agent, &resource("required"), "edge").await;
         let token = trade.acme.exchanged(&t, &resource("required"), "h", Some(&own)).await;
         t.clock.advance(60);
+        t.app.poll_feed().await.unwrap();
         for _ in 0..2 {
             assert_eq!(gist(&trade.asserted(&t, "required", &trade.acme.caller, Some("h")).await), PASSED);
         }
@@ -84,6 +85,7 @@ async fn an_end_user_is_found_in_the_ledger_and_in_the_report() {
         assert_eq!(count(&rows(&t, &eligible).await), 7);
         // It turns out that the papers were forged, and that the vouch was a mistake from then on.
         t.clock.advance(60);
+        t.app.poll_feed().await.unwrap();
         let attestations = crate::app::attestations(&t, &eligible).await;
         let record = attestations.iter().find(|a| a["facts"]["kind"] == "registry").unwrap()["id"].as_str().unwrap().to_owned();
         let path = format!("/v1/attestations/{record}/revoke");
