@@ -93,11 +93,13 @@ pub(crate) async fn subject_of(t: &TestApp, directory: &Directory, user: &str) -
     found[0].user.subject.clone()
 }
 
-/// Statements of a kind about a subject, and whether each stands.
+/// Of the statements of a kind about a subject, whether each stands, those that do not first.
 pub(crate) async fn statements(t: &TestApp, subject: &str, kind: &str) -> Vec<bool> {
     let all = crate::app::attestations(t, subject).await;
     let of_kind = all.iter().filter(|attestation| attestation["facts"]["kind"] == kind);
-    of_kind.map(|attestation| attestation["marks"].as_array().unwrap().is_empty()).collect()
+    let mut stand: Vec<bool> = of_kind.map(|attestation| attestation["marks"].as_array().unwrap().is_empty()).collect();
+    stand.sort_unstable();
+    stand
 }
 
 fn allowed(user: &Answer) -> (&Value, &Value) {
