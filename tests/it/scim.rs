@@ -153,6 +153,10 @@ async fn a_member_is_decided_on_from_joining_to_leaving_and_nothing_else_is_touc
         let vouch = json!({ "subject": subject, "statement": statement, "basis": "hr_record" });
         let vouched = t.send(&own, Method::POST, "/v1/vouches", Some(vouch)).await;
         assert_eq!(vouched.status, StatusCode::CREATED, "{}", vouched.body);
+        let found = t.app.store.directory_users_by(&people.id, UserKey::Id(id(&user)), 1).await.unwrap();
+        let withdraw = format!("/v1/vouches/{}/withdraw", found[0].user.attestation.as_ref().unwrap());
+        let refused = t.send(&own, Method::POST, &withdraw, None).await;
+        assert_eq!(refused.status, StatusCode::NOT_FOUND, "a membership is the directory's to take back");
         let gone = ask(&t, &people.token, Method::DELETE, &format!("/Users/{}", id(&user)), None, &[]).await;
         assert_eq!((gone.status, &gone.body), (StatusCode::NO_CONTENT, &Value::Null));
         assert_eq!(shown(&t, &people, id(&user)).await.status, StatusCode::NOT_FOUND);
