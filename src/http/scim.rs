@@ -14,7 +14,6 @@ use crate::service::directories::{Provisioner, is_directory_token};
 use crate::service::scim::{Asked, Told};
 pub(super) use answer::in_words_of_scim;
 use answer::{Refusal, fresh, if_match, resource};
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -71,12 +70,8 @@ impl FromRequest<Edge> for Body {
             ));
         }
         let Raw(bytes): Raw = Raw::from_request(request, edge).await?;
-        parse(&bytes).map(Self)
+        parse_value(&bytes).map(Self)
     }
-}
-
-fn parse(bytes: &Bytes) -> Result<Value, Problem> {
-    parse_value(bytes)
 }
 
 /// What part of a resource is told.

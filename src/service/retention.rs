@@ -12,7 +12,8 @@
 //! | closed cases, decided appeals, admissions, consents to provided claims | when the retention since then is over |
 //! | decisions | when they are over and older than the retention |
 //! | an erased subject's facts, decisions and tokens | when the retention since the erasure is over |
-//! | subjects of whom nothing was heard for the retention, and who may use nothing | are erased |
+//! | subjects of whom nothing was heard for the retention, who may use nothing and are no member of a directory | are erased |
+//! | people of a directory | when the directory deletes them, or with their subject |
 
 use super::idempotency::bookkeeping;
 use super::{Actor, App, ServiceError, ServiceResult};

@@ -186,7 +186,7 @@ impl App {
                     return Ok(self.told(asker, &user, &profile).await?);
                 }
                 // Somebody was faster, or the person was erased meanwhile: look again.
-                Err(_) => continue,
+                Err(_) => {}
             }
         }
         Err(ServiceError::Conflict("user").into())

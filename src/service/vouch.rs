@@ -10,7 +10,7 @@ use crate::intake::vouch::{OrganisationKey, VouchSubject, unverified_issuer, ver
 use crate::storage::{Change, Conflict, FeedRow, StoredMark, Write};
 use serde_json::{Value, json};
 use vouchsafe_core::Second;
-use vouchsafe_core::facts::{Basis, Grade, Kind, SourceKind, Statement};
+use vouchsafe_core::facts::{Basis, Facts, Grade, Kind, SourceKind, Statement};
 use vouchsafe_core::ids::SubjectId;
 
 /// What an organisation's own client says.
@@ -156,7 +156,10 @@ impl App {
     /// `NotFound` for anything that is not a vouch of that organisation.
     pub async fn withdraw_vouch(&self, caller: &Caller, id: &str) -> ServiceResult<()> {
         let (_, speaker) = self.organisation_of(caller)?;
-        let attestation = self.store.attestation(id).await?.filter(|found| found.source == speaker.source);
+        // What the organisation's directory says is for the directory to take back.
+        let vouch = |facts: &str| serde_json::from_str::<Facts>(facts).is_ok_and(|facts| facts.kind == Kind::Vouch);
+        let attestation = self.store.attestation(id).await?;
+        let attestation = attestation.filter(|found| found.source == speaker.source && vouch(&found.facts));
         let attestation = attestation.ok_or(ServiceError::NotFound("vouch"))?;
         let actor = caller.actor();
         let mark = StoredMark {

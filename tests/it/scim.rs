@@ -93,11 +93,13 @@ pub(crate) async fn subject_of(t: &TestApp, directory: &Directory, user: &str) -
     found[0].user.subject.clone()
 }
 
-/// Statements of a kind about a subject, and whether each stands.
+/// Of the statements of a kind about a subject, whether each stands, those that do not first.
 pub(crate) async fn statements(t: &TestApp, subject: &str, kind: &str) -> Vec<bool> {
     let all = crate::app::attestations(t, subject).await;
     let of_kind = all.iter().filter(|attestation| attestation["facts"]["kind"] == kind);
-    of_kind.map(|attestation| attestation["marks"].as_array().unwrap().is_empty()).collect()
+    let mut stand: Vec<bool> = of_kind.map(|attestation| attestation["marks"].as_array().unwrap().is_empty()).collect();
+    stand.sort_unstable();
+    stand
 }
 
 fn allowed(user: &Answer) -> (&Value, &Value) {
@@ -151,6 +153,10 @@ async fn a_member_is_decided_on_from_joining_to_leaving_and_nothing_else_is_touc
         let vouch = json!({ "subject": subject, "statement": statement, "basis": "hr_record" });
         let vouched = t.send(&own, Method::POST, "/v1/vouches", Some(vouch)).await;
         assert_eq!(vouched.status, StatusCode::CREATED, "{}", vouched.body);
+        let found = t.app.store.directory_users_by(&people.id, UserKey::Id(id(&user)), 1).await.unwrap();
+        let withdraw = format!("/v1/vouches/{}/withdraw", found[0].user.attestation.as_ref().unwrap());
+        let refused = t.send(&own, Method::POST, &withdraw, None).await;
+        assert_eq!(refused.status, StatusCode::NOT_FOUND, "a membership is the directory's to take back");
         let gone = ask(&t, &people.token, Method::DELETE, &format!("/Users/{}", id(&user)), None, &[]).await;
         assert_eq!((gone.status, &gone.body), (StatusCode::NO_CONTENT, &Value::Null));
         assert_eq!(shown(&t, &people, id(&user)).await.status, StatusCode::NOT_FOUND);

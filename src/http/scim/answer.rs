@@ -10,6 +10,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+/// `scimType` of what another user has.
+const UNIQUENESS: &str = "uniqueness";
+
 const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json");
 
 /// Why a directory's request is refused.
@@ -18,7 +21,7 @@ pub enum Refusal {
     /// With the standard's own word for it.
     Named(StatusCode, &'static str, String),
     /// As everywhere; put into SCIM's words at the edge.
-    Problem(Problem),
+    Problem(Box<Problem>),
 }
 
 impl From<Fault> for Refusal {
@@ -31,7 +34,7 @@ impl From<ServiceError> for Refusal {
     fn from(error: ServiceError) -> Self {
         // To a directory an erased person is one who is not there.
         let error = if matches!(error, ServiceError::Erased) { ServiceError::NotFound("user") } else { error };
-        Self::Problem(error.into())
+        Self::Problem(Box::new(error.into()))
     }
 }
 
@@ -41,7 +44,7 @@ impl From<ScimError> for Refusal {
             ScimError::Fault(fault) => fault.into(),
             ScimError::Uniqueness(attribute) => {
                 let detail = format!("another user of this directory has this `{attribute}`");
-                Self::Named(StatusCode::CONFLICT, "uniqueness", detail)
+                Self::Named(StatusCode::CONFLICT, UNIQUENESS, detail)
             }
             ScimError::Service(error) => error.into(),
         }

@@ -28,18 +28,16 @@ async fn of_changes_to_one_version_one_is_made_and_a_name_has_one_owner() {
         let path = format!("/Users/{}", id(&user));
         let tag = shown(&t, &people, id(&user)).await.header("etag").to_owned();
         assert!(tag.starts_with("W/\"1-") && user["meta"]["version"] == tag.as_str(), "{tag}");
-        let changes = |tag: Option<&str>| {
-            (0..8).map(|n| {
-                let body = replace(json!({ "displayName": format!("Ada {n}") }));
-                (Method::PATCH, path.clone(), body, tag.map(str::to_owned))
-            })
+        let changes = |count: usize, say: &str, tag: Option<&str>| -> Vec<_> {
+            let body = |n| replace(json!({ "displayName": format!("{say} {n}") }));
+            (0..count).map(|n| (Method::PATCH, path.clone(), body(n), tag.map(str::to_owned))).collect()
         };
-        let raced = at_once(&t, &people.token, changes(Some(&tag)).collect()).await;
+        let raced = at_once(&t, &people.token, changes(8, "raced", Some(&tag))).await;
         assert_eq!(raced, [200, 412, 412, 412, 412, 412, 412, 412]);
         let deleted = ask(&t, &people.token, Method::DELETE, &path, None, &[("if-match", &tag)]).await;
         assert_eq!((deleted.status, &deleted.body["status"]), (StatusCode::PRECONDITION_FAILED, &json!("412")));
         // Whoever names no version is not refused for another's change, as far as patience goes.
-        let free = at_once(&t, &people.token, changes(None).take(3).collect()).await;
+        let free = at_once(&t, &people.token, changes(3, "free", None)).await;
         assert_eq!(free, [200, 200, 200]);
         assert!(shown(&t, &people, id(&user)).await.header("etag").starts_with("W/\"5-"), "1, one of eight, three");
 
@@ -90,6 +88,7 @@ async fn pages_keep_their_order_while_users_come_and_go() {
         let people = directory(&t, "org_meridian", "okta", json!({})).await;
         let mut made = Vec::new();
         for n in 0..12 {
+            t.clock.advance(1);
             made.push(id(&put_in(&t, &people, &named(&format!("user{n:02}"), &format!("00u{n}"))).await).to_owned());
         }
         let page = async |query: &str| ask(&t, &people.token, Method::GET, &format!("/Users?{query}"), None, &[]).await.body;
@@ -100,6 +99,7 @@ async fn pages_keep_their_order_while_users_come_and_go() {
         assert_eq!((&first["totalResults"], &first["itemsPerPage"], &first["startIndex"]), (&json!(12), &json!(5), &json!(1)));
         assert_eq!(ids(&first), made[..5]);
         // Who comes stands at the end, so nobody is pushed from one page to another.
+        t.clock.advance(1);
         put_in(&t, &people, &named("late", "00late")).await;
         let second = page("startIndex=6&count=5").await;
         assert_eq!((ids(&second), &second["totalResults"]), (made[5..10].to_vec(), &json!(13)));
