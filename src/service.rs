@@ -29,6 +29,7 @@ pub mod introspect;
 pub mod issue;
 pub mod keys;
 pub mod operators;
+pub mod outbox;
 pub mod packed;
 pub mod parties;
 pub mod populate;
@@ -47,6 +48,7 @@ pub mod subjects;
 pub mod suspend;
 pub mod vendor;
 pub mod vouch;
+pub mod webhooks;
 pub mod world;
 
 use crate::clock::Clock;

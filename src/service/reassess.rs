@@ -15,7 +15,7 @@
 
 use super::parties::Seen;
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::storage::{Change, Conflict, FeedRow, OutboxRow, StoredStanding, Swept, Write};
+use crate::storage::{Change, Conflict, FeedRow, StoredStanding, StoredToken, Swept, Write};
 use finding::Finding;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,6 +176,9 @@ impl App {
                 version: read_at.version,
                 suspensions: read_at.suspensions,
                 due_ms: decision.valid_until().map(Second::millis),
+                notice_ms: None,
+                told_end_ms: None,
+                told_before_ms: None,
             };
             findings.push(Finding { standing, before, decision, rules, party_changed });
         }
@@ -225,13 +228,13 @@ impl App {
         facts: &SubjectFacts,
         now: Second,
         parties: &mut Vec<Seen>,
-    ) -> ServiceResult<Vec<String>> {
+    ) -> ServiceResult<Vec<StoredToken>> {
         let mut dead = Vec::new();
         let mut eligible: BTreeMap<(String, Option<String>), bool> = BTreeMap::new();
         let world = self.world.load_full();
         for token in self.store.living_tokens(facts.subject.as_str(), self.clock.now_ms()).await? {
             let acting_for = self.store.decision(&token.decision).await?.and_then(|decision| decision.acting_for);
-            let question = (token.resource, acting_for);
+            let question = (token.resource.clone(), acting_for);
             let stands = match eligible.get(&question) {
                 Some(stands) => *stands,
                 None => {
@@ -253,7 +256,7 @@ impl App {
             };
             eligible.insert(question, stands);
             if !stands {
-                dead.push(token.jti);
+                dead.push(token);
             }
         }
         Ok(dead)
@@ -265,7 +268,7 @@ impl App {
         &self,
         facts: &SubjectFacts,
         findings: &[Finding],
-        dead: Vec<String>,
+        dead: Vec<StoredToken>,
         writes: Vec<Write>,
         timeline: i64,
     ) -> ServiceResult<()> {
@@ -283,10 +286,14 @@ impl App {
         // What people have to look at now is asked in the commit of the status that asks for it.
         change.writes.extend(self.case_writes(facts, &news).await?);
         if !dead.is_empty() {
-            let detail = json!({ "cause": "not_eligible", "tokens": dead });
+            let jtis: Vec<&String> = dead.iter().map(|token| &token.jti).collect();
+            let detail = json!({ "cause": "not_eligible", "tokens": jtis });
             change.audit.push(self.audit(&Actor::system(), "tokens.revoked", id, &detail)?);
         }
-        for jti in dead {
+        for token in dead {
+            let (jti, resource) = (token.jti, token.resource);
+            let body = json!({ "subject": id, "token": jti, "resource": resource, "cause": "not_eligible" });
+            change.outbox.push(self.message("token.revoked", id, &body)?);
             change.feed.push(FeedRow { kind: "token".to_owned(), key: jti.clone() });
             change.writes.push(Write::RevokeToken { jti, at_ms: self.clock.now_ms() });
         }
@@ -314,12 +321,7 @@ impl App {
             rules: finding.rules.canonical.clone(),
         });
         change.audit.push(self.audit(&Actor::system(), "eligibility.changed", subject.as_str(), &body)?);
-        change.outbox.push(OutboxRow {
-            id: self.id("out")?,
-            topic: "eligibility.changed".to_owned(),
-            key: subject.to_string(),
-            body: body.to_string(),
-        });
+        change.outbox.push(self.message("eligibility.changed", subject.as_str(), &body)?);
         metrics::counter!("vouchsafe_eligibility_changes_total", "status" => decision.status.as_str()).increment(1);
         Ok(())
     }

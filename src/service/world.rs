@@ -1,6 +1,7 @@
 //! Administration and rules in memory: a snapshot that is swapped whole when a record or the timeline changes.
 
 use super::operators::Operator;
+use super::webhooks::{self, Endpoint};
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{FeedRow, Record, Store, Write};
 use serde::de::DeserializeOwned;
@@ -346,6 +347,8 @@ pub struct World {
     pub organisations: HashMap<String, Organisation>,
     /// Identity providers by id.
     pub identity_providers: HashMap<String, Arc<IdentityProvider>>,
+    /// Webhook endpoints by id.
+    pub webhook_endpoints: BTreeMap<String, Arc<Endpoint>>,
     /// Packs, policies, sets, weights.
     pub library: Library,
     /// Approved actions.
@@ -492,6 +495,13 @@ impl World {
         for record in all_records(store, "source").await? {
             sources.insert(record.id.clone(), (parse(&record)?, record.sealed.clone()));
         }
+        let mut webhook_endpoints = BTreeMap::new();
+        for record in all_records(store, webhooks::RECORD).await? {
+            let (id, version) = (record.id.clone(), record.version);
+            let sealed = record.sealed.clone().unwrap_or_default();
+            let endpoint = Endpoint { id, version, sealed, ..parse(&record)? };
+            webhook_endpoints.insert(record.id, Arc::new(endpoint));
+        }
         let timeline = store.timeline().await?;
         let approved = timeline.iter().map(|row| (row.seq, Second::from_millis(row.approved_ms))).collect();
         let timeline = timeline
@@ -518,6 +528,7 @@ impl World {
                 .into_iter()
                 .map(|(id, provider)| (id, Arc::new(provider)))
                 .collect(),
+            webhook_endpoints,
             library,
             timeline,
             approved,

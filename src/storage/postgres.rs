@@ -2,14 +2,15 @@
 
 use super::admissions::implement_admission_reads;
 use super::batch::Queue;
+use super::outgoing::implement_outgoing_reads;
 use super::reads::{HISTORY, implement_store};
 use super::review::reads::implement_review_reads;
 use super::sql::Undo;
 use super::{
-    AdmissionStore, AskedAdmissions, AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History,
-    Intent, NewAttestation, OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError,
-    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredContact, StoredDecision, StoredErasure,
-    StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredRequest, StoredResolution, StoredRoot,
+    AdmissionStore, AskedAdmissions, AskedDeliveries, AuditEntry, AuditRecord, Backlog, Basis, CaseEntry, Change, Comparison, FeedRow, History,
+    Intent, NewAttestation, OperatorSession, Outgoing, OutgoingStore, Quarantined, Queued, Record, ReviewQueue, ReviewStore, Store, StoreError,
+    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredContact, StoredDecision, StoredDelivery, StoredErasure,
+    StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredReceiver, StoredRequest, StoredResolution, StoredRoot,
     StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace, audit,
 };
 use async_trait::async_trait;
@@ -240,3 +241,4 @@ fn is_passing(error: &sqlx::Error) -> bool {
 implement_store!(PostgresStore, sqlx::Postgres, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 implement_review_reads!(PostgresStore, sqlx::Postgres);
 implement_admission_reads!(PostgresStore, sqlx::Postgres);
+implement_outgoing_reads!(PostgresStore, sqlx::Postgres);

@@ -2,13 +2,14 @@
 
 use super::admissions::implement_admission_reads;
 use super::batch::Queue;
+use super::outgoing::implement_outgoing_reads;
 use super::reads::{HISTORY, implement_store};
 use super::review::reads::implement_review_reads;
 use super::{
-    AdmissionStore, AskedAdmissions, AuditEntry, AuditRecord, Basis, CaseEntry, Change, Comparison, FeedRow, History,
-    Intent, NewAttestation, OperatorSession, Quarantined, Record, ReviewQueue, ReviewStore, Store, StoreError,
-    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredContact, StoredDecision, StoredErasure,
-    StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredRequest, StoredResolution, StoredRoot,
+    AdmissionStore, AskedAdmissions, AskedDeliveries, AuditEntry, AuditRecord, Backlog, Basis, CaseEntry, Change, Comparison, FeedRow, History,
+    Intent, NewAttestation, OperatorSession, Outgoing, OutgoingStore, Quarantined, Queued, Record, ReviewQueue, ReviewStore, Store, StoreError,
+    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredContact, StoredDecision, StoredDelivery, StoredErasure,
+    StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredReceiver, StoredRequest, StoredResolution, StoredRoot,
     StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace,
 };
 use async_trait::async_trait;
@@ -174,3 +175,4 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
 implement_store!(SqliteStore, sqlx::Sqlite, "BEGIN");
 implement_review_reads!(SqliteStore, sqlx::Sqlite);
 implement_admission_reads!(SqliteStore, sqlx::Sqlite);
+implement_outgoing_reads!(SqliteStore, sqlx::Sqlite);

@@ -52,6 +52,7 @@ mod status_lists;
 mod store_admissions;
 mod store_contract;
 mod store_lists;
+mod store_outgoing;
 mod store_review;
 mod store_standings;
 mod store_upkeep;

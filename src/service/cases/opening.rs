@@ -171,6 +171,7 @@ impl App {
         let id = self.id("cas")?;
         let detail = json!({ "subject": subject, "question": question, "causes": body.causes });
         let audit = self.audit(&Actor::system(), "case.opened", &id, &detail)?;
+        let outbox = self.case_message("case.opened", &id, subject, &detail)?;
         let case = StoredCase {
             id: id.clone(),
             subject: subject.map(str::to_owned),
@@ -181,7 +182,7 @@ impl App {
             opened_at_ms: self.clock.now_ms(),
             closed_at_ms: None,
         };
-        Ok((id, Write::Review(ReviewWrite::OpenCase { case, audit })))
+        Ok((id, Write::Review(ReviewWrite::OpenCase { case, audit, outbox })))
     }
 
     /// Goes through what is looked at again every minute: open cases, which may have lost their reason; results that

@@ -41,7 +41,7 @@ macro_rules! implement_review_writes {
                     .await?;
                     Ok(())
                 }
-                ReviewWrite::OpenCase { case, audit: entry } => open_case(conn, case, entry).await,
+                ReviewWrite::OpenCase { case, audit: entry, outbox: row } => open_case(conn, case, entry, row).await,
                 ReviewWrite::Case { case, expected } => {
                     let done = sqlx::query(
                         "UPDATE cases SET state = $3, version = version + 1, body = $4, closed_at_ms = $5
@@ -91,7 +91,12 @@ macro_rules! implement_review_writes {
             }
         }
 
-        async fn open_case(conn: &mut $connection, case: &StoredCase, entry: &AuditEntry) -> Result<(), Undo> {
+        async fn open_case(
+            conn: &mut $connection,
+            case: &StoredCase,
+            entry: &AuditEntry,
+            row: &OutboxRow,
+        ) -> Result<(), Undo> {
             if let Some(subject) = &case.subject {
                 // Held until the commit: an erasure closes the cases it finds.
                 match lock(conn, subject).await? {
@@ -112,6 +117,7 @@ macro_rules! implement_review_writes {
             .await?;
             if done.rows_affected() > 0 {
                 audit(conn, entry).await?;
+                outbox(conn, row).await?;
             }
             Ok(())
         }
