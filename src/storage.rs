@@ -33,7 +33,7 @@ mod write;
 pub use admissions::{AdmissionStore, AskedAdmissions, StoredAdmission, StoredContact};
 pub use model::*;
 pub use outgoing::{
-    AskedDeliveries, Backlog, Ending, FannedOut, Outgoing, OutgoingStore, OutgoingWrite, Queued, RECEIVER_KINDS, Settled, Shown,
+    AskedDeliveries, BEHIND, Backlog, Ending, FannedOut, Outgoing, OutgoingStore, OutgoingWrite, Queued, RECEIVER_KINDS, Settled, Shown,
     StoredDelivery, StoredReceiver,
 };
 pub use review::{

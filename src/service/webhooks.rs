@@ -9,7 +9,7 @@ use super::outbox::{Receiver, TOPICS, written_at};
 use super::world::World;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{
-    AskedDeliveries, Change, Conflict, FeedRow, OutgoingWrite, Record, StoredDelivery, StoredReceiver, Write,
+    AskedDeliveries, BEHIND, Change, Conflict, FeedRow, OutgoingWrite, Record, StoredDelivery, StoredReceiver, Write,
 };
 use arc_swap::ArcSwap;
 pub use courier::Courier;
@@ -226,7 +226,7 @@ pub struct DeliveryView {
     pub state: String,
     /// How often it was tried.
     pub tries: i64,
-    /// When it is tried next.
+    /// When it is tried next; absent while it waits behind another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Second>,
     /// When it was tried last.
@@ -243,7 +243,7 @@ impl From<StoredDelivery> for DeliveryView {
     fn from(row: StoredDelivery) -> Self {
         Self {
             at: written_at(&row.message),
-            due_at: (row.state == "pending").then(|| Second::from_millis(row.due_ms)),
+            due_at: (row.state == "pending" && row.due_ms != BEHIND).then(|| Second::from_millis(row.due_ms)),
             tried_at: row.tried_at_ms.map(Second::from_millis),
             status: (row.status > 0).then_some(row.status),
             message: row.message,

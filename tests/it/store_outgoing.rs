@@ -5,7 +5,7 @@ use crate::support::Database;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use vouchsafe::storage::{
-    AskedDeliveries, Backlog, Change, Conflict, Ending, FannedOut, Forgotten, OutboxRow, Outgoing, OutgoingWrite,
+    AskedDeliveries, BEHIND, Backlog, Change, Conflict, Ending, FannedOut, Forgotten, OutboxRow, Outgoing, OutgoingWrite,
     Queued, Record, Settled, Shown, Store, StoredDelivery, StoredReceiver, Write,
 };
 
@@ -14,6 +14,7 @@ contract!(
     fanning_out_knows_every_receiver,
     of_replicas_that_fan_out_at_once_each_row_is_taken_by_one,
     of_one_key_the_earliest_is_sent_alone,
+    what_waits_behind_nothing_is_mended,
     a_claim_ends_by_itself_and_one_claimant_gets_each,
     an_end_counts_for_who_claimed_it_and_success_for_everybody,
     what_receivers_show_adds_up_until_something_comes_through,
@@ -120,7 +121,7 @@ async fn rows_leave_the_outbox_with_their_deliveries_or_not_at_all(database: &Da
         key: "a".to_owned(),
         state: "pending".to_owned(),
         tries: 0,
-        due_ms: 100,
+        due_ms: if ms == 3 { BEHIND } else { 100 },
         tried_at_ms: None,
         status: 0,
         outcome: String::new(),
@@ -205,6 +206,21 @@ async fn of_one_key_the_earliest_is_sent_alone(database: &Database) {
     assert_eq!((again[0].tries, again[1].tries), (1, 0));
     settle(&store, vec![settled(1, "c4", Ending::Dead)]).await;
     assert_eq!(ids(&take(&store, "c5", 500, 10).await), [id(3)], "after the first is dead");
+}
+
+async fn what_waits_behind_nothing_is_mended(database: &Database) {
+    let store = with(database, &[(10, "a"), (20, "a"), (30, "a")]).await;
+    let forget = vec![Write::Forget(Forgotten::Messages, 20)];
+    store.commit(Change { writes: forget, audit: vec![], feed: vec![], outbox: vec![] }).await.unwrap().unwrap();
+    assert_eq!(take(&store, "c1", 100, 10).await, [], "the one before it was let go");
+    commit(&store, OutgoingWrite::Mend(200)).await.unwrap();
+    assert_eq!(ids(&take(&store, "c2", 200, 10).await), [id(20)]);
+    // What comes later goes behind what is there.
+    let rows = queue(&store, &[(40, "a"), (50, "b")]).await;
+    let deliveries = to(&rows, "whe_1");
+    fan_out(&store, rows, deliveries).await.unwrap();
+    let due: Vec<i64> = log(&store).await.into_iter().rev().map(|delivery| delivery.due_ms).collect();
+    assert_eq!(due, [260, BEHIND, BEHIND, 100]);
 }
 
 async fn a_claim_ends_by_itself_and_one_claimant_gets_each(database: &Database) {

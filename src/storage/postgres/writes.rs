@@ -22,4 +22,4 @@ implement_signing!(PgConnection);
 implement_lists!(PgConnection);
 implement_review_writes!(PgConnection);
 implement_admission_writes!(PgConnection, "json_array_elements($1::json) AS e (value)");
-implement_outgoing_writes!(PgConnection, "json_array_elements($1::json) AS e (value)");
+implement_outgoing_writes!(PgConnection, "json_array_elements($1::json) AS e (value)", " FOR UPDATE");

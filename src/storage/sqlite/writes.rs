@@ -23,4 +23,4 @@ implement_signing!(SqliteConnection);
 implement_lists!(SqliteConnection);
 implement_review_writes!(SqliteConnection);
 implement_admission_writes!(SqliteConnection, "json_each($1)");
-implement_outgoing_writes!(SqliteConnection, "json_each($1)");
+implement_outgoing_writes!(SqliteConnection, "json_each($1)", "");
