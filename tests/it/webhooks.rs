@@ -4,6 +4,7 @@ mod drain;
 pub(crate) mod receiver;
 
 use crate::app::{TestApp, asylee_record, face_check, newcomer, on_both, work_off};
+use crate::cases::{contradicted, decide, scene, the_case};
 use receiver::{Receiver, Reply};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ async fn later(t: &TestApp, seconds: i64) {
 
 /// Says that the subject declares something; a message of its own each time.
 async fn declare(t: &TestApp, subject: &str, event: &str) {
-    let body = json!({ "source": "src_self", "kind": "declaration", "event": event,
+    let body = json!({ "source": "src_self", "kind": "declaration", "event_id": event,
         "statement": { "type": "declares", "states": ["us_citizen"] } });
     let answer = t.post(&format!("/v1/subjects/{subject}/attestations"), body).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
@@ -59,6 +60,14 @@ async fn states(t: &TestApp, endpoint: &str) -> Vec<(String, i64)> {
 
 fn state(state: &str, tries: i64) -> (String, i64) {
     (state.to_owned(), tries)
+}
+
+#[test]
+fn every_type_of_message_is_on_the_page() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/webhooks.md")).unwrap();
+    for topic in vouchsafe::service::outbox::TOPICS {
+        assert!(page.contains(&format!("`{topic}`")), "{topic}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,7 +215,7 @@ async fn who_is_gone_is_told_nothing_more_until_it_is_enabled_and_what_it_missed
         assert!(states(&t, &id).await.iter().all(|(state, _)| state == "dead"), "kept");
         let range = json!({ "from": "2026-11-20T00:00:00Z", "to": "2026-11-22T00:00:00Z" });
         let replay = t.post(&format!("{ENDPOINTS}/{id}/replay"), range.clone()).await;
-        assert_eq!(replay.status, StatusCode::CONFLICT, "while it is disabled");
+        assert_eq!(replay.status, StatusCode::UNPROCESSABLE_ENTITY, "while it is disabled");
         assert_eq!(t.post(&format!("{ENDPOINTS}/{id}/enable"), Value::Null).await.status, StatusCode::NO_CONTENT);
         receiver.answers(|_| Reply::Status(200));
         let replay = t.post(&format!("{ENDPOINTS}/{id}/replay"), range).await;
@@ -533,30 +542,31 @@ async fn a_case_is_told_when_it_opens_and_when_it_ends() {
     on_both(async |t: TestApp| {
         let receiver = Receiver::new().await;
         endpoint(&t, &receiver, &["case.opened", "case.closed"]).await;
-        t.activate("restricted-us-persons").await;
-        let sources = t.sources().await;
-        // One document on two subjects.
-        let mut check = face_check(&sources);
-        check["document"]["number"] = json!("A 1");
-        let mut subjects = Vec::new();
-        for name in ["ada", "bo"] {
-            let subject = t.subject(name).await;
-            let answer = t.attest(&sources, &subject, check.clone()).await;
-            assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
-            subjects.push(subject);
+        let scene = scene(&t).await;
+        let told = || receiver.taken().iter().map(receiver::Got::body).collect::<Vec<_>>();
+        for (name, reason) in [("ada", "looked_at"), ("bo", "erased")] {
+            let (subject, _) = contradicted(&t, &scene, name).await;
+            deliver(&t).await;
+            let opened = told();
+            assert_eq!(opened.len(), 1, "{opened:?}");
+            let (kind, data) = (&opened[0]["type"], &opened[0]["data"]);
+            assert_eq!((kind, &data["subject"]), (&json!("case.opened"), &json!(subject)));
+            assert_eq!((&data["question"], &data["causes"]), (&json!("us_status"), &json!(["status.review"])));
+            let case = the_case(&t, &scene.rio, &subject).await;
+            assert_eq!(data["case"], json!(case));
+            if reason == "erased" {
+                let erased = t.send(&t.admin, Method::DELETE, &format!("/v1/subjects/{subject}"), None).await;
+                assert_eq!(erased.status, StatusCode::OK);
+            } else {
+                decide(&t, &scene.rio, &scene.sam, &case, json!({ "reason": reason })).await;
+            }
+            deliver(&t).await;
+            let closed = told();
+            assert_eq!(closed.len(), 1, "{closed:?}");
+            let data = &closed[0]["data"];
+            assert_eq!((&closed[0]["type"], &data["case"]), (&json!("case.closed"), &json!(case)));
+            assert_eq!((&data["subject"], &data["reason"]), (&json!(subject), &json!(reason)));
         }
-        deliver(&t).await;
-        let opened: Vec<Value> = receiver.taken().iter().map(receiver::Got::body).collect();
-        assert!(opened.iter().all(|told| told["type"] == "case.opened"), "{opened:?}");
-        let own = opened.iter().find(|told| told["data"]["subject"] == subjects[0].as_str()).expect("a case");
-        assert_eq!(own["data"]["question"], "identity");
-        // An erasure ends it.
-        let erased = t.send(&t.admin, Method::DELETE, &format!("/v1/subjects/{}", subjects[0]), None).await;
-        assert_eq!(erased.status, StatusCode::OK);
-        deliver(&t).await;
-        let closed = receiver.taken().iter().map(receiver::Got::body).find(|told| told["type"] == "case.closed");
-        let closed = closed.expect("its end");
-        assert_eq!((&closed["data"]["case"], &closed["data"]["reason"]), (&own["data"]["case"], &json!("erased")));
     })
     .await;
 }

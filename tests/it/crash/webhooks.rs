@@ -38,7 +38,8 @@ async fn lapse(deployment: &Deployment) {
 /// Waits until nothing waits to be sent.
 async fn drained(deployment: &Deployment) {
     for _ in 0..600 {
-        let waits = "SELECT id, id FROM outbox UNION ALL SELECT receiver, message FROM deliveries WHERE state = 'pending'";
+        let waits =
+            "SELECT id, id FROM outbox UNION ALL SELECT receiver, message FROM deliveries WHERE state = 'pending'";
         if deployment.pairs(waits).await.is_empty() {
             return;
         }

@@ -2,8 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "it tells figures")]
 
-use super::receiver::{Receiver, Reply};
 use super::endpoint;
+use super::receiver::{Receiver, Reply};
 use crate::app::TestApp;
 use crate::support::Database;
 use serde_json::json;

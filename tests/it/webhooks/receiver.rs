@@ -102,8 +102,7 @@ impl Receiver {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let script: Script = Box::new(script);
-        let shared =
-            Shared { got: Arc::default(), script: Arc::new(Mutex::new(script)), news: Arc::default(), url };
+        let shared = Shared { got: Arc::default(), script: Arc::new(Mutex::new(script)), news: Arc::default(), url };
         let routes = Router::new().fallback(receive).with_state(shared.clone());
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { shared, server }
