@@ -20,6 +20,7 @@ mod directory;
 pub mod inspect;
 mod lists;
 mod model;
+mod outgoing;
 pub mod postgres;
 mod reads;
 mod review;
@@ -35,6 +36,10 @@ pub use admissions::{AdmissionStore, AskedAdmissions, StoredAdmission, StoredCon
 pub use consents::{ConsentStore, StoredConsent};
 pub use directory::{DirectoryStore, KeyedDirectoryUser, StoredDirectoryUser, UserKey};
 pub use model::*;
+pub use outgoing::{
+    AskedDeliveries, BEHIND, Backlog, Ending, FannedOut, Outgoing, OutgoingStore, OutgoingWrite, Queued,
+    RECEIVER_KINDS, Settled, Shown, StoredDelivery, StoredReceiver,
+};
 pub use review::{
     CaseEntry, OperatorSession, ReviewQueue, ReviewStore, ReviewWrite, StoredAppeal, StoredCase, StoredResolution,
 };
@@ -99,7 +104,7 @@ pub type Intent<T> = Result<Result<T, Conflict>, StoreError>;
 /// of this process and of the machine (SQLite `synchronous=FULL`; PostgreSQL `synchronous_commit=on`). Isolation: readers
 /// see whole commits only. All instants are epoch milliseconds given by the caller; the store reads no clock.
 #[async_trait]
-pub trait Store: AdmissionStore + ConsentStore + DirectoryStore + ReviewStore + Send + Sync + 'static {
+pub trait Store: AdmissionStore + ConsentStore + DirectoryStore + OutgoingStore + ReviewStore + Send + Sync + 'static {
     /// Applies pending migrations. Safe to run at every start and from several processes.
     async fn migrate(&self) -> Result<(), StoreError>;
     /// Cheap proof that the database answers and accepts writes.
@@ -189,7 +194,8 @@ pub trait Store: AdmissionStore + ConsentStore + DirectoryStore + ReviewStore + 
     async fn decision(&self, id: &str) -> Result<Option<StoredDecision>, StoreError>;
     /// What a subject came to, one row for each resource or family, in order.
     async fn standings(&self, subject: &str) -> Result<Vec<StoredStanding>, StoreError>;
-    /// Subjects with a standing that is due at `now_ms`, longest due first, at most `limit`; a subject may come twice.
+    /// Subjects with a standing that is due, or due for a notice, at `now_ms`, longest due first, at most `limit`; a subject
+    /// may come twice.
     async fn due_standings(&self, now_ms: i64, limit: i64) -> Result<Vec<String>, StoreError>;
     /// The other parties that a subject's standings and tokens were made of, in order, with the versions looked at last.
     async fn relied_on(&self, subject: &str) -> Result<Vec<(String, i64)>, StoreError>;

@@ -324,9 +324,14 @@ CREATE TABLE standings (
     version BIGINT NOT NULL,
     suspensions BIGINT NOT NULL,
     due_ms BIGINT,
+    -- When it is to be looked whether it will end, and the last notice that was given: of which end, how long before it.
+    notice_ms BIGINT,
+    told_end_ms BIGINT,
+    told_before_ms BIGINT,
     PRIMARY KEY (subject, acting_for, resource)
 );
 CREATE INDEX standings_due ON standings (due_ms) WHERE due_ms IS NOT NULL;
+CREATE INDEX standings_notice ON standings (notice_ms) WHERE notice_ms IS NOT NULL;
 
 -- The other parties that a subject's standings and tokens were made of, at the versions that were looked at last; -1: there was none.
 CREATE TABLE relies (
@@ -442,12 +447,55 @@ CREATE TABLE audit_log (
     entry TEXT NOT NULL
 );
 
+-- What a commit has to say to the outside, in order. A row goes when it is fanned out.
 CREATE TABLE outbox (
     position BIGSERIAL PRIMARY KEY,
     id TEXT COLLATE "C" NOT NULL,
     topic TEXT NOT NULL,
     key TEXT NOT NULL,
     body TEXT NOT NULL
+);
+
+-- What was fanned out to somebody.
+CREATE TABLE messages (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    topic TEXT COLLATE "C" NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX messages_by_key ON messages (key);
+
+-- One message for one receiver. `due_ms` is when it is to be sent next; while `claim` is set somebody sends it, and is taken
+-- to have failed at `due_ms`. Of one receiver and key the earliest pending one is sent alone; the others are due at
+-- 9000000000000000 until it has ended.
+CREATE TABLE deliveries (
+    receiver TEXT COLLATE "C" NOT NULL,
+    message TEXT COLLATE "C" NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+    -- How it leaves: `webhook`.
+    kind TEXT COLLATE "C" NOT NULL,
+    position BIGINT NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    state TEXT COLLATE "C" NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
+    tries BIGINT NOT NULL,
+    due_ms BIGINT NOT NULL,
+    claim TEXT COLLATE "C",
+    -- How the last try ended: when, with which status (0: no answer), and in a word.
+    tried_at_ms BIGINT,
+    status BIGINT NOT NULL,
+    outcome TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (receiver, message)
+);
+CREATE INDEX deliveries_by_message ON deliveries (message);
+CREATE INDEX deliveries_due ON deliveries (receiver, due_ms, position) WHERE state = 'pending';
+CREATE INDEX deliveries_queued ON deliveries (receiver, key, position) WHERE state = 'pending';
+CREATE INDEX deliveries_claimed ON deliveries (claim) WHERE claim IS NOT NULL;
+
+-- How a receiver answers: failures in a row, since when nothing came through, and before when nothing is sent.
+CREATE TABLE receivers (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    failures BIGINT NOT NULL,
+    failing_since_ms BIGINT,
+    not_before_ms BIGINT NOT NULL
 );
 
 -- A follower reads what its last snapshot did not see; positions alone would lose rows of transactions that

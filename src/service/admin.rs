@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 28] = [
+pub const SCOPES: [&str; 29] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -39,6 +39,7 @@ pub const SCOPES: [&str; 28] = [
     "directives:propose",
     "directives:approve",
     "scim",
+    "webhooks",
     "admin",
 ];
 

@@ -6,7 +6,7 @@
 //! acknowledged only once the anchor covers it; the rest follows within a second.
 
 use super::{App, ServiceError, ServiceResult};
-use crate::storage::{History, Store, StoreError, Write};
+use crate::storage::{History, OutgoingWrite, Store, StoreError, Write};
 pub use file::{AnchorError, AnchorFile, Before};
 pub use mark::{Mark, Regress};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -92,6 +92,7 @@ fn takes_away(write: &Write) -> bool {
         Write::Record { expected, .. } => *expected > 0,
         Write::MoveKey { times, .. } => times.retired_at_ms.is_some(),
         Write::Review(write) => write.takes_away(),
+        Write::Outgoing(write) => matches!(write, OutgoingWrite::Drop { .. }),
         Write::Subject(_)
         | Write::Link(_)
         | Write::Session { .. }

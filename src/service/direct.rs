@@ -1,9 +1,9 @@
 //! Directives: proposed, approved by one person (tightening) or two (loosening), then part of the timeline.
 
 use super::authenticate::Caller;
-use super::world::{Approval, DirectiveState};
+use super::world::{Approval, DirectiveState, World};
 use super::{App, ServiceError, ServiceResult, invalid};
-use crate::storage::{FeedRow, Record, Write};
+use crate::storage::{Change, FeedRow, Record, Write};
 use serde_json::json;
 use std::collections::BTreeSet;
 use vouchsafe_core::ids::{ResourceId, ResourcePattern};
@@ -12,9 +12,28 @@ use vouchsafe_core::timeline::{Action, Directive, Entry, state_at};
 /// The scope of those who approve.
 const APPROVE: &str = "directives:approve";
 
+/// Most resources and families that a message about a directive names.
+const MOST_TOLD: usize = 100;
+
 /// A person's name, however it was typed.
 pub(crate) fn person(owner: &str) -> String {
     owner.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// The resources and families that an action concerns.
+fn concerns(world: &World, action: &Action) -> Vec<String> {
+    match action {
+        Action::Freeze(pattern) => vec![pattern.to_string()],
+        Action::Activate { policy, version } => {
+            let policy = world.library.policies.get(&(policy.clone(), *version));
+            policy.into_iter().flat_map(|policy| &policy.resources).map(ToString::to_string).collect()
+        }
+        Action::Lift { directive, .. } => {
+            let lifted = world.timeline.iter().filter(|entry| entry.directive == *directive);
+            let lifted = lifted.filter(|entry| !matches!(entry.action, Action::Lift { .. }));
+            lifted.flat_map(|entry| concerns(world, &entry.action)).collect()
+        }
+    }
 }
 
 fn same_person(a: &str, b: &str) -> bool {
@@ -86,10 +105,11 @@ impl App {
         let id = state.directive.id.clone();
         // An order's past instant is kept in its text; it acts from its approval, never on what was answered before.
         let from = state.directive.effective_at.map_or(now, |at| at.max(now));
-        let mut writes = Vec::new();
+        let (mut writes, mut touched) = (Vec::new(), BTreeSet::new());
         for step in &state.directive.actions {
             let due = if step.loosens() { two_people && !state.loosening_applied } else { !state.tightening_applied };
             if due {
+                touched.extend(concerns(&world, step));
                 writes.push(Write::Timeline {
                     directive: id.clone(),
                     from_ms: from.millis(),
@@ -113,9 +133,16 @@ impl App {
             sealed: None,
             updated_at_ms: self.clock.now_ms(),
         };
+        let mut outbox = Vec::new();
+        if !writes.is_empty() {
+            let resources: Vec<String> = touched.into_iter().take(MOST_TOLD).collect();
+            let body = json!({ "directive": id, "effective_at": from, "resources": resources });
+            outbox.push(self.message("directive.applied", &id, &body)?);
+        }
         writes.push(Write::Record { record, expected });
-        let audit = self.audit(&caller.actor(), action, &id, &detail)?;
-        self.commit(writes, audit, feed).await?.map_err(|_| ServiceError::Conflict("directive"))?;
+        let audit = vec![self.audit(&caller.actor(), action, &id, &detail)?];
+        let change = Change { writes, audit, feed, outbox };
+        self.commit_whole(change).await?.map_err(|_| ServiceError::Conflict("directive"))?;
         Ok(state)
     }
 

@@ -96,7 +96,9 @@ impl App {
         };
         let detail = json!({ "cause": cause, "kept_until": erased.kept_until, "links": links.len(), "sessions": sessions.len() });
         let audit = self.audit(actor, "subject.erased", subject.as_str(), &detail)?;
-        match self.commit(vec![Write::Erase { erasure, expected: read_at.version, sessions }], audit, feed).await? {
+        let messages = self.id(super::outbox::PREFIX)?;
+        let write = Write::Erase { erasure, expected: read_at.version, sessions, messages };
+        match self.commit(vec![write], audit, feed).await? {
             Ok(()) => Ok(Some(erased)),
             Err(Conflict::Exists("holds")) => Err(ServiceError::LegalHold),
             Err(Conflict::NoSuchSubject) => Err(self.missing(subject.as_str()).await),

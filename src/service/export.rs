@@ -2,6 +2,7 @@
 
 use super::admissions::{AdmissionView, Asked};
 use super::end_users::Noted;
+use super::outbox::written_at;
 use super::world::World;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{StoredDecision, StoredStanding};
@@ -32,7 +33,8 @@ pub(crate) fn without_keys(world: &World, attestation: &Attestation) -> Value {
 impl App {
     /// Everything held about a subject, readable: identifiers, links, what directories say, sessions, evidence with what was
     /// said of it, decisions with the reasons told to the person, tokens and for whom they were made, where it was let in,
-    /// cases, appeals, and what was provided to identity providers by which consent. Writes an audit entry.
+    /// cases, appeals, what was provided to identity providers by which consent, and of what others were told. Writes an
+    /// audit entry.
     ///
     /// # Errors
     /// `NotFound`, `Erased`.
@@ -72,6 +74,7 @@ impl App {
             "cases": self.exported_cases(subject).await?,
             "appeals": self.exported_appeals(subject).await?,
             "consents": self.exported_consents(subject).await?,
+            "messages": self.exported_messages(subject).await?,
             "kept": {
                 "while": "the account is used",
                 "days_after_erasure": self.retention_ms() / 86_400_000,
@@ -81,6 +84,13 @@ impl App {
         let audit = self.audit(actor, "subject.exported", subject.as_str(), &json!({}))?;
         let _ = self.commit(Vec::new(), audit, Vec::new()).await?;
         Ok(body)
+    }
+
+    /// What was told of the subject, by id and type; its content is what the rest of the export says.
+    async fn exported_messages(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {
+        let found = self.store.messages_of(subject.as_str()).await?;
+        let item = |(id, topic): (String, String)| json!({ "at": written_at(&id), "id": id, "type": topic });
+        Ok(found.into_iter().map(item).collect())
     }
 
     fn exported_attestations(&self, facts: &SubjectFacts) -> Vec<Value> {

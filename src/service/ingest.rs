@@ -3,7 +3,7 @@
 use super::deployment::SIMULATED;
 use super::{Actor, App, NETWORK_SOURCE, SELF_SOURCE, ServiceError, ServiceResult, invalid};
 use crate::intake::names::normalised_name;
-use crate::storage::{Change, Comparison, Conflict, FeedRow, NewAttestation, OutboxRow, StoredMark, Write};
+use crate::storage::{Change, Comparison, Conflict, FeedRow, NewAttestation, StoredMark, Write};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -304,6 +304,8 @@ impl App {
         {
             members.insert(SIMULATED.to_owned(), json!(true));
         }
+        let told = json!({ "attestation": id, "subject": subject, "source": source, "kind": facts.kind,
+            "outcome": facts.outcome });
         Ok(NewAttestation {
             subject: subject.to_owned(),
             source: source.to_owned(),
@@ -315,12 +317,7 @@ impl App {
             compare: document.is_some() || facts.person.is_some(),
             document,
             audit: self.audit(actor, "attestation.recorded", &id, &detail)?,
-            outbox: Some(OutboxRow {
-                id: self.id("out")?,
-                topic: "attestation.accepted".to_owned(),
-                key: subject.to_owned(),
-                body: json!({ "attestation": id, "subject": subject }).to_string(),
-            }),
+            outbox: Some(self.message("attestation.accepted", subject, &told)?),
             id,
         })
     }

@@ -5,7 +5,7 @@ mod made;
 use super::end_users::{Noted, live_of_both};
 use super::world::Audience;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::storage::{Conflict, FeedRow, StoredToken, Write};
+use crate::storage::{Change, Conflict, FeedRow, StoredToken, Write};
 use crate::token::Bearer;
 use crate::token::keys::{Algorithm, Purpose};
 use made::{Made, acting};
@@ -290,9 +290,15 @@ impl App {
     pub async fn revoke_jti(&self, actor: &Actor, jti: &str) -> ServiceResult<()> {
         let audit = self.audit(actor, "token.revoked", jti, &json!({}))?;
         let feed = vec![FeedRow { kind: "token".to_owned(), key: jti.to_owned() }];
-        let write = Write::RevokeToken { jti: jti.to_owned(), at_ms: self.clock.now_ms() };
+        let writes = vec![Write::RevokeToken { jti: jti.to_owned(), at_ms: self.clock.now_ms() }];
+        let mut outbox = Vec::new();
+        if let Some(token) = self.store.token(jti).await?.filter(|token| token.revoked_at_ms.is_none()) {
+            let body =
+                json!({ "subject": token.subject, "token": jti, "resource": token.resource, "cause": "revoked" });
+            outbox.push(self.message("token.revoked", &token.subject, &body)?);
+        }
         // Its own feed row is followed at once; a token that nobody issued is no error.
-        let _ = self.commit(vec![write], audit, feed).await?;
+        let _ = self.commit_whole(Change { writes, audit: vec![audit], feed, outbox }).await?;
         Ok(())
     }
 }

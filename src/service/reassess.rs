@@ -15,8 +15,9 @@
 
 use super::parties::Seen;
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::storage::{Change, Conflict, FeedRow, OutboxRow, StoredStanding, Swept, Write};
+use crate::storage::{Change, Conflict, FeedRow, StoredStanding, StoredToken, Swept, Write};
 use finding::Finding;
+pub use notice::NOTICES_SECS;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use vouchsafe_core::facts::SubjectFacts;
@@ -26,6 +27,7 @@ use waiting::REMEMBERED;
 pub(crate) use waiting::Waiting;
 
 mod finding;
+mod notice;
 mod waiting;
 
 /// Subjects of one round.
@@ -174,7 +176,8 @@ impl App {
             let party_changed = seen.iter().any(|party| relied_on.get(&party.id) != Some(&party.version_or_none()));
             parties.extend(seen);
             let decision = decide(&rules, &gathered, now);
-            let standing = StoredStanding {
+            let told = |of: fn(&StoredStanding) -> Option<i64>| before.as_ref().and_then(of);
+            let mut standing = StoredStanding {
                 subject: id.to_owned(),
                 acting_for: String::new(),
                 resource,
@@ -184,15 +187,19 @@ impl App {
                 version: read_at.version,
                 suspensions: read_at.suspensions,
                 due_ms: decision.valid_until().map(Second::millis),
+                notice_ms: None,
+                told_end_ms: told(|before| before.told_end_ms),
+                told_before_ms: told(|before| before.told_before_ms),
             };
-            findings.push(Finding { standing, before, decision, rules, party_changed });
+            let notice = self.look_ahead(&mut standing, &decision, &gathered, &rules, &sample)?;
+            findings.push(Finding { standing, before, decision, rules, party_changed, notice });
         }
         let decisions: Vec<&Decision> = findings.iter().map(|finding| &finding.decision).collect();
         let cases = self.case_writes(&facts, &decisions).await?;
         findings.retain(|finding| finding.before.as_ref() != Some(&finding.standing));
         let dead = self.dead_tokens(&facts, now, &mut parties).await?;
         let relies = self.relies(id, parties, &relied_on);
-        if !dead.is_empty() || !cases.is_empty() || findings.iter().any(Finding::is_news) {
+        if !dead.is_empty() || !cases.is_empty() || findings.iter().any(Finding::is_told) {
             let writes = cases.into_iter().chain(relies).collect();
             self.tell(&facts, &findings, dead, writes, timeline).await?;
             // What left review needs nobody's look any more.
@@ -233,7 +240,7 @@ impl App {
         facts: &SubjectFacts,
         now: Second,
         parties: &mut Vec<Seen>,
-    ) -> ServiceResult<Vec<String>> {
+    ) -> ServiceResult<Vec<StoredToken>> {
         let mut dead = Vec::new();
         let mut looked_at: BTreeMap<(String, String, Option<String>), bool> = BTreeMap::new();
         for token in self.store.living_tokens(facts.subject.as_str(), self.clock.now_ms()).await? {
@@ -244,7 +251,7 @@ impl App {
             };
             looked_at.insert(question, stands);
             if !stands {
-                dead.push(token.jti);
+                dead.push(token);
             }
         }
         // Who is looked at is no party beside itself.
@@ -258,7 +265,7 @@ impl App {
         &self,
         facts: &SubjectFacts,
         findings: &[Finding],
-        dead: Vec<String>,
+        dead: Vec<StoredToken>,
         writes: Vec<Write>,
         timeline: i64,
     ) -> ServiceResult<()> {
@@ -270,16 +277,23 @@ impl App {
             if finding.is_news() {
                 self.status_changed(&mut change, subject, finding)?;
             }
+            if let Some(notice) = finding.notice {
+                change.outbox.push(self.message("eligibility.expiring", id, &notice.body(&finding.standing))?);
+            }
         }
         let news = findings.iter().filter(|finding| finding.is_news());
         let news: Vec<&Decision> = news.map(|finding| &finding.decision).collect();
         // What people have to look at now is asked in the commit of the status that asks for it.
         change.writes.extend(self.case_writes(facts, &news).await?);
         if !dead.is_empty() {
-            let detail = json!({ "cause": "not_eligible", "tokens": dead });
+            let jtis: Vec<&String> = dead.iter().map(|token| &token.jti).collect();
+            let detail = json!({ "cause": "not_eligible", "tokens": jtis });
             change.audit.push(self.audit(&Actor::system(), "tokens.revoked", id, &detail)?);
         }
-        for jti in dead {
+        for token in dead {
+            let (jti, resource) = (token.jti, token.resource);
+            let body = json!({ "subject": id, "token": jti, "resource": resource, "cause": "not_eligible" });
+            change.outbox.push(self.message("token.revoked", id, &body)?);
             change.feed.push(FeedRow { kind: "token".to_owned(), key: jti.clone() });
             change.writes.push(Write::RevokeToken { jti, at_ms: self.clock.now_ms() });
         }
@@ -307,12 +321,7 @@ impl App {
             rules: finding.rules.canonical.clone(),
         });
         change.audit.push(self.audit(&Actor::system(), "eligibility.changed", subject.as_str(), &body)?);
-        change.outbox.push(OutboxRow {
-            id: self.id("out")?,
-            topic: "eligibility.changed".to_owned(),
-            key: subject.to_string(),
-            body: body.to_string(),
-        });
+        change.outbox.push(self.message("eligibility.changed", subject.as_str(), &body)?);
         metrics::counter!("vouchsafe_eligibility_changes_total", "status" => decision.status.as_str()).increment(1);
         Ok(())
     }

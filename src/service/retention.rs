@@ -4,7 +4,7 @@
 //! |---|---|
 //! | idempotency keys, single-use ids | at their end |
 //! | feed rows | after an hour; a follower that was away for half an hour starts anew |
-//! | messages nobody fetched | after 7 days |
+//! | what was told to the outside, and how | after 30 days |
 //! | deliveries for sessions that nobody bound | after 30 days |
 //! | tokens | 30 days after their end |
 //! | blocks of a status list | when no token of the list can live any more; its number stays |
@@ -17,7 +17,7 @@
 
 use super::idempotency::bookkeeping;
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::storage::{Conflict, Forgotten, Table, Write};
+use crate::storage::{Conflict, Forgotten, OutgoingWrite, Table, Write};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 use vouchsafe_core::Status;
@@ -32,6 +32,8 @@ const ROUND: i64 = 200;
 const FEED_KEPT: i64 = 3600 * SECOND;
 /// How long a follower may be away before it reads everything anew, milliseconds; half of [`FEED_KEPT`].
 pub(super) const AWAY: i64 = FEED_KEPT / 2;
+/// How long it can be seen, and repeated, what was told to the outside, milliseconds.
+const MESSAGES_KEPT: i64 = 30 * DAY;
 /// How often subjects are searched for idle ones, milliseconds.
 const IDLE_SEARCH: i64 = DAY;
 
@@ -43,7 +45,6 @@ impl Table {
     fn kept(self, retention: i64) -> i64 {
         match self {
             Table::Tokens | Table::Quarantine => 30 * DAY,
-            Table::Outbox => 7 * DAY,
             Table::Decisions | Table::Cases | Table::Appeals | Table::Admissions | Table::Consents => retention,
             // They carry their own end.
             Table::Erasures => 0,
@@ -68,6 +69,9 @@ impl App {
         self.forget(Forgotten::Requests, now_ms).await?;
         self.forget(Forgotten::SpentIds, now_ms).await?;
         self.forget(Forgotten::OperatorSessions, now_ms - super::operators::REMEMBERED_MS).await?;
+        self.forget(Forgotten::Messages, now_ms - MESSAGES_KEPT).await?;
+        let mend = Write::Outgoing(OutgoingWrite::Mend(now_ms));
+        let _ = self.store.commit(bookkeeping(mend)).await?;
         for table in Table::ALL {
             self.prune(table, now_ms).await?;
         }

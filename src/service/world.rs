@@ -1,6 +1,7 @@
 //! Administration and rules in memory: a snapshot that is swapped whole when a record or the timeline changes.
 
 use super::operators::Operator;
+use super::webhooks::{self, Endpoint};
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{FeedRow, Record, Store, Write};
 use serde::de::DeserializeOwned;
@@ -520,6 +521,8 @@ pub struct World {
     pub directories: HashMap<String, Arc<Directory>>,
     /// Which directory each of their tokens is of.
     pub directory_tokens: HashMap<String, String>,
+    /// Webhook endpoints by id.
+    pub webhook_endpoints: BTreeMap<String, Arc<Endpoint>>,
     /// Packs, policies, sets, weights.
     pub library: Library,
     /// Approved actions.
@@ -676,6 +679,10 @@ impl World {
         for record in all_records(store, "source").await? {
             sources.insert(record.id.clone(), (parse(&record)?, record.sealed.clone()));
         }
+        let mut webhook_endpoints = BTreeMap::new();
+        for record in all_records(store, webhooks::RECORD).await? {
+            webhook_endpoints.insert(record.id.clone(), Arc::new(Endpoint::read(&record)?));
+        }
         let timeline = store.timeline().await?;
         let approved = timeline.iter().map(|row| (row.seq, Second::from_millis(row.approved_ms))).collect();
         let timeline = timeline
@@ -713,6 +720,7 @@ impl World {
                 .into_iter()
                 .map(|(id, provider)| (id.clone(), Arc::new(IdentityProvider { id, ..provider })))
                 .collect(),
+            webhook_endpoints,
             library,
             timeline,
             approved,

@@ -31,7 +31,7 @@ pub struct FeedRow {
 /// A message to the outside, to be sent at least once after the commit.
 #[derive(Debug, Clone)]
 pub struct OutboxRow {
-    /// `out_…`, sortable; the receiver's deduplication id.
+    /// `out_…`, sortable, beginning with the instant; the receiver's deduplication id.
     pub id: String,
     /// Event type, for example `attestation.accepted`.
     pub topic: String,
@@ -248,6 +248,12 @@ pub struct StoredStanding {
     pub suspensions: i64,
     /// When it changes by itself, epoch milliseconds.
     pub due_ms: Option<i64>,
+    /// When it is to be looked whether it will end, epoch milliseconds.
+    pub notice_ms: Option<i64>,
+    /// The end of which notice was given last, epoch milliseconds.
+    pub told_end_ms: Option<i64>,
+    /// How long before that end, milliseconds.
+    pub told_before_ms: Option<i64>,
 }
 
 /// A subject as a sweep over all finds it, beside one of its standings.

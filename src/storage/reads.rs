@@ -403,7 +403,8 @@ macro_rules! implement_store {
 
             async fn standings(&self, subject: &str) -> Result<Vec<StoredStanding>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredStanding>(
-                    "SELECT subject, acting_for, resource, status, decision, rules, version, suspensions, due_ms
+                    "SELECT subject, acting_for, resource, status, decision, rules, version, suspensions, due_ms,
+                         notice_ms, told_end_ms, told_before_ms
                      FROM standings WHERE subject = $1 ORDER BY acting_for, resource",
                 )
                 .bind(subject)
@@ -414,7 +415,13 @@ macro_rules! implement_store {
 
             async fn due_standings(&self, now_ms: i64, limit: i64) -> Result<Vec<String>, StoreError> {
                 let rows = sqlx::query_scalar::<$database, String>(
-                    "SELECT subject FROM standings WHERE due_ms <= $1 ORDER BY due_ms LIMIT $2",
+                    "SELECT subject FROM (
+                         SELECT subject, at_ms FROM (SELECT subject, due_ms AS at_ms FROM standings
+                             WHERE due_ms <= $1 ORDER BY due_ms LIMIT $2) AS due
+                         UNION ALL
+                         SELECT subject, at_ms FROM (SELECT subject, notice_ms AS at_ms FROM standings
+                             WHERE notice_ms <= $1 ORDER BY notice_ms LIMIT $2) AS noticed) AS both_kinds
+                     ORDER BY at_ms LIMIT $2",
                 )
                 .bind(now_ms)
                 .bind(limit.max(0))

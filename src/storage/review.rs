@@ -5,7 +5,7 @@
 pub(super) mod reads;
 pub(super) mod writes;
 
-use super::{AuditEntry, Sealed, StoreError};
+use super::{AuditEntry, OutboxRow, Sealed, StoreError};
 use async_trait::async_trait;
 
 /// A sign-in of an operator.
@@ -128,13 +128,15 @@ pub enum ReviewWrite {
         /// Epoch milliseconds.
         at_ms: i64,
     },
-    /// A new case, with its own audit entry. No effect, and no entry, while the question has an open case or when the
+    /// A new case, with its own audit entry and message. No effect, and neither of them, while the question has an open case or when the
     /// subject is not active: it can stand in any commit.
     OpenCase {
         /// The case; its `version` is 1.
         case: StoredCase,
         /// Written only if the case is.
         audit: AuditEntry,
+        /// Told only if the case is written.
+        outbox: OutboxRow,
     },
     /// Replaces a case at exactly that version; `Stale("cases")`.
     Case {

@@ -84,6 +84,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Contact(_) => "gateway_contacts",
         Write::DirectoryUser { .. } | Write::RemoveDirectoryUser { .. } => "directory_users",
         Write::Review(write) => write.table(),
+        Write::Outgoing(write) => write.table(),
     }
 }
 
@@ -241,7 +242,9 @@ macro_rules! implement_writes {
                 Write::GiveBack { client, key, owner } => give_back(conn, client, key, owner).await,
                 Write::Hold(new) => hold(conn, new).await,
                 Write::LiftHold(subject) => lift_hold(conn, subject).await,
-                Write::Erase { erasure, expected, sessions } => erase(conn, erasure, *expected, sessions).await,
+                Write::Erase { erasure, expected, sessions, messages } => {
+                    erase(conn, erasure, *expected, sessions, messages).await
+                }
                 Write::Prune { table, ids, now_ms } => prune(conn, *table, ids, *now_ms).await,
                 Write::Forget(what, now_ms) => forget(conn, *what, *now_ms).await,
                 Write::Admissions(rows) => admit(conn, rows).await,
@@ -253,6 +256,7 @@ macro_rules! implement_writes {
                 }
                 Write::RemoveDirectoryUser { id, expected } => remove_directory_user(conn, id, *expected).await,
                 Write::Review(write) => review(conn, write).await,
+                Write::Outgoing(write) => outgoing(conn, write).await,
                 Write::MarkFeed(now_ms, old_ms) => mark_feed(conn, *now_ms, *old_ms).await,
                 Write::TokensSince(at_ms) => {
                     sqlx::query("UPDATE deployment SET tokens_since_ms = $1 WHERE tokens_since_ms < $1")

@@ -49,8 +49,6 @@ pub enum Table {
     Decisions,
     /// Deliveries received before the instant and never attached.
     Quarantine,
-    /// Messages written before the instant.
-    Outbox,
     /// Cases closed before the instant, with what was said in them.
     Cases,
     /// Appeals decided before the instant.
@@ -65,11 +63,10 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::Tokens,
         Self::Decisions,
         Self::Quarantine,
-        Self::Outbox,
         Self::Cases,
         Self::Appeals,
         Self::Admissions,
@@ -84,7 +81,6 @@ impl Table {
             Self::Tokens => "tokens",
             Self::Decisions => "decisions",
             Self::Quarantine => "quarantine",
-            Self::Outbox => "outbox",
             Self::Cases => "cases",
             Self::Appeals => "appeals",
             Self::Admissions => "admissions",
@@ -107,10 +103,6 @@ impl Table {
             }
             Self::Quarantine => {
                 "SELECT id FROM quarantine WHERE received_at_ms < $1 AND $2 <> '' ORDER BY received_at_ms LIMIT $3"
-            }
-            Self::Outbox => {
-                "SELECT id FROM (SELECT id FROM outbox ORDER BY position LIMIT $3) AS oldest
-                 WHERE id < 'out_' || $2 AND $1 > 0"
             }
             Self::Cases => {
                 "SELECT id FROM cases WHERE state = 'closed' AND closed_at_ms < $1 AND $2 <> ''
@@ -181,6 +173,7 @@ macro_rules! implement_upkeep {
             erasure: &StoredErasure,
             expected: i64,
             sessions: &[(StoredSession, String)],
+            messages: &str,
         ) -> Result<(), Undo> {
             let subject = &erasure.subject;
             match lock(conn, subject).await? {
@@ -221,7 +214,11 @@ macro_rules! implement_upkeep {
             ] {
                 sqlx::query(text).bind(subject).execute(&mut *conn).await?;
             }
-            erase_review(conn, subject, erasure.erased_at_ms).await?;
+            let mut told: Vec<(&str, serde_json::Value)> = Vec::new();
+            for case in erase_review(conn, subject, erasure.erased_at_ms).await? {
+                let body = serde_json::json!({ "case": case, "subject": subject, "outcome": "moot", "reason": "erased" });
+                told.push(("case.closed", body));
+            }
             for (session, digest) in sessions {
                 sqlx::query(
                     "UPDATE sessions SET session = $4, pending_since_ms = NULL
@@ -234,16 +231,29 @@ macro_rules! implement_upkeep {
                 .execute(&mut *conn)
                 .await?;
             }
-            let revoked: Vec<String> = sqlx::query_scalar(
+            let revoked: Vec<(String, String)> = sqlx::query_as(
                 "UPDATE tokens SET revoked_at_ms = $2
-                 WHERE subject = $1 AND expires_at_ms > $2 AND revoked_at_ms IS NULL RETURNING jti",
+                 WHERE subject = $1 AND expires_at_ms > $2 AND revoked_at_ms IS NULL RETURNING jti, resource",
             )
             .bind(subject)
             .bind(erasure.erased_at_ms)
             .fetch_all(&mut *conn)
             .await?;
-            for jti in revoked {
+            for (jti, resource) in revoked {
                 feed(conn, "token", &jti).await?;
+                let body = serde_json::json!({
+                    "subject": subject, "token": jti, "resource": resource, "cause": "erased",
+                });
+                told.push(("token.revoked", body));
+            }
+            for (number, (topic, body)) in told.into_iter().enumerate() {
+                let row = OutboxRow {
+                    id: format!("{messages}{number:x}"),
+                    topic: topic.to_owned(),
+                    key: subject.clone(),
+                    body: body.to_string(),
+                };
+                outbox(conn, &row).await?;
             }
             Ok(())
         }
@@ -254,9 +264,6 @@ macro_rules! implement_upkeep {
                 let text = match table {
                     Table::Tokens => "DELETE FROM tokens WHERE jti = $1",
                     Table::Quarantine => "DELETE FROM quarantine WHERE id = $1",
-                    Table::Outbox => {
-                        "DELETE FROM outbox WHERE position = (SELECT MIN(position) FROM outbox) AND id = $1"
-                    }
                     Table::Decisions => {
                         allow(conn, id).await?;
                         "DELETE FROM decisions WHERE id = $1"
@@ -314,6 +321,8 @@ macro_rules! implement_upkeep {
                 "DELETE FROM tokens WHERE subject = $1",
                 "DELETE FROM decisions WHERE subject = $1",
                 "DELETE FROM sessions WHERE subject = $1",
+                "DELETE FROM messages WHERE key = $1",
+                "DELETE FROM outbox WHERE key = $1",
                 "DELETE FROM erasures WHERE subject = $1",
                 "DELETE FROM subjects WHERE id = $1",
             ] {
@@ -339,6 +348,7 @@ macro_rules! implement_upkeep {
                          (SELECT digest FROM operator_sessions WHERE opened_at_ms <= $1 LIMIT 1000)",
                     "operator_sessions",
                 ),
+                Forgotten::Messages => return forget_messages(conn, now_ms).await,
                 Forgotten::Feed => (
                     "DELETE FROM feed WHERE position IN (SELECT position FROM feed
                          WHERE position <= (SELECT MAX(position) FROM feed_marks WHERE at_ms <= $1)
@@ -348,6 +358,13 @@ macro_rules! implement_upkeep {
             };
             let done = sqlx::query(text).bind(now_ms).execute(&mut *conn).await?;
             or_conflict(done.rows_affected(), Conflict::Stale(table))
+        }
+
+        /// Their deliveries go with them.
+        async fn forget_messages(conn: &mut $connection, written_ms: i64) -> Result<(), Undo> {
+            let text = "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE id < $1 ORDER BY id LIMIT 1000)";
+            let done = sqlx::query(text).bind(format!("out_{:012x}", written_ms.max(0))).execute(conn).await?;
+            or_conflict(done.rows_affected(), Conflict::Stale("messages"))
         }
 
         /// The newest mark that `Forgotten::Feed` can use stays; older ones say nothing more.
@@ -378,6 +395,8 @@ pub enum Forgotten {
     SpentIds,
     /// Sign-ins of operators opened at or before the instant.
     OperatorSessions,
+    /// Messages that were fanned out, written before the instant, whatever became of them.
+    Messages,
     /// Feed rows older than the instant, as far as the marks of [`super::Write::MarkFeed`] tell.
     Feed,
 }

@@ -1,9 +1,7 @@
 //! The steps of a change, and the change: all of it or nothing.
 
 use super::{
-    AuditEntry, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite, Sealed,
-    StoredAdmission, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure, StoredHold,
-    StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
+    AuditEntry, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow, OutgoingWrite, Quarantined, Record, ReviewWrite, Sealed, StoredAdmission, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.
@@ -240,8 +238,7 @@ pub enum Write {
     LiftHold(String),
     /// Erases an active subject at exactly the version that was read: its key, identifiers, links, consents, places in
     /// directories, waiting deliveries, comparisons and standings go, its sessions are kept under digests, its living tokens
-    /// are revoked and fed. `NoSuchSubject`,
-    /// `Stale("subjects")`, `Exists("holds")`.
+    /// are revoked, fed and told. `NoSuchSubject`, `Stale("subjects")`, `Exists("holds")`.
     Erase {
         /// What stays known of it.
         erasure: StoredErasure,
@@ -249,6 +246,8 @@ pub enum Write {
         expected: i64,
         /// Its sessions, each with the digest that replaces the id.
         sessions: Vec<(StoredSession, String)>,
+        /// How the ids of the messages begin by which the end of its tokens is told.
+        messages: String,
     },
     /// Deletes rows that have outlived their use, as [`super::Store::bygone`] found them; `Stale(table)` when one is gone or
     /// may not go.
@@ -305,6 +304,8 @@ pub enum Write {
     },
     /// What people look at: see [`ReviewWrite`].
     Review(ReviewWrite),
+    /// What is told to the outside: see [`OutgoingWrite`].
+    Outgoing(OutgoingWrite),
 }
 
 /// An atomic set of writes with its audit entry.
@@ -313,7 +314,8 @@ pub struct Change {
     /// Applied in order; the first conflict undoes all.
     pub writes: Vec<Write>,
     /// Entries for the audit log; empty only where the writes bring their own, and for the books of idempotency keys,
-    /// of spent ids, of admissions, of when gateways were heard of and of bulk work, which are no state of ours.
+    /// of spent ids, of admissions, of when gateways were heard of, of what is told to the outside and of bulk work, which
+    /// are no state of ours.
     pub audit: Vec<AuditEntry>,
     /// What followers must reload.
     pub feed: Vec<FeedRow>,

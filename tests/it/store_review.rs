@@ -1,6 +1,6 @@
 //! What the store promises about cases and what is said in them, on both databases.
 
-use crate::store_contract::{add_subject, attestation, change, contract, entry, erase};
+use crate::store_contract::{add_subject, attestation, change, contract, entry, erase, outbox};
 use crate::support::Database;
 use std::sync::Arc;
 use vouchsafe::storage::{
@@ -30,7 +30,8 @@ fn case(id: &str, subject: Option<&str>, question: &str) -> StoredCase {
 
 fn opening(case: StoredCase) -> Write {
     let audit = entry(&case.id);
-    Write::Review(ReviewWrite::OpenCase { case, audit })
+    let outbox = outbox(&case.id);
+    Write::Review(ReviewWrite::OpenCase { case, audit, outbox })
 }
 
 async fn commit(store: &Arc<dyn Store>, write: Write) -> Result<(), Conflict> {

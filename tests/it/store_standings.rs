@@ -24,6 +24,9 @@ fn standing(subject: &str, decision: &str, version: i64) -> StoredStanding {
         version,
         suspensions: 0,
         due_ms: Some(100),
+        notice_ms: None,
+        told_end_ms: None,
+        told_before_ms: None,
     }
 }
 

@@ -1,14 +1,14 @@
 //! What `Store` promises of erasing, holding and letting go, asked of every implementation.
 
 use crate::store_contract::{
-    BASIS, add_subject, attestation, change, contract, decision, entry, erase, erasure, mark, outbox, revoked, subject,
-    token, version,
+    BASIS, add_subject, attestation, change, contract, decision, entry, erase, erasure, mark, revoked, subject, token,
+    version,
 };
 use crate::support::Database;
 use std::collections::HashSet;
 use std::sync::Arc;
 use vouchsafe::storage::{
-    Basis, Change, Conflict, FeedRow, Forgotten, OutboxRow, Quarantined, Store, StoredDecision, StoredHold, StoredLink,
+    Basis, Change, Conflict, FeedRow, Forgotten, Quarantined, Store, StoredDecision, StoredHold, StoredLink,
     StoredSession, StoredSubject, StoredToken, Table, Write,
 };
 
@@ -79,7 +79,10 @@ async fn subject_is_erased_only_at_the_version_read_and_without_hold(database: &
     assert_eq!(store.hold("sub_1").await.unwrap(), Some(hold));
     let erase = |expected| {
         let sessions = vec![(session("src_a", "ses"), "erased:x".to_owned())];
-        change("e", vec![Write::Erase { erasure: erasure("sub_1", 90), expected, sessions }])
+        change(
+            "e",
+            vec![Write::Erase { erasure: erasure("sub_1", 90), expected, sessions, messages: "out_e".to_owned() }],
+        )
     };
     assert_eq!(store.commit(erase(5)).await.unwrap(), Err(Conflict::Exists("holds")));
     let lift = || change("l", vec![Write::LiftHold("sub_1".to_owned())]);
@@ -114,6 +117,13 @@ async fn living_tokens_die_with_their_subject(database: &Database) {
     assert_eq!(store.token("jti_2").await.unwrap().unwrap().revoked_at_ms, None, "it had ended");
     let (rows, _) = store.feed(&cursor).await.unwrap();
     assert_eq!(rows, [FeedRow { kind: "token".to_owned(), key: "jti_1".to_owned() }]);
+    let told = store.outbox(10).await.unwrap();
+    assert_eq!((told.len(), told[0].id.as_str(), told[0].topic.as_str()), (1, "out_erase0", "token.revoked"));
+    let body: serde_json::Value = serde_json::from_str(&told[0].body).unwrap();
+    assert_eq!(
+        body,
+        serde_json::json!({ "subject": "sub_1", "token": "jti_1", "resource": "model", "cause": "erased" })
+    );
 }
 
 async fn an_erased_subject_is_purged_at_its_end_and_not_under_hold(database: &Database) {
@@ -162,15 +172,9 @@ async fn what_has_outlived_its_use_is_found_and_goes(database: &Database) {
         let write = Write::Decision { decision, rules: "r".to_owned() };
         store.commit(change("d", vec![write])).await.unwrap().unwrap();
     }
-    for ms in [10, 20, 3_000] {
-        let row = OutboxRow { id: id("out", ms), ..outbox("x") };
-        let change = Change { writes: Vec::new(), audit: vec![entry("o")], feed: Vec::new(), outbox: vec![row] };
-        store.commit(change).await.unwrap().unwrap();
-    }
     let expected = [
         (Table::Tokens, vec![id("jti", 10)]),
         (Table::Decisions, vec!["dec_2".to_owned()]),
-        (Table::Outbox, vec![id("out", 10), id("out", 20)]),
         (Table::Quarantine, vec![]),
     ];
     for (table, ids) in expected {

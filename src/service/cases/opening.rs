@@ -171,6 +171,7 @@ impl App {
         let id = self.id("cas")?;
         let detail = json!({ "subject": subject, "question": question, "causes": body.causes });
         let audit = self.audit(&Actor::system(), "case.opened", &id, &detail)?;
+        let outbox = self.case_message("case.opened", &id, subject, &detail)?;
         let case = StoredCase {
             id: id.clone(),
             subject: subject.map(str::to_owned),
@@ -181,7 +182,7 @@ impl App {
             opened_at_ms: self.clock.now_ms(),
             closed_at_ms: None,
         };
-        Ok((id, Write::Review(ReviewWrite::OpenCase { case, audit })))
+        Ok((id, Write::Review(ReviewWrite::OpenCase { case, audit, outbox })))
     }
 
     /// Goes through what is looked at again every minute: open cases, which may have lost their reason; results that
@@ -250,7 +251,7 @@ impl App {
                 }
                 Some(_) => continue,
             };
-            self.commit_tended(vec![expect, write], action, &id, &detail).await?;
+            self.commit_tended(vec![expect, write], action, &id, Some(subject), &detail).await?;
         }
         Ok(())
     }
@@ -261,10 +262,14 @@ impl App {
         writes: Vec<Write>,
         action: &str,
         id: &str,
+        subject: Option<&str>,
         detail: &serde_json::Value,
     ) -> ServiceResult<()> {
-        let audit = self.audit(&Actor::system(), action, id, detail)?;
-        match self.commit(writes, audit, Vec::new()).await {
+        let audit = vec![self.audit(&Actor::system(), action, id, detail)?];
+        let closed = action == "case.closed";
+        let outbox = closed.then(|| self.case_message("case.closed", id, subject, detail)).transpose()?;
+        let change = Change { writes, audit, feed: Vec::new(), outbox: outbox.into_iter().collect() };
+        match self.commit_whole(change).await {
             Ok(_) | Err(ServiceError::PreconditionFailed) => Ok(()),
             Err(error) => Err(error),
         }
@@ -316,7 +321,7 @@ impl App {
         };
         let write = self.case_write(case.clone(), &body, Some(moot(reason)))?;
         let detail = json!({ "outcome": "moot", "reason": reason });
-        self.commit_tended(vec![write], "case.closed", &case.id, &detail).await
+        self.commit_tended(vec![write], "case.closed", &case.id, None, &detail).await
     }
 }
 

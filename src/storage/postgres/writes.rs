@@ -4,16 +4,14 @@ use crate::storage::admissions::{self, implement_admission_writes};
 use crate::storage::consents::implement_consent_writes;
 use crate::storage::directory::implement_directory_writes;
 use crate::storage::lists::implement_lists;
+use crate::storage::outgoing::{self, implement_outgoing_writes};
 use crate::storage::review::writes::implement_review_writes;
 use crate::storage::signing::implement_signing;
 use crate::storage::sql::{Undo, implement_writes, table};
 use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
-    AuditEntry, Change, Conflict, Forgotten, KeyTimes, NewAttestation, OutboxRow, Quarantined, Record, ReviewWrite,
-    StoredAdmission, StoredAppeal, StoredCase, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser,
-    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession,
-    StoredStanding, StoredSubject, Table, Write,
+    AuditEntry, Change, Conflict, Ending, FannedOut, Forgotten, KeyTimes, NewAttestation, OutboxRow, OutgoingWrite, Quarantined, Queued, Record, ReviewWrite, Settled, Shown, StoredAdmission, StoredAppeal, StoredCase, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
 };
 use sqlx::PgConnection;
 
@@ -26,3 +24,4 @@ implement_review_writes!(PgConnection);
 implement_consent_writes!(PgConnection);
 implement_admission_writes!(PgConnection, "json_array_elements($1::json) AS e (value)");
 implement_directory_writes!(PgConnection);
+implement_outgoing_writes!(PgConnection, "json_array_elements($1::json) AS e (value)", " FOR UPDATE");
