@@ -104,7 +104,9 @@ pub type Intent<T> = Result<Result<T, Conflict>, StoreError>;
 /// of this process and of the machine (SQLite `synchronous=FULL`; PostgreSQL `synchronous_commit=on`). Isolation: readers
 /// see whole commits only. All instants are epoch milliseconds given by the caller; the store reads no clock.
 #[async_trait]
-pub trait Store: AdmissionStore + ConsentStore + DirectoryStore + OutgoingStore + ReviewStore + Send + Sync + 'static {
+pub trait Store:
+    AdmissionStore + ConsentStore + DirectoryStore + OutgoingStore + ReviewStore + Send + Sync + 'static
+{
     /// Applies pending migrations. Safe to run at every start and from several processes.
     async fn migrate(&self) -> Result<(), StoreError>;
     /// Cheap proof that the database answers and accepts writes.

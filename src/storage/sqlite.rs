@@ -2,13 +2,19 @@
 
 use super::admissions::implement_admission_reads;
 use super::batch::Queue;
-use super::outgoing::implement_outgoing_reads;
 use super::consents::implement_consent_reads;
 use super::directory::implement_directory_reads;
+use super::outgoing::implement_outgoing_reads;
 use super::reads::{HISTORY, implement_store};
 use super::review::reads::implement_review_reads;
 use super::{
-    AdmissionStore, AskedAdmissions, AskedDeliveries, AuditEntry, AuditRecord, Backlog, Basis, CaseEntry, Change, Comparison, ConsentStore, DirectoryStore, FeedRow, History, Intent, KeyedDirectoryUser, NewAttestation, OperatorSession, Outgoing, OutgoingStore, Quarantined, Queued, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredConsent, StoredContact, StoredDecision, StoredDelivery, StoredErasure, StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredReceiver, StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace, UserKey,
+    AdmissionStore, AskedAdmissions, AskedDeliveries, AuditEntry, AuditRecord, Backlog, Basis, CaseEntry, Change,
+    Comparison, ConsentStore, DirectoryStore, FeedRow, History, Intent, KeyedDirectoryUser, NewAttestation,
+    OperatorSession, Outgoing, OutgoingStore, Quarantined, Queued, Record, ReviewQueue, ReviewStore, Store, StoreError,
+    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredConsent, StoredContact, StoredDecision,
+    StoredDelivery, StoredErasure, StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredReceiver,
+    StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept,
+    Table, TimelineRow, TokenPlace, UserKey,
 };
 use async_trait::async_trait;
 pub(super) use engine::MIGRATIONS;

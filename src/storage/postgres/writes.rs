@@ -11,7 +11,10 @@ use crate::storage::sql::{Undo, implement_writes, table};
 use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
-    AuditEntry, Change, Conflict, Ending, FannedOut, Forgotten, KeyTimes, NewAttestation, OutboxRow, OutgoingWrite, Quarantined, Queued, Record, ReviewWrite, Settled, Shown, StoredAdmission, StoredAppeal, StoredCase, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
+    AuditEntry, Change, Conflict, Ending, FannedOut, Forgotten, KeyTimes, NewAttestation, OutboxRow, OutgoingWrite,
+    Quarantined, Queued, Record, ReviewWrite, Settled, Shown, StoredAdmission, StoredAppeal, StoredCase, StoredConsent,
+    StoredContact, StoredDecision, StoredDirectoryUser, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
+    StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
 };
 use sqlx::PgConnection;
 
