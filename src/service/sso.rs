@@ -47,11 +47,21 @@ impl Attribute {
         self.valid_until.is_some()
     }
 
-    fn of(judged: &Judged, disclosed: &BTreeSet<Disclosure>) -> Self {
+    fn of(judged: &Judged, disclosed: &BTreeSet<Disclosure>, now: Second) -> Self {
         let answer = &judged.answer;
         let told = |disclosure| disclosed.contains(&disclosure);
+        let mut until = answer.expires_at.filter(|_| answer.status == Status::Eligible);
+        if !judged.decision.live.is_empty() {
+            // What the request showed is true for no longer than a token may be believed.
+            let ttl = judged.rules.body.policy.as_ref().map_or(0, |policy| policy.token_ttl.secs());
+            until = until.map(|until| until.min(now.plus(ttl))).filter(|until| now < *until);
+        }
         Self {
+<<<<<<< HEAD
             valid_until: answer.expires_at.filter(|_| answer.admits_alone()),
+=======
+            valid_until: until,
+>>>>>>> sso
             status: told(Disclosure::Status).then_some(answer.status),
             confidence: answer.confidence.filter(|_| told(Disclosure::Confidence)),
         }
@@ -82,7 +92,7 @@ impl App {
         let Some(judged) = self.judged_for(provider, &subject, resource, address).await? else {
             return Ok(Attribute::NO);
         };
-        let attribute = Attribute::of(&judged, &disclosed(provider, &judged));
+        let attribute = Attribute::of(&judged, &disclosed(provider, &judged), self.clock.now());
         if attribute.allowed() {
             self.admitted(&provider.id, &judged.decision, &judged.rules, None);
         }

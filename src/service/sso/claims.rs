@@ -213,7 +213,7 @@ impl App {
         named: Write,
     ) -> ServiceResult<Provided> {
         let disclosed = disclosed(provider, judged);
-        let attribute = Attribute::of(judged, &disclosed);
+        let attribute = Attribute::of(judged, &disclosed, self.clock.now());
         let verified_claims = json!({
             "verification": self.verification(subject, judged, attribute.allowed(), disclosed.contains(&Disclosure::Evidence)).await?,
             "claims": { "eligibility": told(&attribute, &judged.answer.resource) },

@@ -491,8 +491,8 @@ async fn criteria_that_look_at_the_request_are_judged_by_the_address_the_platfor
             told["commands"][0]["value"][0]["value"].clone()
         };
         let no = json!({ "allowed": false, "resource": "regional.api" });
-        // The first is in a country that is not embargoed: a yes lasts as long as the observation.
-        let yes = json!({ "allowed": true, "resource": "regional.api", "valid_until": super::NOW + 60 });
+        // The first is in a country that is not embargoed; a yes by what the request showed lasts as long as a token.
+        let yes = json!({ "allowed": true, "resource": "regional.api", "valid_until": super::NOW + 900 });
         assert_eq!(told(json!("192.0.2.10")).await, yes);
         for none in [json!("198.51.100.10"), json!("203.0.113.10"), Value::Null, json!("nonsense"), json!(7)] {
             assert_eq!(told(none).await, no);
