@@ -205,8 +205,8 @@ fn matches(filter: &Filter, user: &Value) -> bool {
         }
         Filter::ValuePath(path) => {
             let Found::Held(attribute, None) = find(&path.attr.to_string()) else { return false };
-            let values = user.get(attribute.name).and_then(Value::as_array).into_iter().flatten();
-            values.into_iter().any(|value| value_matches(attribute, &path.filter, value))
+            let mut values = user.get(attribute.name).and_then(Value::as_array).into_iter().flatten();
+            values.any(|value| value_matches(attribute, &path.filter, value))
         }
         Filter::Not(inner) => !matches(inner, user),
         Filter::And(all) => all.iter().all(|one| matches(one, user)),
