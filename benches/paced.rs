@@ -202,7 +202,14 @@ impl Grpc {
         Ok(Self { stream, buffer, head, message, streams, next: 1, due, window: 65_535, taken: 0 })
     }
 
-    fn receive(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8], heard: &mut dyn FnMut(Instant)) -> Result<()> {
+    fn receive(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        stream: u32,
+        payload: &[u8],
+        heard: &mut dyn FnMut(Instant),
+    ) -> Result<()> {
         match kind {
             DATA => self.taken += u32::try_from(payload.len()).unwrap_or(u32::MAX),
             SETTINGS if flags & ACK == 0 => self.stream.write_all(&frame(SETTINGS, ACK, 0, &[]))?,

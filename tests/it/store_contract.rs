@@ -1285,7 +1285,9 @@ async fn no_record_of_the_log_has_two_successors(database: &Database) {
     let records = store.audit_log(0, 10).await.unwrap();
     let [first, last] = records.as_slice() else { panic!("{records:?}") };
     let insert = async |position: i64, previous: &str| {
-        let row = format!("INSERT INTO audit_log (position, hash, previous, entry) VALUES ({position}, 'h', '{previous}', '{{}}')");
+        let row = format!(
+            "INSERT INTO audit_log (position, hash, previous, entry) VALUES ({position}, 'h', '{previous}', '{{}}')"
+        );
         database.execute(&row).await
     };
     // The first record follows nothing, and what followed it stands.
