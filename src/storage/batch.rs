@@ -162,13 +162,12 @@ impl<E: Engine> Batcher<E> {
                 if inbox.recv_many(&mut jobs, BATCH).await == 0 {
                     break;
                 }
-                // Who is ready to run may have a row for this batch; where nobody is, nothing is waited for.
-                tokio::task::yield_now().await;
-            }
-            while waiting.len() + jobs.len() < BATCH
-                && let Ok(job) = inbox.try_recv()
-            {
-                jobs.push(job);
+            } else {
+                while waiting.len() + jobs.len() < BATCH
+                    && let Ok(job) = inbox.try_recv()
+                {
+                    jobs.push(job);
+                }
             }
             let mut rows = std::mem::take(&mut waiting);
             let mut tasks = Vec::new();
