@@ -3,10 +3,10 @@
 # (by gRPC one that reads the question and answers with an empty message), in interleaved rounds of the same minutes: medians
 # and ratios. By gRPC once over as many connections as by HTTP, one question at a time on each, and once as Envoy has it: one
 # connection with as many questions under way.
-# Needs h2load (beside.sh). Exit code 1 below FLOOR (0.4) of the empty route, or when an answer was no admission.
+# Needs h2load (beside.sh). Exit code 1 below FLOOR (0.3) of the empty route, or when an answer was no admission.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-floor=${FLOOR:-0.4}
+floor=${FLOOR:-0.3}
 cd "$root"
 . benches/beside.sh
 start_empty

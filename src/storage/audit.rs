@@ -1,7 +1,7 @@
 //! The hash-linked audit log: pending entries become records, each naming the hash of the one before.
 
 use super::{AuditRecord, audit_hash};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// `previous` of the first record.
 pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -46,7 +46,7 @@ impl Chain {
 }
 
 /// A committed entry that waits for its place in the log.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Deserialize, sqlx::FromRow)]
 pub(super) struct Pending {
     pub(super) position: i64,
     id: String,

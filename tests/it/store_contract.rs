@@ -1285,7 +1285,7 @@ async fn no_record_of_the_log_has_two_successors(database: &Database) {
     }
     store.sequence_audit(2).await.unwrap();
     let records = store.audit_log(0, 10).await.unwrap();
-    let [first, last] = records.as_slice() else { panic!("{records:?}") };
+    let [first, last] = records.as_slice() else { unreachable!("two were linked") };
     let insert = async |position: i64, previous: &str| {
         let row = format!(
             "INSERT INTO audit_log (position, hash, previous, entry) VALUES ({position}, 'h', '{previous}', '{{}}')"

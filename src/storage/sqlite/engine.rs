@@ -143,6 +143,11 @@ SELECT e.key,
              WHERE o.id = p.value ->> 0 AND o.state = 'active' AND o.version = p.value ->> 1))
 FROM jsonb_each(?1) AS e";
 
+/// What waits for its place in the audit log, as one row.
+const PENDING: &str = "
+SELECT json_group_array(json_array(position, id, at_ms, actor, action, target, detail) ORDER BY position)
+FROM (SELECT * FROM audit_entries ORDER BY position LIMIT $1)";
+
 /// Reads why a row was not written.
 type Verdict = fn(&sqlx::sqlite::SqliteRow) -> Result<Option<Conflict>, sqlx::Error>;
 
@@ -321,12 +326,9 @@ impl SqliteEngine {
         let head = sqlx::query_as("SELECT position, hash FROM audit_log ORDER BY position DESC LIMIT 1")
             .fetch_optional(&mut *conn)
             .await?;
-        let pending: Vec<audit::Pending> = sqlx::query_as(
-            "SELECT position, id, at_ms, actor, action, target, detail FROM audit_entries ORDER BY position LIMIT $1",
-        )
-        .bind(limit)
-        .fetch_all(&mut *conn)
-        .await?;
+        let pending: String = sqlx::query_scalar(PENDING).bind(limit).fetch_one(&mut *conn).await?;
+        let pending: Vec<audit::Pending> =
+            serde_json::from_str(&pending).map_err(|error| sqlx::Error::Decode(error.into()))?;
         let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
         let records = audit::continue_chain(head, &pending).map_err(encode)?;
         sqlx::query(
