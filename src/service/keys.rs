@@ -313,6 +313,9 @@ impl App {
                 wanted.push((Purpose::Eligibility, alg));
             }
         }
+        if !self.world.load().signal_receivers.is_empty() {
+            wanted.push((Purpose::Event, Algorithm::Rs256));
+        }
         wanted
     }
 
@@ -330,6 +333,8 @@ impl App {
             // An answer about now, for who asked.
             Purpose::Introspection => super::authenticate::ACCESS_TTL_SECS * 1000,
             Purpose::StatusList => crate::token::status_list::LIFE_SECS * 1000,
+            // They have no end: a receiver that is behind may look at them some days later.
+            Purpose::Event => 7 * 86_400_000,
         }
     }
 }

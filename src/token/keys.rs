@@ -25,6 +25,8 @@ pub enum Purpose {
     Receipt,
     /// `token-introspection+jwt` for who introspects.
     Introspection,
+    /// `secevent+jwt` for receivers of signals.
+    Event,
     /// `statuslist+jwt` for whoever verifies eligibility tokens offline.
     StatusList,
 }
@@ -39,13 +41,14 @@ impl Purpose {
             Purpose::Receipt => "receipt",
             Purpose::Introspection => "introspection",
             Purpose::StatusList => "status_list",
+            Purpose::Event => "event",
         }
     }
 
     /// From its name in storage.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Access, Self::Eligibility, Self::Receipt, Self::Introspection, Self::StatusList]
+        [Self::Access, Self::Eligibility, Self::Receipt, Self::Introspection, Self::StatusList, Self::Event]
             .into_iter()
             .find(|purpose| purpose.as_str() == text)
     }
