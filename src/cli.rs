@@ -18,6 +18,7 @@ pub mod report;
 pub mod serve;
 pub mod simulate;
 pub mod verify;
+pub mod webhook;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, LogFormat, Otlp, RawConfig};
@@ -101,6 +102,9 @@ enum Command {
     /// The people who review, direct, audit and administer.
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
+    /// Who is told what happens, by HTTP.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// What a person has to look at, and how it ends.
     #[command(subcommand)]
     Case(case::CaseCommand),
@@ -184,6 +188,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway(command) => create::gateway(command).await,
         Command::Audience(command) => create::audience(command).await,
         Command::Operator(command) => operator::run(command).await,
+        Command::Webhook(command) => webhook::run(command).await,
         Command::Case(command) => case::run(command).await,
         Command::Appeal(command) => appeal::run(command).await,
         Command::Import(command) => import::run(command).await,
@@ -237,6 +242,8 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<App>> {
     let rotation = config.key_rotation.map_or(0, vouchsafe_core::policy::Span::secs);
     app.key_rotation_secs.store(rotation, std::sync::atomic::Ordering::Relaxed);
     app.appeal_secs.store(config.appeal_within.secs(), std::sync::atomic::Ordering::Relaxed);
+    app.configure_webhooks(config.webhook_overlap.secs(), &config.webhook_ports)?;
+    app.notices.store(Arc::new(config.expiry_notices.clone()));
     app.subject_search.store(config.authzen_subject_search, std::sync::atomic::Ordering::Relaxed);
     if let Some(anchor) = anchor {
         app.hold_to(anchor);

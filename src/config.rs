@@ -4,7 +4,9 @@ use crate::http::limits::{Quota, Quotas};
 use crate::intake::client_address::{ForwardedHeader, Proxies, is_nat64_length};
 use crate::service::appeals::APPEAL_SECS;
 use crate::service::keys::KEY_ROTATION_SECS;
+use crate::service::reassess::NOTICES_SECS;
 use crate::service::retention::RETENTION_SECS;
+use crate::service::webhooks::OVERLAP_SECS;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -82,6 +84,12 @@ pub struct RawConfig {
     pub key_rotation: Option<String>,
     /// MaxMind databases.
     pub geoip: Option<Vec<PathBuf>>,
+    /// Ports besides 443 on which webhook endpoints may be told.
+    pub webhook_ports: Option<Vec<u16>>,
+    /// How long an old webhook secret signs beside the new one: `24h`.
+    pub webhook_overlap: Option<String>,
+    /// How long before its end a yes that will not be renewed is told: `30d`, `7d`, `1d`; none for never.
+    pub expiry_notices: Option<Vec<String>>,
     /// Whether evidence may be made up; for the whole life of a database.
     pub test_deployment: Option<bool>,
     /// Whether AuthZEN's search for subjects is offered.
@@ -125,6 +133,7 @@ impl RawConfig {
         set(&mut self.retention, "VOUCHSAFE_RETENTION");
         set(&mut self.appeal_within, "VOUCHSAFE_APPEAL_WITHIN");
         set(&mut self.key_rotation, "VOUCHSAFE_KEY_ROTATION");
+        set(&mut self.webhook_overlap, "VOUCHSAFE_WEBHOOK_OVERLAP");
         set(&mut self.rate_limit_client, "VOUCHSAFE_RATE_LIMIT_CLIENT");
         set(&mut self.rate_limit_gateway, "VOUCHSAFE_RATE_LIMIT_GATEWAY");
         set(&mut self.rate_limit_public, "VOUCHSAFE_RATE_LIMIT_PUBLIC");
@@ -140,6 +149,15 @@ impl RawConfig {
         }
         if let Some(text) = get("VOUCHSAFE_NAT64_PREFIXES") {
             self.nat64_prefixes = Some(list(text));
+        }
+        if let Some(text) = get("VOUCHSAFE_EXPIRY_NOTICES") {
+            self.expiry_notices = Some(list(text));
+        }
+        if let Some(text) = get("VOUCHSAFE_WEBHOOK_PORTS") {
+            let problem = |port| ConfigError::Key { key: "webhook_ports", problem: format!("`{port}` is no port") };
+            let ports: Vec<String> = list(text);
+            let ports = ports.into_iter().map(|port| port.parse().map_err(|_| problem(port)));
+            self.webhook_ports = Some(ports.collect::<Result<_, _>>()?);
         }
         set(&mut self.forwarded_header, "VOUCHSAFE_FORWARDED_HEADER");
         if let Some(text) = get("VOUCHSAFE_GEOIP") {
@@ -218,6 +236,12 @@ pub struct Config {
     pub appeal_within: Span,
     /// How long a key signs before the next one does; none for ever.
     pub key_rotation: Option<Span>,
+    /// Ports besides 443 on which webhook endpoints may be told.
+    pub webhook_ports: Vec<u16>,
+    /// How long an old webhook secret signs beside the new one.
+    pub webhook_overlap: Span,
+    /// How long before its end a yes that will not be renewed is told, seconds, longest first.
+    pub expiry_notices: Vec<i64>,
     /// Network databases.
     pub geoip: Vec<PathBuf>,
     /// Whether AuthZEN's search for subjects is offered.
@@ -239,6 +263,25 @@ fn rotation(text: Option<String>) -> Result<Option<Span>, ConfigError> {
         Some(text) => Span::try_from(text.to_owned()).map_err(key)?,
     };
     if span.secs() < DAY { Err(key("must be at least `1d`, or `off`".to_owned())) } else { Ok(Some(span)) }
+}
+
+/// How long an old webhook secret signs; at most a week, for who holds it can forge as long.
+fn overlap(text: Option<String>) -> Result<Span, ConfigError> {
+    let key = |problem: String| ConfigError::Key { key: "webhook_overlap", problem };
+    let span = text.map_or(Ok(Span::from_secs(OVERLAP_SECS)), |text| Span::try_from(text).map_err(key))?;
+    if span.secs() > 7 * DAY { Err(key("must be at most `7d`".to_owned())) } else { Ok(span) }
+}
+
+/// When ends are told ahead, longest first.
+fn notices(texts: Option<Vec<String>>) -> Result<Vec<i64>, ConfigError> {
+    let key = |problem: String| ConfigError::Key { key: "expiry_notices", problem };
+    let Some(texts) = texts else { return Ok(NOTICES_SECS.to_vec()) };
+    let spans = texts.into_iter().map(|text| Span::try_from(text).map(Span::secs).map_err(key));
+    let mut spans = spans.collect::<Result<Vec<i64>, _>>()?;
+    spans.sort_unstable_by(|a, b| b.cmp(a));
+    spans.dedup();
+    let fits = spans.len() <= 8 && spans.iter().all(|secs| (3600..=366 * DAY).contains(secs));
+    if fits { Ok(spans) } else { Err(key("names at most 8 lengths of time from `1h` to `366d`".to_owned())) }
 }
 
 /// Where traces go; refused by a binary that could not send them.
@@ -355,6 +398,9 @@ impl Config {
             retention,
             appeal_within,
             key_rotation: rotation(raw.key_rotation)?,
+            webhook_ports: raw.webhook_ports.unwrap_or_default(),
+            webhook_overlap: overlap(raw.webhook_overlap)?,
+            expiry_notices: notices(raw.expiry_notices)?,
             public_origin: origin.trim_end_matches('/').to_owned(),
             listen: address("listen", raw.listen.as_deref().unwrap_or("127.0.0.1:8080"))?,
             admin_listen,

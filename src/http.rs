@@ -30,6 +30,7 @@ pub mod rules;
 pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
+pub mod webhooks;
 
 use crate::intake::client_address::Proxies;
 use crate::service::App;
@@ -129,6 +130,14 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(operators::disable))
         .routes(routes!(operators::sign_out))
         .routes(routes!(operators::change_password))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::show, webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::replay))
+        .routes(routes!(webhooks::enable))
+        .routes(routes!(webhooks::disable))
         .routes(routes!(cases::list))
         .routes(routes!(cases::show))
         .routes(routes!(cases::evidence))

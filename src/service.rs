@@ -286,6 +286,10 @@ pub struct App {
     pub(crate) scrub_wanted: AtomicBool,
     /// The history it stands on, and the anchor that holds it.
     pub(crate) continuity: anchor::Continuity,
+    /// How messages leave.
+    pub webhooks: webhooks::Settings,
+    /// How long before its end a yes that will not be renewed is told, seconds, longest first.
+    pub notices: ArcSwap<Vec<i64>>,
     /// Empty when everything has to be read anew.
     cursor: tokio::sync::Mutex<String>,
 }
@@ -325,6 +329,7 @@ impl App {
     ) -> ServiceResult<Arc<Self>> {
         let outgoing = outgoing_client()?;
         let identities = identity::Identities::new(&issuer)?;
+        let webhooks = webhooks::Settings::new(&issuer)?;
         // The cursor is taken first: what is committed while we load is seen again, never missed.
         let (_, cursor) = store.feed("").await?;
         let now_ms = clock.now_ms();
@@ -365,6 +370,8 @@ impl App {
             // A process that ended between erasing and this is made up for.
             scrub_wanted: AtomicBool::new(true),
             continuity: anchor::Continuity::default(),
+            webhooks,
+            notices: ArcSwap::from_pointee(reassess::NOTICES_SECS.to_vec()),
             cursor: tokio::sync::Mutex::new(cursor),
         });
         app.check_continuity().await?;

@@ -6,6 +6,7 @@ use crate::http::limits::{Limits, Quotas};
 use crate::http::listen::{Bounds, Wire, listen};
 use crate::http::{Edge, admin_router, grpc_router, router};
 use crate::intake::client_address::Proxies;
+use crate::service::webhooks::Courier;
 use crate::service::{App, ServiceError, admissions};
 use crate::storage::{self, StoreError};
 use anyhow::Context as _;
@@ -101,6 +102,8 @@ pub(crate) async fn serve(
     jobs.spawn(tasks.track_future(tend(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(write_admissions(Arc::clone(&app), stop.clone())));
     jobs.spawn(tasks.track_future(keep_bounds(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(deliver(Arc::clone(&app), stop.clone())));
+    jobs.spawn(tasks.track_future(measure(Arc::clone(&app), stop.clone())));
     if let Some(metrics) = metrics {
         jobs.spawn(tasks.track_future(tidy(metrics, stop.clone())));
     }
@@ -265,6 +268,23 @@ async fn keep_bounds(app: Arc<App>, stop: CancellationToken) -> Result<(), Strin
             && let Err(error) = app.tend_keys().await
         {
             tracing::error!(error = %error, "signing keys cannot be moved on");
+        }
+    }
+    Ok(())
+}
+
+async fn deliver(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    Courier::new(app).run(stop).await;
+    Ok(())
+}
+
+/// How often it is measured what waits to be sent.
+const MEASURING: Duration = Duration::from_secs(10);
+
+async fn measure(app: Arc<App>, stop: CancellationToken) -> Result<(), String> {
+    while stop.run_until_cancelled(tokio::time::sleep(MEASURING)).await.is_some() {
+        if let Err(error) = app.measure_outgoing().await {
+            tracing::warn!(error = %error, "what waits to be sent cannot be measured");
         }
     }
     Ok(())

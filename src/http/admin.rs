@@ -16,7 +16,7 @@ use validator::Validate;
 use vouchsafe_core::facts::{Grade, SourceKind};
 use vouchsafe_core::ids::{ResourcePattern, SubjectId};
 
-fn patterns(list: &[String]) -> Result<Vec<ResourcePattern>, Problem> {
+pub(super) fn patterns(list: &[String]) -> Result<Vec<ResourcePattern>, Problem> {
     list.iter()
         .enumerate()
         .map(|(index, text)| {

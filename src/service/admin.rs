@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 25] = [
+pub const SCOPES: [&str; 26] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -36,6 +36,7 @@ pub const SCOPES: [&str; 25] = [
     "rules:write",
     "directives:propose",
     "directives:approve",
+    "webhooks",
     "admin",
 ];
 

@@ -94,7 +94,7 @@ impl Role {
                 "admissions:read",
                 "rules:read",
             ],
-            Self::Admin => &["admin", "rules:read"],
+            Self::Admin => &["admin", "rules:read", "webhooks"],
         }
     }
 }

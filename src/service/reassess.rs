@@ -17,6 +17,7 @@ use super::parties::Seen;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Change, Conflict, FeedRow, StoredStanding, StoredToken, Swept, Write};
 use finding::Finding;
+pub use notice::NOTICES_SECS;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use vouchsafe_core::facts::SubjectFacts;
@@ -26,6 +27,7 @@ use waiting::REMEMBERED;
 pub(crate) use waiting::Waiting;
 
 mod finding;
+mod notice;
 mod waiting;
 
 /// Subjects of one round.
@@ -166,7 +168,8 @@ impl App {
             let party_changed = seen.iter().any(|party| relied_on.get(&party.id) != Some(&party.version_or_none()));
             parties.extend(seen);
             let decision = decide(&rules, &gathered, now);
-            let standing = StoredStanding {
+            let told = |of: fn(&StoredStanding) -> Option<i64>| before.as_ref().and_then(of);
+            let mut standing = StoredStanding {
                 subject: id.to_owned(),
                 acting_for: String::new(),
                 resource,
@@ -177,17 +180,18 @@ impl App {
                 suspensions: read_at.suspensions,
                 due_ms: decision.valid_until().map(Second::millis),
                 notice_ms: None,
-                told_end_ms: None,
-                told_before_ms: None,
+                told_end_ms: told(|before| before.told_end_ms),
+                told_before_ms: told(|before| before.told_before_ms),
             };
-            findings.push(Finding { standing, before, decision, rules, party_changed });
+            let notice = self.look_ahead(&mut standing, &decision, &gathered, &rules, &sample)?;
+            findings.push(Finding { standing, before, decision, rules, party_changed, notice });
         }
         let decisions: Vec<&Decision> = findings.iter().map(|finding| &finding.decision).collect();
         let cases = self.case_writes(&facts, &decisions).await?;
         findings.retain(|finding| finding.before.as_ref() != Some(&finding.standing));
         let dead = self.dead_tokens(&facts, now, &mut parties).await?;
         let relies = self.relies(id, parties, &relied_on);
-        if !dead.is_empty() || !cases.is_empty() || findings.iter().any(Finding::is_news) {
+        if !dead.is_empty() || !cases.is_empty() || findings.iter().any(Finding::is_told) {
             let writes = cases.into_iter().chain(relies).collect();
             self.tell(&facts, &findings, dead, writes, timeline).await?;
             // What left review needs nobody's look any more.
@@ -279,6 +283,9 @@ impl App {
             change.writes.push(finding.write(timeline));
             if finding.is_news() {
                 self.status_changed(&mut change, subject, finding)?;
+            }
+            if let Some(notice) = finding.notice {
+                change.outbox.push(self.message("eligibility.expiring", id, &notice.body(&finding.standing))?);
             }
         }
         let news = findings.iter().filter(|finding| finding.is_news());

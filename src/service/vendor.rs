@@ -5,7 +5,7 @@ use super::world::{Vendor, VendorSecrets};
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::intake::CheckResult;
 use crate::intake::native::{Account, Native, Notice};
-use crate::storage::{Conflict, FeedRow, Quarantined, StoredMark, Write};
+use crate::storage::{Change, Conflict, FeedRow, OutboxRow, Quarantined, StoredMark, Write};
 use reqwest::header::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ use vouchsafe_core::second::DAY;
 
 /// Sessions of one round of the job.
 const ROUND: i64 = 100;
+/// How long it is remembered that a result was refused, milliseconds: vendors deliver again for days.
+const REJECTED_MS: i64 = 30 * 86_400_000;
 
 /// How long a vendor's result is believed to be under way, in seconds: seven days.
 pub const PENDING_SECS: i64 = 7 * DAY;
@@ -207,7 +209,13 @@ impl App {
             let subject = SubjectId::parse(&subject).map_err(|_| ServiceError::Unreadable("session".to_owned()))?;
             let actor = Actor::source(&speaker.source);
             let step = waiting.step(&speaker.source, session);
-            return self.record_with(&actor, &subject, speaker, waiting.submission(&speaker.source), vec![step]).await;
+            let event = waiting.event.clone();
+            let recorded =
+                self.record_with(&actor, &subject, speaker, waiting.submission(&speaker.source), vec![step]).await;
+            if let Err(ServiceError::Invalid { .. }) = recorded {
+                self.tell_rejected(&actor, &subject, &speaker.source, &event).await?;
+            }
+            return recorded;
         }
         let erased = self.erased_session(&speaker.source, &session);
         if self.store.session_subject(&speaker.source, &erased).await?.is_some() {
@@ -238,6 +246,22 @@ impl App {
             self.release_quarantine(&speaker.source, &session, &subject).await?;
         }
         Ok(Delivery::Quarantined)
+    }
+
+    /// The message that an authentic result of a subject cannot be used.
+    fn rejected(&self, subject: &SubjectId, source: &str) -> ServiceResult<OutboxRow> {
+        self.message("attestation.rejected", subject.as_str(), &json!({ "subject": subject, "source": source }))
+    }
+
+    /// Tells that a result cannot be used, once however often it is delivered.
+    async fn tell_rejected(&self, actor: &Actor, subject: &SubjectId, source: &str, event: &str) -> ServiceResult<()> {
+        let digest = self.crypto.lookup_digest(&format!("rejected/{source}"), event);
+        let expires_at_ms = self.clock.now_ms() + REJECTED_MS;
+        let spend = Write::Spend { issuer: format!("rejected/{source}"), jti: digest, expires_at_ms };
+        let audit = self.audit(actor, "delivery.refused", subject.as_str(), &json!({ "source": source }))?;
+        let outbox = vec![self.rejected(subject, source)?];
+        let _ = self.commit_whole(Change { writes: vec![spend], audit: vec![audit], feed: Vec::new(), outbox }).await?;
+        Ok(())
     }
 
     /// Notes that a session works on a result, or will have none.
@@ -304,8 +328,13 @@ impl App {
                 Err(ServiceError::Invalid { .. } | ServiceError::Suspended) => "delivery.refused",
                 Err(error) => return Err(error),
             };
-            let audit = self.audit(&actor, action, &quarantined.id, &json!({ "subject": subject }))?;
-            let _ = self.commit(vec![Write::Release(quarantined.id)], audit, Vec::new()).await?;
+            let audit = vec![self.audit(&actor, action, &quarantined.id, &json!({ "subject": subject }))?];
+            let mut outbox = Vec::new();
+            if action == "delivery.refused" {
+                outbox.push(self.rejected(subject, source)?);
+            }
+            let writes = vec![Write::Release(quarantined.id)];
+            let _ = self.commit_whole(Change { writes, audit, feed: Vec::new(), outbox }).await?;
             attached += usize::from(action == "delivery.released");
         }
         Ok(attached)

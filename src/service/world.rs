@@ -497,10 +497,7 @@ impl World {
         }
         let mut webhook_endpoints = BTreeMap::new();
         for record in all_records(store, webhooks::RECORD).await? {
-            let (id, version) = (record.id.clone(), record.version);
-            let sealed = record.sealed.clone().unwrap_or_default();
-            let endpoint = Endpoint { id, version, sealed, ..parse(&record)? };
-            webhook_endpoints.insert(record.id, Arc::new(endpoint));
+            webhook_endpoints.insert(record.id.clone(), Arc::new(Endpoint::read(&record)?));
         }
         let timeline = store.timeline().await?;
         let approved = timeline.iter().map(|row| (row.seq, Second::from_millis(row.approved_ms))).collect();

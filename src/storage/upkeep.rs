@@ -203,7 +203,11 @@ macro_rules! implement_upkeep {
             ] {
                 sqlx::query(text).bind(subject).execute(&mut *conn).await?;
             }
-            erase_review(conn, subject, erasure.erased_at_ms).await?;
+            let mut told: Vec<(&str, serde_json::Value)> = Vec::new();
+            for case in erase_review(conn, subject, erasure.erased_at_ms).await? {
+                let body = serde_json::json!({ "case": case, "subject": subject, "outcome": "moot", "reason": "erased" });
+                told.push(("case.closed", body));
+            }
             for (session, digest) in sessions {
                 sqlx::query(
                     "UPDATE sessions SET session = $4, pending_since_ms = NULL
@@ -224,14 +228,17 @@ macro_rules! implement_upkeep {
             .bind(erasure.erased_at_ms)
             .fetch_all(&mut *conn)
             .await?;
-            for (number, (jti, resource)) in revoked.iter().enumerate() {
-                feed(conn, "token", jti).await?;
+            for (jti, resource) in revoked {
+                feed(conn, "token", &jti).await?;
                 let body = serde_json::json!({
                     "subject": subject, "token": jti, "resource": resource, "cause": "erased",
                 });
+                told.push(("token.revoked", body));
+            }
+            for (number, (topic, body)) in told.into_iter().enumerate() {
                 let row = OutboxRow {
                     id: format!("{messages}{number:x}"),
-                    topic: "token.revoked".to_owned(),
+                    topic: topic.to_owned(),
                     key: subject.clone(),
                     body: body.to_string(),
                 };

@@ -63,3 +63,4 @@ mod support;
 mod suspensions;
 mod verify;
 mod vouches;
+mod webhooks;

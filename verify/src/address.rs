@@ -17,6 +17,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     let [.., c, _] = address.octets();
     let assignments = a == 192 && b == 0 && c == 0;
     let shared = a == 100 && (64..128).contains(&b);
+    // Anycast of relays from 6to4, withdrawn by RFC 7526.
+    let relays = a == 192 && b == 88 && c == 99;
     let benchmark = a == 198 && (b == 18 || b == 19);
     !(address.is_private()
         || address.is_loopback()
@@ -24,6 +26,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || assignments
         || shared
         || benchmark
+        || relays
         || a == 0
         || a >= 224)
 }
@@ -64,6 +67,18 @@ mod tests {
             "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
             "64:ff9b::a00:1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::a00:1",
+            "::127.0.0.1",
+            "::ffff:169.254.169.254",
+            "::ffff:100.64.0.1",
+            "2001:0:7f00:1::",
+            "2002:a9fe:a9fe::1",
+            "fec0::1",
+            "100.127.255.255",
+            "192.88.99.1",
+            "198.19.255.255",
+            "240.0.0.1",
             "fc00::1",
             "fd00:ec2::254",
             "fe80::1",

@@ -1,12 +1,13 @@
-//! Key sets and status lists over HTTP, from where they may be fetched and nowhere else.
+//! Key sets, status lists and messages over HTTP, from and to where that may be and nowhere else.
 //!
 //! SECURITY: an address that somebody configured, or that a token names, must not become a way into the network that
 //! this program runs in. So: https, one answer without redirects, every address that a name resolves to looked at
-//! before it is connected to, bounded time and length, no proxy that would resolve the name anew.
+//! before it is connected to, bounded time and length, no proxy that would resolve the name anew. A name is resolved once
+//! for each connection, and the connection goes to what was looked at.
 
 use crate::address::is_public;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, StatusCode, Url};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,6 +26,28 @@ pub enum Reach {
     Loopback,
     /// These, and private networks by https.
     Private,
+}
+
+/// Which ports may be connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Ports {
+    /// 443, and those above 1023.
+    #[default]
+    Usual,
+    /// 443, these, and on this machine those above 1023.
+    Only(Vec<u16>),
+}
+
+impl Ports {
+    fn allow(&self, port: Option<u16>, loopback: bool) -> bool {
+        // SECURITY: what else listens on low ports does not speak http.
+        match (self, port) {
+            (_, None) => true,
+            (Self::Only(ports), Some(port)) if !loopback => ports.contains(&port),
+            (Self::Only(ports), Some(port)) => port > 1023 || ports.contains(&port),
+            (Self::Usual, Some(port)) => port > 1023,
+        }
+    }
 }
 
 impl Reach {
@@ -77,11 +100,26 @@ pub struct Fetched {
     pub max_age_secs: Option<i64>,
 }
 
+/// The answer to something that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Status.
+    pub status: u16,
+    /// `Retry-After`, as written.
+    pub retry_after: Option<String>,
+}
+
+/// Most bytes of a reply that are read, so that the connection can be used again.
+const REPLY_READ: usize = 64 * 1024;
+/// How long they are waited for.
+const REPLY_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Fetches within its reach.
 #[derive(Debug, Clone)]
 pub struct Fetcher {
     client: Client,
     reach: Reach,
+    ports: Ports,
 }
 
 impl Fetcher {
@@ -90,14 +128,28 @@ impl Fetcher {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(reach: Reach) -> Result<Self, FetchError> {
+        Self::with(reach, Ports::Usual, PATIENCE, Arc::new(System))
+    }
+
+    /// A fetcher of some reach, to some ports, that waits so long for an answer and has names resolved by `names`, whose
+    /// every answer is looked at.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn with(
+        reach: Reach,
+        ports: Ports,
+        patience: Duration,
+        names: Arc<dyn Resolve>,
+    ) -> Result<Self, FetchError> {
         let client = Client::builder()
-            .timeout(PATIENCE)
+            .timeout(patience)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .dns_resolver(Arc::new(Guard(reach)))
+            .dns_resolver(Arc::new(Guard { reach, names }))
             .build()
             .map_err(|_| FetchError::Answer { url: String::new(), why: "cannot be asked: no tls" })?;
-        Ok(Self { client, reach })
+        Ok(Self { client, reach, ports })
     }
 
     /// Fetches at most `most` bytes.
@@ -152,6 +204,40 @@ impl Fetcher {
         Ok((answer.status().as_u16(), body))
     }
 
+    /// Sends JSON with headers. Of the reply only status and `Retry-After` count.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn send(
+        &self,
+        url: &str,
+        headers: &[(&'static str, &str)],
+        body: String,
+    ) -> Result<Reply, FetchError> {
+        let url = self.check(url)?;
+        let shown = shown(&url);
+        let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await;
+        let mut answer = answer.map_err(|error| FetchError::Answer { url: shown, why: unanswered(&error) })?;
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let reply = Reply { status: answer.status().as_u16(), retry_after };
+        let rest = async {
+            let mut read = 0;
+            while let Ok(Some(chunk)) = answer.chunk().await {
+                read += chunk.len();
+                if read > REPLY_READ {
+                    break;
+                }
+            }
+        };
+        // Whatever becomes of the rest, the receiver has answered.
+        let _ = tokio::time::timeout(REPLY_PATIENCE, rest).await;
+        Ok(reply)
+    }
+
     /// Reads an address that may be fetched from, as far as that can be told before its name is resolved.
     ///
     /// # Errors
@@ -162,13 +248,15 @@ impl Fetcher {
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return refused("it carries credentials or a fragment");
         }
-        // SECURITY: what else listens on low ports does not speak http.
-        if url.port().is_some_and(|port| port < 1024) {
-            return refused("it must be on port 443 or above 1023");
-        }
         let host = url.host_str().unwrap_or_default();
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
         let loopback = host == "localhost" || literal.is_some_and(|address| address.is_loopback());
+        if !self.ports.allow(url.port(), loopback && self.reach != Reach::Public) {
+            return refused(match self.ports {
+                Ports::Usual => "it must be on port 443 or above 1023",
+                Ports::Only(_) => "it must be on port 443, or on another that is configured",
+            });
+        }
         match url.scheme() {
             "https" => {}
             "http" if loopback && self.reach != Reach::Public => {}
@@ -182,14 +270,30 @@ impl Fetcher {
     }
 }
 
+/// Names as this machine resolves them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct System;
+
+impl Resolve for System {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
 /// Gives a name's addresses only if every one of them may be reached.
-struct Guard(Reach);
+struct Guard {
+    reach: Reach,
+    names: Arc<dyn Resolve>,
+}
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let (reach, found) = (self.reach, self.names.resolve(name));
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found: Vec<SocketAddr> = found.await?.collect();
             // SECURITY: one of several would do for whoever mixes an inner address among outer ones.
             if found.iter().all(|address| reach.allows(address.ip())) {
                 Ok(Box::new(found.into_iter()) as Addrs)
@@ -282,6 +386,117 @@ mod tests {
         let found = Fetcher::new(Reach::Public).unwrap().get("https://localhost:10443/x", "*/*", 10).await;
         let error = found.unwrap_err().to_string();
         assert_eq!(error, "`https://localhost:10443/x` resolves to an address that is not public");
+    }
+
+    /// Of port and reach, what may be connected to.
+    #[test]
+    fn only_the_ports_that_are_allowed_are_connected_to() {
+        let may = |reach, ports: &[u16], url: &str| {
+            let ports = Ports::Only(ports.to_vec());
+            Fetcher::with(reach, ports, PATIENCE, Arc::new(System)).unwrap().check(url).is_ok()
+        };
+        assert!(may(Reach::Public, &[], "https://a.example/x") && may(Reach::Public, &[], "https://a.example:443/x"));
+        assert!(!may(Reach::Public, &[], "https://a.example:8443/x"));
+        assert!(may(Reach::Public, &[8443], "https://a.example:8443/x"));
+        for port in [22, 25, 80, 6379, 8444] {
+            assert!(!may(Reach::Public, &[8443], &format!("https://a.example:{port}/x")), "{port}");
+        }
+        assert!(may(Reach::Loopback, &[], "http://127.0.0.1:9000/x"));
+        assert!(!may(Reach::Loopback, &[], "http://127.0.0.1:22/x"));
+        assert!(!may(Reach::Loopback, &[], "https://a.example:9000/x"));
+    }
+
+    /// Answers something else each time, as a name server may that wants in.
+    struct Flipping(std::sync::atomic::AtomicUsize);
+
+    impl Resolve for Flipping {
+        fn resolve(&self, _: Name) -> Resolving {
+            let inner = SocketAddr::from(([127, 0, 0, 1], 0));
+            let mapped = SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), 0);
+            let outer = SocketAddr::from(([192, 0, 2, 7], 0));
+            let found = match self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 5 {
+                0 => vec![inner],
+                1 => vec![outer, inner],
+                2 => vec![inner, outer],
+                3 => vec![outer, mapped],
+                _ => vec![outer],
+            };
+            Box::pin(async move { Ok(Box::new(found.into_iter()) as Addrs) })
+        }
+    }
+
+    /// A listener on this machine that counts who connects.
+    async fn inner() -> (u16, Arc<std::sync::atomic::AtomicUsize>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, count) = (listener.local_addr().unwrap().port(), Arc::default());
+        let counted = Arc::clone(&count);
+        tokio::spawn(async move {
+            while listener.accept().await.is_ok() {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+        (port, count)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn names_that_flip_between_answers_lead_to_no_inner_connection() {
+        let (port, connected) = inner().await;
+        let send = async |reach| {
+            let names = Arc::new(Flipping(0.into()));
+            let patience = Duration::from_millis(20);
+            let fetcher = Fetcher::with(reach, Ports::Usual, patience, names.clone()).unwrap();
+            for _ in 0..1000 {
+                let url = format!("https://flip.example:{port}/x");
+                assert!(fetcher.send(&url, &[], "{}".to_owned()).await.is_err());
+            }
+            names.0.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        assert_eq!(send(Reach::Public).await, 1000, "one look-up for each");
+        assert_eq!(connected.load(std::sync::atomic::Ordering::Relaxed), 0);
+        // Who may reach this machine does reach it: the count counts.
+        send(Reach::Loopback).await;
+        assert!(connected.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    }
+
+    /// A server that gives one answer to every request and counts them.
+    async fn answering(answer: String) -> (u16, Arc<std::sync::atomic::AtomicUsize>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, count) = (listener.local_addr().unwrap().port(), Arc::default());
+        let counted = Arc::clone(&count);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        (port, count)
+    }
+
+    #[tokio::test]
+    async fn no_redirect_is_followed_and_no_long_answer_is_waited_for() {
+        let (inner, connected) = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned()).await;
+        let fetcher = Fetcher::new(Reach::Loopback).unwrap();
+        let send = async |port: u16| {
+            fetcher.send(&format!("http://127.0.0.1:{port}/"), &[("a", "b")], "{}".to_owned()).await.unwrap()
+        };
+        for status in [300, 301, 302, 303, 304, 307, 308] {
+            let location = format!("http://127.0.0.1:{inner}/");
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nlocation: {location}\r\nretry-after: 7\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            );
+            let (port, _) = answering(answer).await;
+            assert_eq!(send(port).await, Reply { status, retry_after: Some("7".to_owned()) });
+        }
+        assert_eq!(connected.load(std::sync::atomic::Ordering::Relaxed), 0);
+        // Its body never ends.
+        let (port, _) = answering("HTTP/1.1 204 X\r\n\r\n".to_owned()).await;
+        assert_eq!(send(port).await.status, 204);
+        let begun = std::time::Instant::now();
+        let (port, _) = answering("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nx".to_owned()).await;
+        assert_eq!(send(port).await.status, 200);
+        assert!(begun.elapsed() < PATIENCE);
     }
 
     #[test]

@@ -254,6 +254,7 @@ impl App {
         let detail = json!({ "proposal": entry.id, "outcome": closing.outcome, "reason": closing.reason,
             "by": closing.by, "adjudication": adjudication, "subject": case.subject });
         change.audit.push(self.audit(&caller.actor(), "case.adjudicated", &case.id, &detail)?);
+        change.outbox.push(self.case_message("case.closed", &case.id, case.subject.as_deref(), &detail)?);
         let confirmation = self.entry(caller, case, "confirmation", &json!({ "proposal": entry.id }), words).await?;
         change.writes.push(self.case_write(case.clone(), &body, Some(closing))?);
         change.writes.push(Write::Review(ReviewWrite::Entry(confirmation)));

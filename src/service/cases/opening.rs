@@ -251,7 +251,7 @@ impl App {
                 }
                 Some(_) => continue,
             };
-            self.commit_tended(vec![expect, write], action, &id, &detail).await?;
+            self.commit_tended(vec![expect, write], action, &id, Some(subject), &detail).await?;
         }
         Ok(())
     }
@@ -262,10 +262,14 @@ impl App {
         writes: Vec<Write>,
         action: &str,
         id: &str,
+        subject: Option<&str>,
         detail: &serde_json::Value,
     ) -> ServiceResult<()> {
-        let audit = self.audit(&Actor::system(), action, id, detail)?;
-        match self.commit(writes, audit, Vec::new()).await {
+        let audit = vec![self.audit(&Actor::system(), action, id, detail)?];
+        let closed = action == "case.closed";
+        let outbox = closed.then(|| self.case_message("case.closed", id, subject, detail)).transpose()?;
+        let change = Change { writes, audit, feed: Vec::new(), outbox: outbox.into_iter().collect() };
+        match self.commit_whole(change).await {
             Ok(_) | Err(ServiceError::PreconditionFailed) => Ok(()),
             Err(error) => Err(error),
         }
@@ -317,7 +321,7 @@ impl App {
         };
         let write = self.case_write(case.clone(), &body, Some(moot(reason)))?;
         let detail = json!({ "outcome": "moot", "reason": reason });
-        self.commit_tended(vec![write], "case.closed", &case.id, &detail).await
+        self.commit_tended(vec![write], "case.closed", &case.id, None, &detail).await
     }
 }
 

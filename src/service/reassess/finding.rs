@@ -1,5 +1,6 @@
 //! What a subject comes to, beside what it came to before.
 
+use super::notice::Notice;
 use crate::storage::{StoredStanding, Write};
 use std::sync::Arc;
 use vouchsafe_core::rules::Rules;
@@ -13,6 +14,8 @@ pub(super) struct Finding {
     pub(super) rules: Arc<Rules>,
     /// Another party is not what it was when this was looked at last.
     pub(super) party_changed: bool,
+    /// That it will end, where that is to be told now.
+    pub(super) notice: Option<Notice>,
 }
 
 impl Finding {
@@ -20,6 +23,11 @@ impl Finding {
     pub(super) fn is_news(&self) -> bool {
         let before = self.before.as_ref().map_or(Status::Insufficient.as_str(), |before| before.status.as_str());
         before != self.standing.status
+    }
+
+    /// Whether something is told of it.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_news() || self.notice.is_some()
     }
 
     /// Whether a yes goes on by the same evidence under the same rules: nobody was asked for anything.

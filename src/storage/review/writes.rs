@@ -159,22 +159,30 @@ macro_rules! implement_review_writes {
         }
 
         /// Of an erased subject nothing is asked any more, and nobody's words about it stay.
-        async fn erase_review(conn: &mut $connection, subject: &str, at_ms: i64) -> Result<(), Undo> {
-            for text in [
+        async fn erase_review(conn: &mut $connection, subject: &str, at_ms: i64) -> Result<Vec<String>, Undo> {
+            let closed: Vec<String> = sqlx::query_scalar(
                 "UPDATE cases SET state = 'closed', version = version + 1, closed_at_ms = $2
-                 WHERE subject = $1 AND state = 'open'",
+                 WHERE subject = $1 AND state = 'open' RETURNING id",
+            )
+            .bind(subject)
+            .bind(at_ms)
+            .fetch_all(&mut *conn)
+            .await?;
+            sqlx::query(
                 "UPDATE appeals SET state = 'decided', version = version + 1, decided_at_ms = $2
                  WHERE subject = $1 AND state <> 'decided'",
-            ] {
-                sqlx::query(text).bind(subject).bind(at_ms).execute(&mut *conn).await?;
-            }
+            )
+            .bind(subject)
+            .bind(at_ms)
+            .execute(&mut *conn)
+            .await?;
             for text in [
                 "UPDATE case_entries SET sealed = NULL WHERE case_id IN (SELECT id FROM cases WHERE subject = $1)",
                 "UPDATE appeals SET sealed = NULL WHERE subject = $1",
             ] {
                 sqlx::query(text).bind(subject).execute(&mut *conn).await?;
             }
-            Ok(())
+            Ok(closed)
         }
 
         /// A closed case with what was said in it.
