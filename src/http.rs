@@ -27,6 +27,7 @@ pub mod problem;
 pub mod reports;
 pub mod roster;
 pub mod rules;
+pub mod ssf;
 pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
@@ -138,6 +139,9 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(webhooks::replay))
         .routes(routes!(webhooks::enable))
         .routes(routes!(webhooks::disable))
+        .routes(routes!(ssf::create, ssf::list))
+        .routes(routes!(ssf::show, ssf::delete))
+        .routes(routes!(ssf::set_status))
         .routes(routes!(cases::list))
         .routes(routes!(cases::show))
         .routes(routes!(cases::evidence))
@@ -181,6 +185,14 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(authzen::search::subjects))
         .routes(routes!(authzen::search::resources))
         .routes(routes!(authzen::search::actions))
+        .routes(routes!(ssf::configuration))
+        .routes(routes!(ssf::create_stream, ssf::show_stream, ssf::change_stream, ssf::replace_stream, ssf::delete_stream))
+        .routes(routes!(ssf::show_status, ssf::change_status))
+        .routes(routes!(ssf::add_subject))
+        .routes(routes!(ssf::remove_subject))
+        .routes(routes!(ssf::verify_stream))
+        .routes(routes!(ssf::poll))
+        .routes(routes!(ssf::receive))
         .routes(routes!(admissions::upload))
         .routes(routes!(events::listen))
         .routes(routes!(ops::livez))

@@ -39,6 +39,9 @@ pub struct NewIdentityProvider {
     /// Namespace of the links under which its subjects (`sub`) are known; of no other provider.
     #[validate(length(min = 1, max = 64))]
     namespace: String,
+    /// The organisation whose directory it is: who has no account there any more is no member of it.
+    #[validate(length(min = 1, max = 80))]
+    organisation: Option<String>,
 }
 
 /// Registers an identity provider.
@@ -57,6 +60,7 @@ pub async fn create(
         jwks_uri: new.jwks_uri,
         audiences: new.audiences,
         namespace: new.namespace,
+        organisation: new.organisation,
     };
     let id = edge.app.create_identity_provider(&caller.actor(), provider).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))

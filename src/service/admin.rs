@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 26] = [
+pub const SCOPES: [&str; 28] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -37,6 +37,8 @@ pub const SCOPES: [&str; 26] = [
     "directives:propose",
     "directives:approve",
     "webhooks",
+    "ssf.read",
+    "ssf.manage",
     "admin",
 ];
 

@@ -135,6 +135,11 @@ impl App {
         if !(1..=100).contains(&provider.audiences.len()) || !provider.audiences.iter().all(fits) {
             return Err(invalid("/audiences", "name 1 to 100 clients of the provider whose ID tokens are accepted"));
         }
+        if let Some(organisation) = &provider.organisation
+            && !self.world.load().organisations.contains_key(organisation)
+        {
+            return Err(invalid("/organisation", "no such organisation"));
+        }
         check_keys("/keys", &provider.keys)?;
         match &provider.jwks_uri {
             None if provider.keys.is_empty() => return Err(invalid("/keys", "give `keys` or `jwks_uri`")),
@@ -150,9 +155,15 @@ impl App {
             return Err(ServiceError::Conflict("issuer"));
         }
         let id = format!("idp_{}", provider.namespace);
-        let detail = json!({ "issuer": provider.issuer, "namespace": provider.namespace });
+        let detail = json!({ "issuer": provider.issuer, "namespace": provider.namespace,
+            "organisation": provider.organisation });
         self.create_record(actor, "identity_provider", &id, &provider, None, detail).await?;
         Ok(id)
+    }
+
+    /// The keys at an address of a provider.
+    pub(crate) async fn keys_at(&self, uri: &str, kid: Option<&str>) -> ServiceResult<Vec<VerificationKey>> {
+        Ok(self.identities.keys(uri, kid, self.clock.now_ms()).await?.keys.clone())
     }
 
     /// Who an ID token is about, and the namespace in which they are linked. `None` for whatever is no ID token of a

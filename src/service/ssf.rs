@@ -13,7 +13,7 @@ pub mod streams;
 use super::admin::name_ok;
 use super::outbox::Receiver;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::storage::Record;
+use crate::storage::{FeedRow, OutgoingWrite, Record, Write};
 use crate::token::keys::{Algorithm, Purpose};
 use events::{ACCOUNT_PURGED, CREDENTIAL_CHANGE, SESSION_REVOKED, TOKEN_CLAIMS_CHANGE};
 pub use push::Pushed;
@@ -200,5 +200,26 @@ impl App {
             stream: None,
         };
         self.create_record(actor, RECORD, &new.client, &receiver, Some(Vec::new()), detail).await
+    }
+
+    /// Ends a receiver with its stream and all that waits in it.
+    ///
+    /// # Errors
+    /// `NotFound`; `PreconditionFailed` where `expected` names versions and it is at another; `Conflict` when it changes.
+    pub async fn delete_signal_receiver(
+        &self,
+        actor: &Actor,
+        id: &str,
+        expected: Option<&[i64]>,
+    ) -> ServiceResult<()> {
+        let record = self.store.record(RECORD, id).await?.ok_or(ServiceError::NotFound("receiver"))?;
+        if expected.is_some_and(|versions| !versions.contains(&record.version)) {
+            return Err(ServiceError::PreconditionFailed);
+        }
+        let drop = OutgoingWrite::Drop { kind: RECORD, id: id.to_owned(), expected: record.version };
+        let writes = vec![Write::Outgoing(drop), Write::Outgoing(OutgoingWrite::Unmute(id.to_owned()))];
+        let audit = self.audit(actor, "signal_receiver.deleted", id, &json!({}))?;
+        let feed = vec![FeedRow { kind: "record".to_owned(), key: format!("{RECORD}/{id}") }];
+        self.commit(writes, audit, feed).await?.map_err(|_| ServiceError::Conflict("receiver"))
     }
 }

@@ -1,6 +1,7 @@
 //! Administration and rules in memory: a snapshot that is swapped whole when a record or the timeline changes.
 
 use super::operators::Operator;
+use super::ssf::{self, SignalReceiver};
 use super::webhooks::{self, Endpoint};
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{FeedRow, Record, Store, Write};
@@ -169,6 +170,9 @@ pub struct IdentityProvider {
     pub audiences: BTreeSet<String>,
     /// Namespace of the links under which its subjects (`sub`) are known here.
     pub namespace: String,
+    /// The organisation whose directory it is: who has no account there any more is no member of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
 }
 
 fn forbidden() -> u16 {
@@ -349,6 +353,8 @@ pub struct World {
     pub identity_providers: HashMap<String, Arc<IdentityProvider>>,
     /// Webhook endpoints by id.
     pub webhook_endpoints: BTreeMap<String, Arc<Endpoint>>,
+    /// Receivers of signals by their client.
+    pub signal_receivers: BTreeMap<String, Arc<SignalReceiver>>,
     /// Packs, policies, sets, weights.
     pub library: Library,
     /// Approved actions.
@@ -499,6 +505,10 @@ impl World {
         for record in all_records(store, webhooks::RECORD).await? {
             webhook_endpoints.insert(record.id.clone(), Arc::new(Endpoint::read(&record)?));
         }
+        let mut signal_receivers = BTreeMap::new();
+        for record in all_records(store, ssf::RECORD).await? {
+            signal_receivers.insert(record.id.clone(), Arc::new(SignalReceiver::read(&record)?));
+        }
         let timeline = store.timeline().await?;
         let approved = timeline.iter().map(|row| (row.seq, Second::from_millis(row.approved_ms))).collect();
         let timeline = timeline
@@ -526,6 +536,7 @@ impl World {
                 .map(|(id, provider)| (id, Arc::new(provider)))
                 .collect(),
             webhook_endpoints,
+            signal_receivers,
             library,
             timeline,
             approved,

@@ -48,6 +48,7 @@ mod rules;
 mod security_page;
 mod signing;
 mod simulation;
+mod ssf;
 mod status_lists;
 mod store_admissions;
 mod store_contract;
