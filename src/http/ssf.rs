@@ -93,7 +93,7 @@ pub async fn show_stream(
     Auth(caller): Auth,
     Query(which): Query<Which>,
 ) -> Result<Response, Problem> {
-    let found = edge.app.stream(&caller, which.stream_id.as_deref()).await.map_err(refused)?;
+    let found = edge.app.signal_stream(&caller, which.stream_id.as_deref()).await.map_err(refused)?;
     Ok(told(StatusCode::OK, &found))
 }
 

@@ -331,7 +331,7 @@ impl App {
     ///
     /// # Errors
     /// `Forbidden`; `NotFound`.
-    pub async fn stream(&self, caller: &Caller, id: Option<&str>) -> ServiceResult<Value> {
+    pub async fn signal_stream(&self, caller: &Caller, id: Option<&str>) -> ServiceResult<Value> {
         let scopes = [READ, MANAGE];
         match id {
             Some(id) => {
