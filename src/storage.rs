@@ -33,8 +33,8 @@ mod write;
 pub use admissions::{AdmissionStore, AskedAdmissions, StoredAdmission, StoredContact};
 pub use model::*;
 pub use outgoing::{
-    AskedDeliveries, Backlog, Ending, FannedOut, Outgoing, OutgoingStore, OutgoingWrite, Queued, RECEIVER_KINDS, Settled, Shown,
-    StoredDelivery, StoredReceiver,
+    AskedDeliveries, BEHIND, Backlog, Ending, FannedOut, Outgoing, OutgoingStore, OutgoingWrite, Queued,
+    RECEIVER_KINDS, Settled, Shown, StoredDelivery, StoredReceiver,
 };
 pub use review::{
     CaseEntry, OperatorSession, ReviewQueue, ReviewStore, ReviewWrite, StoredAppeal, StoredCase, StoredResolution,

@@ -418,7 +418,8 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_key ON messages (key);
 
 -- One message for one receiver. `due_ms` is when it is to be sent next; while `claim` is set somebody sends it, and is taken
--- to have failed at `due_ms`. Of one receiver and key the earliest pending one is sent alone.
+-- to have failed at `due_ms`. Of one receiver and key the earliest pending one is sent alone; the others are due at
+-- 9000000000000000 until it has ended.
 CREATE TABLE deliveries (
     receiver TEXT COLLATE "C" NOT NULL,
     message TEXT COLLATE "C" NOT NULL REFERENCES messages (id) ON DELETE CASCADE,

@@ -203,7 +203,7 @@ async fn seed(app: &App, [url, admin_url, grpc_url]: [&str; 3]) -> anyhow::Resul
     let rules = ["rules:read", "rules:write", "directives:propose", "directives:approve"];
     let first = client("officer-1", "Cam Compliance", &rules, &[], None).await?;
     let second = client("officer-2", "Lee Lawyer", &rules, &[], None).await?;
-    client("administrator", "Ada Admin", &["admin", "rules:read"], &[], None).await?;
+    client("administrator", "Ada Admin", &["admin", "rules:read", "webhooks"], &[], None).await?;
 
     let mut gateways = Map::new();
     let edge = app.create_gateway(&actor, "edge", families.clone(), AUDIENCE, false, 403).await?;

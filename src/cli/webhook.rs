@@ -173,7 +173,13 @@ async fn list(config: &ConfigArgs) -> anyhow::Result<ExitCode> {
             "" => "active".to_owned(),
             reason => format!("disabled ({reason})"),
         };
-        say(&format!("{}  {}  {}  {}  {state}", text(&item["id"]), text(&body["name"]), text(&body["url"]), topics.join(",")));
+        say(&format!(
+            "{}  {}  {}  {}  {state}",
+            text(&item["id"]),
+            text(&body["name"]),
+            text(&body["url"]),
+            topics.join(",")
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

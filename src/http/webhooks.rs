@@ -147,8 +147,7 @@ pub async fn change(
 ) -> Result<StatusCode, Problem> {
     caller.require(SCOPE)?;
     let resources = new.resources.as_deref().map(patterns).transpose()?;
-    let wanted =
-        Wanted { name: new.name, url: new.url, topics: new.topics, resources, external_id: new.external_id };
+    let wanted = Wanted { name: new.name, url: new.url, topics: new.topics, resources, external_id: new.external_id };
     edge.app.change_endpoint(Admin::Caller(&caller), &id, wanted, expected.0.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,7 @@
 //! What is held about a person, for the person (GDPR, articles 15 and 20).
 
 use super::admissions::{AdmissionView, Asked};
+use super::outbox::written_at;
 use super::world::World;
 use super::{Actor, App, ServiceResult};
 use crate::storage::{StoredDecision, StoredStanding};
@@ -31,7 +32,7 @@ pub(crate) fn without_keys(world: &World, attestation: &Attestation) -> Value {
 impl App {
     /// Everything held about a subject, readable: identifiers, links, sessions, evidence with what was said of it,
     /// decisions with the reasons told to the person, tokens and for whom they were made, where it was let in, cases and
-    /// appeals. Writes an audit entry.
+    /// appeals, and of what others were told. Writes an audit entry.
     ///
     /// # Errors
     /// `NotFound`, `Erased`.
@@ -69,6 +70,7 @@ impl App {
             "admissions": self.exported_admissions(subject).await?,
             "cases": self.exported_cases(subject).await?,
             "appeals": self.exported_appeals(subject).await?,
+            "messages": self.exported_messages(subject).await?,
             "kept": {
                 "while": "the account is used",
                 "days_after_erasure": self.retention_ms() / 86_400_000,
@@ -78,6 +80,13 @@ impl App {
         let audit = self.audit(actor, "subject.exported", subject.as_str(), &json!({}))?;
         let _ = self.commit(Vec::new(), audit, Vec::new()).await?;
         Ok(body)
+    }
+
+    /// What was told of the subject, by id and type; its content is what the rest of the export says.
+    async fn exported_messages(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {
+        let found = self.store.messages_of(subject.as_str()).await?;
+        let item = |(id, topic): (String, String)| json!({ "at": written_at(&id), "id": id, "type": topic });
+        Ok(found.into_iter().map(item).collect())
     }
 
     fn exported_attestations(&self, facts: &SubjectFacts) -> Vec<Value> {

@@ -226,7 +226,8 @@ impl App {
         let writes = vec![Write::RevokeToken { jti: jti.to_owned(), at_ms: self.clock.now_ms() }];
         let mut outbox = Vec::new();
         if let Some(token) = self.store.token(jti).await?.filter(|token| token.revoked_at_ms.is_none()) {
-            let body = json!({ "subject": token.subject, "token": jti, "resource": token.resource, "cause": "revoked" });
+            let body =
+                json!({ "subject": token.subject, "token": jti, "resource": token.resource, "cause": "revoked" });
             outbox.push(self.message("token.revoked", &token.subject, &body)?);
         }
         // Its own feed row is followed at once; a token that nobody issued is no error.

@@ -128,8 +128,7 @@ impl App {
                 receivers.iter().map(|to| (to.record.to_owned(), to.id.to_owned(), to.version)).collect();
             read.sort_unstable();
             let taken = rows.len();
-            let write =
-                OutgoingWrite::FanOut { rows, deliveries, receivers: read, now_ms: self.clock.now_ms() };
+            let write = OutgoingWrite::FanOut { rows, deliveries, receivers: read, now_ms: self.clock.now_ms() };
             match self.commit_change(bookkeeping(Write::Outgoing(write))).await? {
                 Ok(()) => return Ok(taken),
                 // Somebody was registered, changed or deleted, and this process has not heard of it yet.

@@ -16,7 +16,7 @@
 
 use super::idempotency::bookkeeping;
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::storage::{Conflict, Forgotten, Table, Write};
+use crate::storage::{Conflict, Forgotten, OutgoingWrite, Table, Write};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 use vouchsafe_core::Status;
@@ -69,6 +69,8 @@ impl App {
         self.forget(Forgotten::SpentIds, now_ms).await?;
         self.forget(Forgotten::OperatorSessions, now_ms - super::operators::REMEMBERED_MS).await?;
         self.forget(Forgotten::Messages, now_ms - MESSAGES_KEPT).await?;
+        let mend = Write::Outgoing(OutgoingWrite::Mend(now_ms));
+        let _ = self.store.commit(bookkeeping(mend)).await?;
         for table in Table::ALL {
             self.prune(table, now_ms).await?;
         }

@@ -6,10 +6,9 @@ mod sign;
 use super::admin::name_ok;
 use super::authenticate::Caller;
 use super::outbox::{Receiver, TOPICS, written_at};
-use super::world::World;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{
-    AskedDeliveries, Change, Conflict, FeedRow, OutgoingWrite, Record, StoredDelivery, StoredReceiver, Write,
+    AskedDeliveries, BEHIND, Change, Conflict, FeedRow, OutgoingWrite, Record, StoredDelivery, StoredReceiver, Write,
 };
 use arc_swap::ArcSwap;
 pub use courier::Courier;
@@ -226,7 +225,7 @@ pub struct DeliveryView {
     pub state: String,
     /// How often it was tried.
     pub tries: i64,
-    /// When it is tried next.
+    /// When it is tried next; absent while it waits behind another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Second>,
     /// When it was tried last.
@@ -243,7 +242,7 @@ impl From<StoredDelivery> for DeliveryView {
     fn from(row: StoredDelivery) -> Self {
         Self {
             at: written_at(&row.message),
-            due_at: (row.state == "pending").then(|| Second::from_millis(row.due_ms)),
+            due_at: (row.state == "pending" && row.due_ms != BEHIND).then(|| Second::from_millis(row.due_ms)),
             tried_at: row.tried_at_ms.map(Second::from_millis),
             status: (row.status > 0).then_some(row.status),
             message: row.message,
@@ -287,10 +286,10 @@ impl App {
     ///
     /// # Errors
     /// `Invalid` for an address that may not be reached, an unknown type or none; `Forbidden` where it is to be told what the
-    /// caller may not see; `Conflict` when there are too many.
+    /// caller may not see.
     pub async fn create_endpoint(&self, admin: Admin<'_>, wanted: Wanted, ed25519: bool) -> ServiceResult<Shown> {
         if self.world.load().webhook_endpoints.len() >= MOST {
-            return Err(ServiceError::Conflict("number of endpoints"));
+            return Err(invalid("", format!("there are {MOST} endpoints already: delete one")));
         }
         let missing = |pointer: &str| invalid(pointer, "is required");
         let mut endpoint = Endpoint {
@@ -415,7 +414,7 @@ impl App {
     /// Gives an endpoint a new secret, shown once; the old one signs beside it for a time.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` while too many secrets sign.
+    /// `NotFound`; `Invalid` while too many secrets sign; `Conflict`.
     pub async fn rotate_endpoint(&self, admin: Admin<'_>, id: &str) -> ServiceResult<Shown> {
         let mut endpoint = self.endpoint(id, None).await?;
         let now_ms = self.clock.now_ms();
@@ -426,7 +425,7 @@ impl App {
             secret.until_ms = Some(until_ms);
         }
         if secrets.len() >= SECRETS_MAX {
-            return Err(ServiceError::Conflict("number of secrets that still sign"));
+            return Err(invalid("", format!("{SECRETS_MAX} secrets sign already: wait until one has ended")));
         }
         let secret = Secret::new(endpoint.public_key.is_some())?;
         endpoint.public_key = secret.public_key()?;
@@ -530,10 +529,10 @@ impl App {
     /// Sends messages again that an endpoint was or should have been sent; how many.
     ///
     /// # Errors
-    /// `NotFound` for an endpoint, or a message that was not for it; `Conflict` while it is disabled.
+    /// `NotFound` for an endpoint, or a message that was not for it; `Invalid` while it is disabled.
     pub async fn replay_messages(&self, admin: Admin<'_>, id: &str, again: Again) -> ServiceResult<i64> {
         if self.endpoint(id, None).await?.disabled.is_some() {
-            return Err(ServiceError::Conflict("endpoint is disabled; it"));
+            return Err(invalid("", "the endpoint is disabled: enable it first"));
         }
         let at = |at: Second| format!("{}_{:012x}", super::outbox::PREFIX, at.millis().max(0));
         let (from, to, delivered, detail) = match &again {
@@ -597,11 +596,4 @@ impl App {
 fn told(endpoint: &Endpoint) -> Value {
     let Endpoint { url, topics, resources, external_id, .. } = endpoint;
     json!({ "url": url, "topics": topics, "resources": resources, "external_id": external_id })
-}
-
-impl World {
-    /// Webhook endpoints that are told nothing now.
-    pub fn disabled_endpoints(&self) -> usize {
-        self.webhook_endpoints.values().filter(|endpoint| endpoint.disabled.is_some()).count()
-    }
 }

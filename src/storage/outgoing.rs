@@ -11,6 +11,9 @@ use serde::Serialize;
 /// Kinds of records that are receivers.
 pub const RECEIVER_KINDS: [&str; 2] = ["signal_receiver", "webhook_endpoint"];
 
+/// Due when the one before it has ended: [`StoredDelivery::due_ms`] of a delivery that waits behind another of its key.
+pub const BEHIND: i64 = 9_000_000_000_000_000;
+
 /// A row of the outbox as it waits.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Queued {
@@ -123,7 +126,7 @@ pub struct StoredDelivery {
     pub state: String,
     /// How often it was tried.
     pub tries: i64,
-    /// When it is sent next, epoch milliseconds; of no meaning once it is delivered or dead.
+    /// When it is sent next, epoch milliseconds, or [`BEHIND`]; of no meaning once it is delivered or dead.
     pub due_ms: i64,
     /// The last try, epoch milliseconds.
     pub tried_at_ms: Option<i64>,
@@ -187,6 +190,7 @@ pub enum OutgoingWrite {
         limit: i64,
     },
     /// Notes how tries ended. One that came through counts whoever holds the delivery, the others only for who claimed it.
+    /// What waited behind one that ended is due.
     Settle {
         /// The tries.
         tries: Vec<Settled>,
@@ -207,6 +211,8 @@ pub enum OutgoingWrite {
         /// Now, epoch milliseconds.
         now_ms: i64,
     },
+    /// What waits behind nothing is due from now on, epoch milliseconds: the one before it may have been let go.
+    Mend(i64),
     /// Nothing that waits for the receiver is tried again, for a reason in a word.
     Bury {
         /// Id of the receiver.
@@ -296,7 +302,7 @@ pub(super) fn as_json(rows: &impl Serialize) -> Result<String, Undo> {
 /// Run inside a transaction like the writes of `sql.rs`. `$rows` names the elements of a JSON array as rows with a column
 /// `value`.
 macro_rules! implement_outgoing_writes {
-    ($connection:ty, $rows:literal) => {
+    ($connection:ty, $rows:literal, $lock:literal) => {
         async fn outgoing(conn: &mut $connection, write: &OutgoingWrite) -> Result<(), Undo> {
             match write {
                 OutgoingWrite::FanOut { rows, deliveries, receivers, now_ms } => {
@@ -337,6 +343,19 @@ macro_rules! implement_outgoing_writes {
                     .execute(conn)
                     .await?;
                     or_conflict(done.rows_affected(), Conflict::Stale("deliveries"))
+                }
+                OutgoingWrite::Mend(now_ms) => {
+                    sqlx::query(
+                        "UPDATE deliveries SET due_ms = $1
+                         WHERE state = 'pending' AND due_ms = $2 AND NOT EXISTS (SELECT 1 FROM deliveries AS e
+                             WHERE e.receiver = deliveries.receiver AND e.key = deliveries.key
+                                 AND e.state = 'pending' AND e.position < deliveries.position)",
+                    )
+                    .bind(now_ms)
+                    .bind(outgoing::BEHIND)
+                    .execute(conn)
+                    .await?;
+                    Ok(())
                 }
                 OutgoingWrite::Bury { receiver, outcome } => {
                     sqlx::query(
@@ -454,23 +473,39 @@ macro_rules! implement_outgoing_writes {
             .bind(outgoing::as_json(&messages)?)
             .execute(&mut *conn)
             .await?;
-            let mut all = Vec::new();
+            let (mut all, mut seen) = (Vec::new(), std::collections::HashSet::new());
             for row in rows {
                 for to in by_place.get(&row.position).into_iter().flatten() {
                     let (state, why) = to.dead.map_or(("pending", ""), |why| ("dead", why));
-                    all.push((&to.receiver, &row.id, to.kind, row.position, &row.key, state, why));
+                    let first = if seen.insert((&to.receiver, &row.key)) { "first" } else { "" };
+                    all.push((&to.receiver, &row.id, to.kind, row.position, &row.key, state, why, first));
                 }
             }
+            // Whoever ends what these wait behind does so before or after this commit: then the statements see each other.
+            sqlx::query(concat!(
+                "SELECT message FROM deliveries WHERE claim IS NOT NULL AND (receiver, key) IN
+                     (SELECT value ->> 0, value ->> 4 FROM ",
+                $rows,
+                ")",
+                $lock,
+            ))
+            .bind(outgoing::as_json(&all)?)
+            .execute(&mut *conn)
+            .await?;
             sqlx::query(concat!(
                 "INSERT INTO deliveries
                      (receiver, message, kind, position, key, state, tries, due_ms, status, outcome)
                  SELECT value ->> 0, value ->> 1, value ->> 2, CAST(value ->> 3 AS BIGINT), value ->> 4, value ->> 5,
-                     0, $2, 0, value ->> 6
+                     0, CASE WHEN value ->> 7 = 'first' AND NOT EXISTS (SELECT 1 FROM deliveries AS p
+                             WHERE p.receiver = value ->> 0 AND p.key = value ->> 4 AND p.state = 'pending')
+                         THEN $2 ELSE $3 END,
+                     0, value ->> 6
                  FROM ",
                 $rows,
             ))
             .bind(outgoing::as_json(&all)?)
             .bind(now_ms)
+            .bind(outgoing::BEHIND)
             .execute(conn)
             .await?;
             Ok(())
@@ -510,6 +545,22 @@ macro_rules! implement_outgoing_writes {
                          OR (deliveries.state <> 'delivered' AND value ->> 3 = 'delivered'))",
             ))
             .bind(outgoing::as_json(&rows)?)
+            .execute(&mut *conn)
+            .await?;
+            let now_ms = tries.iter().map(|done| done.tried_at_ms).max().unwrap_or(0);
+            sqlx::query(concat!(
+                "UPDATE deliveries SET due_ms = $2 WHERE state = 'pending' AND due_ms = $3 AND (receiver, message) IN
+                     (SELECT d.receiver, (SELECT n.message FROM deliveries AS n
+                             WHERE n.receiver = d.receiver AND n.key = d.key AND n.state = 'pending'
+                             ORDER BY n.position LIMIT 1)
+                      FROM ",
+                $rows,
+                " JOIN deliveries AS d ON d.receiver = value ->> 0 AND d.message = value ->> 1
+                      WHERE d.state <> 'pending')",
+            ))
+            .bind(outgoing::as_json(&rows)?)
+            .bind(now_ms)
+            .bind(outgoing::BEHIND)
             .execute(&mut *conn)
             .await?;
             for Shown { receiver, came_through } in shown {

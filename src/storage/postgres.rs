@@ -7,11 +7,12 @@ use super::reads::{HISTORY, implement_store};
 use super::review::reads::implement_review_reads;
 use super::sql::Undo;
 use super::{
-    AdmissionStore, AskedAdmissions, AskedDeliveries, AuditEntry, AuditRecord, Backlog, Basis, CaseEntry, Change, Comparison, FeedRow, History,
-    Intent, NewAttestation, OperatorSession, Outgoing, OutgoingStore, Quarantined, Queued, Record, ReviewQueue, ReviewStore, Store, StoreError,
-    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredContact, StoredDecision, StoredDelivery, StoredErasure,
-    StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredReceiver, StoredRequest, StoredResolution, StoredRoot,
-    StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace, audit,
+    AdmissionStore, AskedAdmissions, AskedDeliveries, AuditEntry, AuditRecord, Backlog, Basis, CaseEntry, Change,
+    Comparison, FeedRow, History, Intent, NewAttestation, OperatorSession, Outgoing, OutgoingStore, Quarantined,
+    Queued, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAdmission, StoredAppeal, StoredAttestation,
+    StoredCase, StoredContact, StoredDecision, StoredDelivery, StoredErasure, StoredHold, StoredKey, StoredLink,
+    StoredList, StoredMark, StoredReceiver, StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding,
+    StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;

@@ -6,11 +6,12 @@ use super::outgoing::implement_outgoing_reads;
 use super::reads::{HISTORY, implement_store};
 use super::review::reads::implement_review_reads;
 use super::{
-    AdmissionStore, AskedAdmissions, AskedDeliveries, AuditEntry, AuditRecord, Backlog, Basis, CaseEntry, Change, Comparison, FeedRow, History,
-    Intent, NewAttestation, OperatorSession, Outgoing, OutgoingStore, Quarantined, Queued, Record, ReviewQueue, ReviewStore, Store, StoreError,
-    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredContact, StoredDecision, StoredDelivery, StoredErasure,
-    StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredReceiver, StoredRequest, StoredResolution, StoredRoot,
-    StoredSession, StoredStanding, StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace,
+    AdmissionStore, AskedAdmissions, AskedDeliveries, AuditEntry, AuditRecord, Backlog, Basis, CaseEntry, Change,
+    Comparison, FeedRow, History, Intent, NewAttestation, OperatorSession, Outgoing, OutgoingStore, Quarantined,
+    Queued, Record, ReviewQueue, ReviewStore, Store, StoreError, StoredAdmission, StoredAppeal, StoredAttestation,
+    StoredCase, StoredContact, StoredDecision, StoredDelivery, StoredErasure, StoredHold, StoredKey, StoredLink,
+    StoredList, StoredMark, StoredReceiver, StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding,
+    StoredSubject, StoredToken, Swept, Table, TimelineRow, TokenPlace,
 };
 use async_trait::async_trait;
 pub(super) use engine::MIGRATIONS;

@@ -61,15 +61,8 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Tokens,
-        Self::Decisions,
-        Self::Quarantine,
-        Self::Cases,
-        Self::Appeals,
-        Self::Admissions,
-        Self::Erasures,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Tokens, Self::Decisions, Self::Quarantine, Self::Cases, Self::Appeals, Self::Admissions, Self::Erasures];
 
     /// The table's name.
     #[must_use]

@@ -1,9 +1,9 @@
 //! The steps of a change, and the change: all of it or nothing.
 
 use super::{
-    AuditEntry, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow, OutgoingWrite, Quarantined, Record, ReviewWrite, Sealed,
-    StoredAdmission, StoredContact, StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark,
-    StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
+    AuditEntry, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow, OutgoingWrite, Quarantined, Record,
+    ReviewWrite, Sealed, StoredAdmission, StoredContact, StoredDecision, StoredErasure, StoredHold, StoredKey,
+    StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.

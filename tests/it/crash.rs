@@ -10,6 +10,7 @@ mod disk;
 mod model;
 mod syscalls;
 mod verify;
+mod webhooks;
 
 use crate::app::{TestApp, status};
 use crate::support::{Database, TempDir, pairs};

@@ -192,7 +192,8 @@ pub(crate) fn erasure(id: &str, keep_until_ms: i64) -> StoredErasure {
 }
 
 pub(crate) async fn erase(store: &Arc<dyn Store>, id: &str, expected: i64) {
-    let write = Write::Erase { erasure: erasure(id, 90), expected, sessions: Vec::new(), messages: "out_erase".to_owned() };
+    let write =
+        Write::Erase { erasure: erasure(id, 90), expected, sessions: Vec::new(), messages: "out_erase".to_owned() };
     assert_eq!(store.commit(change("erase", vec![write])).await.unwrap(), Ok(()));
 }
 

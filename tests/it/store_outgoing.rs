@@ -5,8 +5,8 @@ use crate::support::Database;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use vouchsafe::storage::{
-    AskedDeliveries, Backlog, Change, Conflict, Ending, FannedOut, Forgotten, OutboxRow, Outgoing, OutgoingWrite,
-    Queued, Record, Settled, Shown, Store, StoredDelivery, StoredReceiver, Write,
+    AskedDeliveries, BEHIND, Backlog, Change, Conflict, Ending, FannedOut, Forgotten, OutboxRow, Outgoing,
+    OutgoingWrite, Queued, Record, Settled, Shown, Store, StoredDelivery, StoredReceiver, Write,
 };
 
 contract!(
@@ -14,6 +14,7 @@ contract!(
     fanning_out_knows_every_receiver,
     of_replicas_that_fan_out_at_once_each_row_is_taken_by_one,
     of_one_key_the_earliest_is_sent_alone,
+    what_waits_behind_nothing_is_mended,
     a_claim_ends_by_itself_and_one_claimant_gets_each,
     an_end_counts_for_who_claimed_it_and_success_for_everybody,
     what_receivers_show_adds_up_until_something_comes_through,
@@ -43,12 +44,8 @@ fn id(ms: i64) -> String {
 }
 
 fn to(rows: &[Queued], receiver: &str) -> Vec<FannedOut> {
-    let to = |row: &Queued| FannedOut {
-        position: row.position,
-        receiver: receiver.to_owned(),
-        kind: "webhook",
-        dead: None,
-    };
+    let to =
+        |row: &Queued| FannedOut { position: row.position, receiver: receiver.to_owned(), kind: "webhook", dead: None };
     rows.iter().map(to).collect()
 }
 
@@ -102,11 +99,10 @@ async fn rows_leave_the_outbox_with_their_deliveries_or_not_at_all(database: &Da
     let store = database.store().await;
     assert_eq!(store.outbox_backlog().await.unwrap(), (0, String::new()));
     let rows = queue(&store, &[(1, "a"), (2, "b"), (3, "a")]).await;
-    assert_eq!(rows.iter().map(|row| (row.id.clone(), row.key.as_str())).collect::<Vec<_>>(), [
-        (id(1), "a"),
-        (id(2), "b"),
-        (id(3), "a")
-    ]);
+    assert_eq!(
+        rows.iter().map(|row| (row.id.clone(), row.key.as_str())).collect::<Vec<_>>(),
+        [(id(1), "a"), (id(2), "b"), (id(3), "a")]
+    );
     assert_eq!(store.outbox_backlog().await.unwrap(), (3, id(1)));
     // The second has no receiver, the third two, of whom one is silent.
     let mut deliveries = to(&rows[..1], "whe_1");
@@ -114,17 +110,20 @@ async fn rows_leave_the_outbox_with_their_deliveries_or_not_at_all(database: &Da
     deliveries.extend(to(&rows[2..], "whe_2").into_iter().map(|to| FannedOut { dead: Some("disabled"), ..to }));
     assert_eq!(fan_out(&store, rows.clone(), deliveries.clone()).await, Ok(()));
     assert_eq!((database.count("outbox").await, database.count("messages").await), (0, 2), "nobody wanted the second");
-    assert_eq!(log(&store).await, [3, 1].map(|ms| StoredDelivery {
-        message: id(ms),
-        topic: "t".to_owned(),
-        key: "a".to_owned(),
-        state: "pending".to_owned(),
-        tries: 0,
-        due_ms: 100,
-        tried_at_ms: None,
-        status: 0,
-        outcome: String::new(),
-    }));
+    assert_eq!(
+        log(&store).await,
+        [3, 1].map(|ms| StoredDelivery {
+            message: id(ms),
+            topic: "t".to_owned(),
+            key: "a".to_owned(),
+            state: "pending".to_owned(),
+            tries: 0,
+            due_ms: if ms == 3 { BEHIND } else { 100 },
+            tried_at_ms: None,
+            status: 0,
+            outcome: String::new(),
+        })
+    );
     let asked = AskedDeliveries { receiver: "whe_2", state: "dead", before: "", limit: 10 };
     assert_eq!(store.deliveries(asked).await.unwrap()[0].outcome, "disabled");
     assert_eq!(store.deliveries(AskedDeliveries { before: &id(3), ..asked }).await.unwrap(), []);
@@ -205,6 +204,25 @@ async fn of_one_key_the_earliest_is_sent_alone(database: &Database) {
     assert_eq!((again[0].tries, again[1].tries), (1, 0));
     settle(&store, vec![settled(1, "c4", Ending::Dead)]).await;
     assert_eq!(ids(&take(&store, "c5", 500, 10).await), [id(3)], "after the first is dead");
+    settle(&store, vec![settled(3, "c5", Ending::Delivered), settled(4, "c4", Ending::Delivered)]).await;
+    let (receiver, from, to) = ("whe_1".to_owned(), id(0), id(9));
+    commit(&store, OutgoingWrite::Replay { receiver, from, to, delivered: true, now_ms: 600 }).await.unwrap();
+    assert_eq!(ids(&take(&store, "c6", 600, 10).await), [id(1), id(2), id(4)], "also when they are sent again");
+}
+
+async fn what_waits_behind_nothing_is_mended(database: &Database) {
+    let store = with(database, &[(10, "a"), (20, "a"), (30, "a")]).await;
+    let forget = vec![Write::Forget(Forgotten::Messages, 20)];
+    store.commit(Change { writes: forget, audit: vec![], feed: vec![], outbox: vec![] }).await.unwrap().unwrap();
+    assert_eq!(take(&store, "c1", 100, 10).await, [], "the one before it was let go");
+    commit(&store, OutgoingWrite::Mend(200)).await.unwrap();
+    assert_eq!(ids(&take(&store, "c2", 200, 10).await), [id(20)]);
+    // What comes later goes behind what is there.
+    let rows = queue(&store, &[(40, "a"), (50, "b")]).await;
+    let deliveries = to(&rows, "whe_1");
+    fan_out(&store, rows, deliveries).await.unwrap();
+    let due: Vec<i64> = log(&store).await.into_iter().rev().map(|delivery| delivery.due_ms).collect();
+    assert_eq!(due, [260, BEHIND, BEHIND, 100]);
 }
 
 async fn a_claim_ends_by_itself_and_one_claimant_gets_each(database: &Database) {
@@ -334,8 +352,7 @@ async fn of_an_erased_subject_no_message_stays_past_its_end(database: &Database)
     queue(&store, &[(3, "sub_1")]).await;
     crate::store_contract::erase(&store, "sub_1", 1).await;
     assert_eq!(store.messages_of("sub_1").await.unwrap().len(), 1);
-    let prune =
-        Write::Prune { table: vouchsafe::storage::Table::Erasures, ids: vec!["sub_1".to_owned()], now_ms: 90 };
+    let prune = Write::Prune { table: vouchsafe::storage::Table::Erasures, ids: vec!["sub_1".to_owned()], now_ms: 90 };
     store.commit(change("p", vec![prune])).await.unwrap().unwrap();
     assert_eq!((database.count("messages").await, database.count("deliveries").await), (1, 1));
     assert_eq!(store.outbox(10).await.unwrap(), []);

@@ -1,8 +1,8 @@
 //! What `Store` promises of erasing, holding and letting go, asked of every implementation.
 
 use crate::store_contract::{
-    BASIS, add_subject, attestation, change, contract, decision, entry, erase, erasure, mark, revoked, subject,
-    token, version,
+    BASIS, add_subject, attestation, change, contract, decision, entry, erase, erasure, mark, revoked, subject, token,
+    version,
 };
 use crate::support::Database;
 use std::collections::HashSet;
@@ -79,7 +79,10 @@ async fn subject_is_erased_only_at_the_version_read_and_without_hold(database: &
     assert_eq!(store.hold("sub_1").await.unwrap(), Some(hold));
     let erase = |expected| {
         let sessions = vec![(session("src_a", "ses"), "erased:x".to_owned())];
-        change("e", vec![Write::Erase { erasure: erasure("sub_1", 90), expected, sessions, messages: "out_e".to_owned() }])
+        change(
+            "e",
+            vec![Write::Erase { erasure: erasure("sub_1", 90), expected, sessions, messages: "out_e".to_owned() }],
+        )
     };
     assert_eq!(store.commit(erase(5)).await.unwrap(), Err(Conflict::Exists("holds")));
     let lift = || change("l", vec![Write::LiftHold("sub_1".to_owned())]);
@@ -117,7 +120,10 @@ async fn living_tokens_die_with_their_subject(database: &Database) {
     let told = store.outbox(10).await.unwrap();
     assert_eq!((told.len(), told[0].id.as_str(), told[0].topic.as_str()), (1, "out_erase0", "token.revoked"));
     let body: serde_json::Value = serde_json::from_str(&told[0].body).unwrap();
-    assert_eq!(body, serde_json::json!({ "subject": "sub_1", "token": "jti_1", "resource": "model", "cause": "erased" }));
+    assert_eq!(
+        body,
+        serde_json::json!({ "subject": "sub_1", "token": "jti_1", "resource": "model", "cause": "erased" })
+    );
 }
 
 async fn an_erased_subject_is_purged_at_its_end_and_not_under_hold(database: &Database) {

@@ -136,12 +136,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn with(
-        reach: Reach,
-        ports: Ports,
-        patience: Duration,
-        names: Arc<dyn Resolve>,
-    ) -> Result<Self, FetchError> {
+    pub fn with(reach: Reach, ports: Ports, patience: Duration, names: Arc<dyn Resolve>) -> Result<Self, FetchError> {
         let client = Client::builder()
             .timeout(patience)
             .redirect(reqwest::redirect::Policy::none())
@@ -208,12 +203,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError`].
-    pub async fn send(
-        &self,
-        url: &str,
-        headers: &[(&'static str, &str)],
-        body: String,
-    ) -> Result<Reply, FetchError> {
+    pub async fn send(&self, url: &str, headers: &[(&'static str, &str)], body: String) -> Result<Reply, FetchError> {
         Ok(self.send_as("application/json", url, headers, body).await?.0)
     }
 

@@ -13,7 +13,8 @@ use vouchsafe_core::{Decision, Second, Status, decide};
 /// How long before its end a yes that will not be renewed is told, seconds, longest first.
 pub const NOTICES_SECS: [i64; 3] = [30 * DAY, 7 * DAY, DAY];
 
-/// Renewals that are looked through at once; a yes that goes on longer is looked at again where it stopped.
+/// Renewals that are looked through at once: of a policy whose yes lasts half a day or longer, all within 30 days. A yes
+/// that goes on longer is looked at again before it stopped.
 const STEPS: usize = 64;
 
 /// How a yes goes on if nothing more is said.
@@ -50,7 +51,10 @@ fn plan(standing: &mut StoredStanding, ahead: Ahead, before: &[i64], now: Second
     let (ends_at, then) = match ahead {
         Ahead::Always => return None,
         Ahead::Until(at) => {
-            standing.notice_ms = Some(at.plus(-longest).millis());
+            let first = at.plus(-longest);
+            // Where it stopped before the horizon: half-way, so that it is seen in time and not looked at all the time.
+            let half = now.plus((at.since(now) / 2).max(60));
+            standing.notice_ms = Some(if first > now { first } else { half }.millis());
             return None;
         }
         Ahead::Ends(at, then) => (at, then),
@@ -179,6 +183,11 @@ mod tests {
         let mut held = standing();
         assert_eq!(plan(&mut held, Ahead::Until(day(100)), &BEFORE, day(1)), None);
         assert_eq!(held.notice_ms, Some(day(70).millis()));
+        assert_eq!(plan(&mut held, Ahead::Until(day(41)), &BEFORE, day(1)), None);
+        assert_eq!(held.notice_ms, Some(day(11).millis()));
+        let mut held = standing();
+        assert_eq!(plan(&mut held, Ahead::Until(day(3)), &BEFORE, day(1)), None);
+        assert_eq!(held.notice_ms, Some(day(2).millis()), "so many renewals that the end was not seen");
         let mut held = standing();
         assert_eq!(plan(&mut held, Ahead::Always, &BEFORE, day(1)), None);
         assert_eq!(held.notice_ms, None);

@@ -263,7 +263,8 @@ impl Courier {
                 tries.push(settled(tried, not_before_ms)?);
             }
             for (receiver, shown) in &shown {
-                let since = if shown.came_through { None } else { known.get(*receiver).and_then(|row| row.failing_since_ms) };
+                let since =
+                    if shown.came_through { None } else { known.get(*receiver).and_then(|row| row.failing_since_ms) };
                 let since = since.or(shown.receiver.failing_since_ms);
                 if since.is_some_and(|since| self.app.clock.now_ms() - since >= GIVEN_UP_MS) {
                     disable.push(((*receiver).to_owned(), "failing"));
@@ -272,8 +273,7 @@ impl Courier {
             let gone = self.ended.iter().filter(|tried| tried.status == 410);
             disable.extend(gone.map(|tried| (tried.sent.receiver.clone(), "gone")));
             // A receiver that works and always did has nothing to be known.
-            let is_news =
-                |shown: &Shown| shown.receiver.failures > 0 || known.contains_key(&shown.receiver.id);
+            let is_news = |shown: &Shown| shown.receiver.failures > 0 || known.contains_key(&shown.receiver.id);
             let mut shown: Vec<Shown> = shown.into_values().filter(is_news).collect();
             shown.sort_unstable_by(|a, b| a.receiver.id.cmp(&b.receiver.id));
             writes.insert(0, Write::Outgoing(OutgoingWrite::Settle { tries, shown }));
@@ -508,8 +508,7 @@ mod tests {
     #[test]
     fn the_schedule_is_the_standards_with_a_tenth_of_chance() {
         let hours = |hours: i64| hours * 3_600_000;
-        let delays =
-            [5_000, 300_000, 1_800_000, hours(2), hours(5), hours(10), hours(14), hours(20), hours(24)];
+        let delays = [5_000, 300_000, 1_800_000, hours(2), hours(5), hours(10), hours(14), hours(20), hours(24)];
         for (tries, delay) in (1..).zip(delays) {
             assert_eq!(delay_ms(tries, 0), Some(delay), "after try {tries}");
             let most = delay_ms(tries, u64::try_from(delay / 10 - 1).unwrap()).unwrap();

@@ -9,9 +9,10 @@ use crate::storage::sql::{Undo, implement_writes, table};
 use crate::storage::standing::implement_standing;
 use crate::storage::upkeep::implement_upkeep;
 use crate::storage::{
-    AuditEntry, Change, Conflict, Ending, FannedOut, Forgotten, KeyTimes, NewAttestation, OutboxRow, OutgoingWrite, Quarantined, Queued, Record, ReviewWrite, Settled, Shown,
-    StoredAdmission, StoredAppeal, StoredCase, StoredContact, StoredDecision, StoredErasure, StoredHold, StoredKey,
-    StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession, StoredStanding, StoredSubject, Table, Write,
+    AuditEntry, Change, Conflict, Ending, FannedOut, Forgotten, KeyTimes, NewAttestation, OutboxRow, OutgoingWrite,
+    Quarantined, Queued, Record, ReviewWrite, Settled, Shown, StoredAdmission, StoredAppeal, StoredCase, StoredContact,
+    StoredDecision, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot,
+    StoredSession, StoredStanding, StoredSubject, Table, Write,
 };
 use sqlx::SqliteConnection;
 
@@ -23,4 +24,4 @@ implement_signing!(SqliteConnection);
 implement_lists!(SqliteConnection);
 implement_review_writes!(SqliteConnection);
 implement_admission_writes!(SqliteConnection, "json_each($1)");
-implement_outgoing_writes!(SqliteConnection, "json_each($1)");
+implement_outgoing_writes!(SqliteConnection, "json_each($1)", "");

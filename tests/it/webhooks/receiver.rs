@@ -13,24 +13,26 @@ use tokio::sync::Notify;
 
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub(super) struct Got {
-    pub(super) id: String,
-    pub(super) timestamp: String,
-    pub(super) signatures: String,
-    pub(super) text: String,
+pub(crate) struct Got {
+    pub(crate) id: String,
+    pub(crate) timestamp: String,
+    pub(crate) signatures: String,
+    pub(crate) text: String,
+    /// Whether it was answered with success.
+    pub(crate) accepted: bool,
 }
 
 impl Got {
-    pub(super) fn body(&self) -> Value {
+    pub(crate) fn body(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
 
-    pub(super) fn topic(&self) -> String {
+    pub(crate) fn topic(&self) -> String {
         self.body()["type"].as_str().unwrap().to_owned()
     }
 
     /// Whether one of the signatures was made with this secret (`whsec_…`).
-    pub(super) fn is_signed_with(&self, secret: &str) -> bool {
+    pub(crate) fn is_signed_with(&self, secret: &str) -> bool {
         let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key);
         let message = format!("{}.{}.{}", self.id, self.timestamp, self.text);
@@ -41,7 +43,7 @@ impl Got {
 
 /// What a request is answered with.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Status(u16),
     /// With `Retry-After`.
     After(u16, &'static str),
@@ -60,7 +62,7 @@ struct Shared {
     url: String,
 }
 
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     shared: Shared,
     server: tokio::task::JoinHandle<()>,
 }
@@ -73,13 +75,15 @@ impl Drop for Receiver {
 
 async fn receive(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     let text = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
-    let got = Got {
+    let mut got = Got {
         id: text("webhook-id"),
         timestamp: text("webhook-timestamp"),
         signatures: text("webhook-signature"),
         text: String::from_utf8(body.to_vec()).unwrap(),
+        accepted: false,
     };
     let reply = (shared.script.lock().unwrap())(&got);
+    got.accepted = matches!(reply, Reply::Status(200..300));
     shared.got.lock().unwrap().push(got);
     shared.news.notify_waiters();
     let status = |status| StatusCode::from_u16(status).unwrap();
@@ -94,46 +98,45 @@ async fn receive(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) 
 }
 
 impl Receiver {
-    pub(super) async fn answering(script: impl FnMut(&Got) -> Reply + Send + 'static) -> Self {
+    pub(crate) async fn answering(script: impl FnMut(&Got) -> Reply + Send + 'static) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let script: Script = Box::new(script);
-        let shared =
-            Shared { got: Arc::default(), script: Arc::new(Mutex::new(script)), news: Arc::default(), url };
+        let shared = Shared { got: Arc::default(), script: Arc::new(Mutex::new(script)), news: Arc::default(), url };
         let routes = Router::new().fallback(receive).with_state(shared.clone());
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { shared, server }
     }
 
     /// One that takes everything.
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::answering(|_| Reply::Status(204)).await
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.shared.url.clone()
     }
 
     /// From now on it answers so.
-    pub(super) fn answers(&self, script: impl FnMut(&Got) -> Reply + Send + 'static) {
+    pub(crate) fn answers(&self, script: impl FnMut(&Got) -> Reply + Send + 'static) {
         *self.shared.script.lock().unwrap() = Box::new(script);
     }
 
-    pub(super) fn got(&self) -> Vec<Got> {
+    pub(crate) fn got(&self) -> Vec<Got> {
         self.shared.got.lock().unwrap().clone()
     }
 
     /// What it got since the last time.
-    pub(super) fn taken(&self) -> Vec<Got> {
+    pub(crate) fn taken(&self) -> Vec<Got> {
         std::mem::take(&mut *self.shared.got.lock().unwrap())
     }
 
-    pub(super) fn topics(&self) -> Vec<String> {
+    pub(crate) fn topics(&self) -> Vec<String> {
         self.taken().iter().map(Got::topic).collect()
     }
 
     /// Waits until it got so many.
-    pub(super) async fn has(&self, count: usize) {
+    pub(crate) async fn has(&self, count: usize) {
         let waited = tokio::time::timeout(std::time::Duration::from_secs(60), async {
             loop {
                 let news = self.shared.news.notified();
