@@ -186,7 +186,13 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(authzen::search::resources))
         .routes(routes!(authzen::search::actions))
         .routes(routes!(ssf::configuration))
-        .routes(routes!(ssf::create_stream, ssf::show_stream, ssf::change_stream, ssf::replace_stream, ssf::delete_stream))
+        .routes(routes!(
+            ssf::create_stream,
+            ssf::show_stream,
+            ssf::change_stream,
+            ssf::replace_stream,
+            ssf::delete_stream
+        ))
         .routes(routes!(ssf::show_status, ssf::change_status))
         .routes(routes!(ssf::add_subject))
         .routes(routes!(ssf::remove_subject))

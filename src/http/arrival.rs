@@ -118,7 +118,9 @@ async fn standing(
         if let (Some(_), Some(key)) = (gateway, gateway::single(headers, "x-gateway-key")) {
             return limits.gateway.take(key, now_ms);
         }
-    } else if (access || ["/v1/", "/ssf/"].iter().any(|own| route.starts_with(own)) || matches!(route, "/oauth2/introspect" | "/oauth2/revoke"))
+    } else if (access
+        || ["/v1/", "/ssf/"].iter().any(|own| route.starts_with(own))
+        || matches!(route, "/oauth2/introspect" | "/oauth2/revoke"))
         && let Presented::Bearer(token) | Presented::Dpop { token, .. } = presented(headers)
         && let Some(client) = edge.app.client_of(token).await
     {

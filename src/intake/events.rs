@@ -45,7 +45,11 @@ impl From<Refused> for NotTaken {
             Refused::Issuer => Self::new("invalid_issuer", "the token is another issuer's"),
             Refused::Audience => Self::new("invalid_audience", "the token is for another audience"),
             Refused::Jws(
-                JwsError::UnknownKey | JwsError::KeyAlgorithm | JwsError::Signature | JwsError::Algorithm | JwsError::Key(_),
+                JwsError::UnknownKey
+                | JwsError::KeyAlgorithm
+                | JwsError::Signature
+                | JwsError::Algorithm
+                | JwsError::Key(_),
             ) => Self::new("invalid_key", "the token's signature does not verify by a key of its issuer"),
             _ => Self::new("invalid_request", "the text is no security event token that can be taken"),
         }

@@ -151,9 +151,9 @@ fn fanned_out(row: &Queued, receivers: &[Receiver<'_>]) -> Vec<FannedOut> {
     };
     let about = about(&body);
     let only = body.get("receiver").and_then(Value::as_str);
-    let wanting = receivers.iter().filter(|receiver| {
-        only.is_none_or(|only| receiver.id == only) && receiver.wants(&row.topic, &about)
-    });
+    let wanting = receivers
+        .iter()
+        .filter(|receiver| only.is_none_or(|only| receiver.id == only) && receiver.wants(&row.topic, &about));
     let to = |receiver: &Receiver<'_>| FannedOut {
         position: row.position,
         receiver: receiver.id.to_owned(),

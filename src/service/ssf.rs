@@ -206,12 +206,7 @@ impl App {
     ///
     /// # Errors
     /// `NotFound`; `PreconditionFailed` where `expected` names versions and it is at another; `Conflict` when it changes.
-    pub async fn delete_signal_receiver(
-        &self,
-        actor: &Actor,
-        id: &str,
-        expected: Option<&[i64]>,
-    ) -> ServiceResult<()> {
+    pub async fn delete_signal_receiver(&self, actor: &Actor, id: &str, expected: Option<&[i64]>) -> ServiceResult<()> {
         let record = self.store.record(RECORD, id).await?.ok_or(ServiceError::NotFound("receiver"))?;
         if expected.is_some_and(|versions| !versions.contains(&record.version)) {
             return Err(ServiceError::PreconditionFailed);

@@ -32,6 +32,7 @@ const AUD: &str = "https://receiver.example";
 /// A client that is a receiver.
 struct Party {
     id: String,
+    secret: String,
     token: String,
 }
 
@@ -41,7 +42,13 @@ impl Party {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let made = t.app.create_client(&Actor::system(), "r", "Rae", scopes, [].into(), None).await.unwrap();
         let token = t.app.access_token(&made.id, &made.secret, None).await.unwrap().token;
-        Self { id: made.id, token }
+        Self { id: made.id, secret: made.secret, token }
+    }
+
+    /// With another access token: the old one has ended.
+    async fn renewed(self, t: &TestApp) -> Self {
+        let token = t.app.access_token(&self.id, &self.secret, None).await.unwrap().token;
+        Self { token, ..self }
     }
 
     /// A receiver that knows subjects by the links of a namespace, or as `change` has it.
@@ -119,12 +126,8 @@ async fn verified(t: &TestApp, set: &str) -> Value {
     assert_eq!(member("n").len(), 256, "2048 bits");
     let key = aws_lc_rs::signature::RsaPublicKeyComponents { n: member("n"), e: member("e") };
     let signed = format!("{}.{}", parts[0], parts[1]);
-    key.verify(
-        &aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256,
-        signed.as_bytes(),
-        &B64.decode(parts[2]).unwrap(),
-    )
-    .unwrap();
+    key.verify(&aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &B64.decode(parts[2]).unwrap())
+        .unwrap();
     let claims = json(parts[1]);
     let names: Vec<&String> = claims.as_object().unwrap().keys().collect();
     assert_eq!(names, ["aud", "events", "iat", "iss", "jti", "sub_id", "txn"], "neither `sub` nor `exp`");

@@ -3,7 +3,7 @@
 use super::{Names, SignalReceiver};
 use crate::service::outbox::written_at;
 use crate::service::{App, ServiceError, ServiceResult};
-use crate::storage::{Outgoing, OutboxRow};
+use crate::storage::{OutboxRow, Outgoing};
 use crate::token::keys::{Algorithm, Purpose};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
@@ -173,7 +173,8 @@ impl App {
             Some(sealed) => match sealed.get(&receiver.id).and_then(Value::as_str) {
                 Some(sealed) => {
                     let unreadable = |_| ServiceError::Unreadable("names in a message".to_owned());
-                    let plain = B64.decode(sealed).map_err(|_| ServiceError::Unreadable("names in a message".to_owned()))?;
+                    let plain =
+                        B64.decode(sealed).map_err(|_| ServiceError::Unreadable("names in a message".to_owned()))?;
                     let plain = self.crypto.open_secret(&sealed_for(&receiver.id), &plain)?;
                     serde_json::from_slice(&plain).map_err(unreadable)?
                 }
@@ -181,8 +182,8 @@ impl App {
             },
             None if self.store.is_muted(&receiver.id, subject).await? => return Ok(None),
             None => {
-                let subject =
-                    SubjectId::parse(subject).map_err(|_| ServiceError::Unreadable("subject of a message".to_owned()))?;
+                let subject = SubjectId::parse(subject)
+                    .map_err(|_| ServiceError::Unreadable("subject of a message".to_owned()))?;
                 self.names_of(receiver, &subject).await?
             }
         };
@@ -286,7 +287,8 @@ mod tests {
     fn the_id_of_a_token_leads_back_to_its_message_in_its_own_stream_alone() {
         let jti = jti_of("out_1", "ssf_a");
         assert_eq!(message_of(&jti, "ssf_a"), Some("out_1"));
-        for (jti, stream) in [(jti.as_str(), "ssf_b"), ("out_1", "ssf_a"), ("ssf_a", "ssf_a"), ("out_1ssf_a", "ssf_a")] {
+        for (jti, stream) in [(jti.as_str(), "ssf_b"), ("out_1", "ssf_a"), ("ssf_a", "ssf_a"), ("out_1ssf_a", "ssf_a")]
+        {
             assert_eq!(message_of(jti, stream), None, "{jti} {stream}");
         }
     }

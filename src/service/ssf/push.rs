@@ -1,8 +1,8 @@
 //! Delivery by push (RFC 8935): one token in one request, by the connector and the schedule of webhooks.
 
+use super::SignalReceiver;
 use super::collect::refusal;
 use super::streams::{Delivery, Status};
-use super::SignalReceiver;
 use crate::service::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::Outgoing;
 use serde_json::Value;

@@ -77,7 +77,8 @@ impl App {
         {
             let source = organisation_source(organisation);
             let reason = event.rsplit('/').next().unwrap_or_default().replace('-', "_");
-            let is_revoked = |marks: &[vouchsafe_core::facts::Mark]| marks.iter().any(|mark| mark.kind == MarkKind::Revoked);
+            let is_revoked =
+                |marks: &[vouchsafe_core::facts::Mark]| marks.iter().any(|mark| mark.kind == MarkKind::Revoked);
             let live = facts.attestations.iter().filter(|attestation| {
                 attestation.facts.kind == Kind::Directory
                     && attestation.source.as_str() == source

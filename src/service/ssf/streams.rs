@@ -192,11 +192,7 @@ impl App {
     ///
     /// # Errors
     /// `Forbidden` without any of the scopes, or where the client is none.
-    pub(super) async fn as_receiver(
-        &self,
-        caller: &Caller,
-        scopes: &[&'static str],
-    ) -> ServiceResult<SignalReceiver> {
+    pub(super) async fn as_receiver(&self, caller: &Caller, scopes: &[&'static str]) -> ServiceResult<SignalReceiver> {
         if !scopes.iter().any(|scope| caller.require(scope).is_ok()) {
             return Err(ServiceError::Forbidden(scopes.first().copied().unwrap_or(MANAGE)));
         }
@@ -360,7 +356,11 @@ impl App {
         if replace {
             stream.requested = wanted.requested.unwrap_or_default();
             stream.description = wanted.description;
-            self.set_delivery(&mut receiver, &mut stream, wanted.delivery.unwrap_or(WantedDelivery::Poll { url: None }))?;
+            self.set_delivery(
+                &mut receiver,
+                &mut stream,
+                wanted.delivery.unwrap_or(WantedDelivery::Poll { url: None }),
+            )?;
         } else {
             stream.requested = wanted.requested.unwrap_or(stream.requested);
             stream.description = wanted.description.or(stream.description);
@@ -451,8 +451,7 @@ impl App {
         stream.status = status;
         stream.reason = reason.map(str::to_owned);
         let stream = stream.clone();
-        let view =
-            StatusView { stream_id: stream.id.clone(), status, reason: stream.reason.clone() };
+        let view = StatusView { stream_id: stream.id.clone(), status, reason: stream.reason.clone() };
         let mut more = Vec::new();
         if status == Status::Disabled && was != Status::Disabled {
             more.push(OutgoingWrite::Bury { receiver: receiver.id.clone(), outcome: "disabled" });
@@ -462,7 +461,8 @@ impl App {
         }
         let mut outbox = Vec::new();
         if ours && was != status {
-            let body = json!({ "receiver": receiver.id, "stream": stream.id, "status": status, "reason": stream.reason });
+            let body =
+                json!({ "receiver": receiver.id, "stream": stream.id, "status": status, "reason": stream.reason });
             outbox.push(self.message(UPDATED_TOPIC, &stream.id, &body)?);
         }
         let detail = json!({ "stream": stream.id, "status": status, "was": was });
@@ -502,8 +502,7 @@ impl App {
     /// # Errors
     /// `Forbidden`; `NotFound`; `Invalid`, also for a stream that is disabled; `TooManyTries` before its time.
     pub async fn verify_stream(&self, caller: &Caller, members: &Members) -> ServiceResult<()> {
-        let asked =
-            needed(members, "stream_id").and_then(|id| Ok((id, text(members, "state", TEXT_MAX)?)));
+        let asked = needed(members, "stream_id").and_then(|id| Ok((id, text(members, "state", TEXT_MAX)?)));
         let mut receiver = self.as_receiver(caller, &[MANAGE]).await?;
         let (id, state) = asked?;
         let stream = receiver.stream.as_mut().filter(|stream| stream.id == id).ok_or_else(no_stream)?;

@@ -43,7 +43,10 @@ async fn it_is_pushed_in_order_and_again_until_it_is_accepted() {
         deliver(&t).await;
         let first = endpoint.taken();
         assert_eq!(first.len(), 1, "what comes later waits");
-        assert_eq!((first[0].kind.as_str(), first[0].accept.as_str()), ("application/secevent+jwt", "application/json"));
+        assert_eq!(
+            (first[0].kind.as_str(), first[0].accept.as_str()),
+            ("application/secevent+jwt", "application/json")
+        );
         assert_eq!(first[0].authorization, "Bearer s3cret");
         t.clock.advance(4);
         deliver(&t).await;
@@ -67,7 +70,9 @@ async fn a_token_that_is_refused_is_not_pushed_again_and_the_next_one_is() {
         let (party, _, subject) = scene(&t, Some(&endpoint)).await;
         let record = admit(&t, &t.sources().await, &subject).await;
         dismiss(&t, &record).await;
-        endpoint.answers(|number| if number == 1 { (400, r#"{"err":"invalid_key","description":"x"}"#) } else { (202, "") });
+        endpoint.answers(
+            |number| if number == 1 { (400, r#"{"err":"invalid_key","description":"x"}"#) } else { (202, "") },
+        );
         deliver(&t).await;
         assert_eq!(allowed(&claims(&t, &endpoint.taken()).await), [true, false]);
         t.clock.advance(2 * 86_400);
@@ -211,6 +216,7 @@ async fn a_stream_to_which_nothing_comes_through_for_days_is_paused_and_loses_no
         admit(&t, &sources, &second).await;
         t.clock.advance(5 * 86_400);
         deliver(&t).await;
+        let party = party.renewed(&t).await;
         let status = party.ask(&t, Method::GET, &format!("/ssf/status?stream_id={id}"), Value::Null).await;
         assert_eq!(status.body, json!({ "stream_id": id, "status": "paused", "reason": "failing" }));
         endpoint.taken();

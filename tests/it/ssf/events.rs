@@ -12,7 +12,8 @@ async fn a_change_of_eligibility_is_told_with_what_holds_now_and_not_why() {
     on_both(async |t: TestApp| {
         t.activate("restricted-us-persons").await;
         let party = Party::register(&t, json!({})).await;
-        let id = party.stream(&t, json!({ "events_requested": [CLAIMS_CHANGE, SESSION_REVOKED, CREDENTIAL_CHANGE] })).await;
+        let id =
+            party.stream(&t, json!({ "events_requested": [CLAIMS_CHANGE, SESSION_REVOKED, CREDENTIAL_CHANGE] })).await;
         let elsewhere = Party::register(&t, json!({ "resources": ["regional.*"] })).await;
         let theirs = elsewhere.stream(&t, json!({ "events_requested": [CLAIMS_CHANGE] })).await;
         let sources = t.sources().await;
@@ -61,12 +62,16 @@ async fn an_order_is_told_as_a_change_like_any_other() {
         let subject = linked(&t, "ada").await;
         let record = admit(&t, &sources, &subject).await;
         party.drain(&t, &id).await;
-        let directive = json!({ "id": "stop", "authority": "a", "citation": "c", "actions": [{ "freeze": "restricted.*" }] });
+        let directive =
+            json!({ "id": "stop", "authority": "a", "citation": "c", "actions": [{ "freeze": "restricted.*" }] });
         t.created("/v1/directives", directive).await;
         work_off(&t.app).await;
         let frozen = party.drain(&t, &id).await;
         assert_eq!(uris(&frozen), [CLAIMS_CHANGE]);
-        assert_eq!(event(&frozen[0]).1["claims"], json!({ "eligibility": { "allowed": false, "resource": "restricted.*" } }));
+        assert_eq!(
+            event(&frozen[0]).1["claims"],
+            json!({ "eligibility": { "allowed": false, "resource": "restricted.*" } })
+        );
         assert_eq!(event(&frozen[0]).1["initiating_entity"], "policy");
         // Not allowed before, not allowed after: whatever became known of somebody is nobody's business.
         dismiss(&t, &record).await;

@@ -3,6 +3,7 @@
 use crate::app::{Answer, TestApp, on_both};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use vouchsafe::storage::{AuditEntry, Change, NewAttestation, Write};
 use vouchsafe::token::keys::{Algorithm, Purpose, SigningKey};
 
 const PROVIDER: &str = "https://idp.example";
@@ -30,14 +31,35 @@ async fn scene(t: &TestApp) -> (SigningKey, String) {
     t.created("/v1/identity-providers", provider).await;
     let subject = super::linked(t, "ada").await;
     let own = t.client("Emi", &["vouches:write"], &[], Some("org_meridian")).await;
-    for event in ["directory", "office"] {
-        let vouch = json!({ "subject": subject, "event": event, "statement": { "type": "employment",
-            "organisation": "org_meridian", "employed": true, "relation": "employee" }, "basis": "hr_record" });
-        let said = t.send(&own, reqwest::Method::POST, "/v1/vouches", Some(vouch)).await;
-        assert_eq!(said.status, StatusCode::CREATED, "{}", said.body);
-    }
-    let sql = "UPDATE attestations SET facts = replace(facts, '\"vouch\"', '\"directory\"') WHERE event LIKE '%directory'";
-    crate::support::execute(&t.database_url, sql).await.unwrap();
+    let vouch = json!({ "subject": subject, "basis": "hr_record",
+        "statement": { "type": "employment", "organisation": "org_meridian", "employed": true } });
+    let said = t.send(&own, reqwest::Method::POST, "/v1/vouches", Some(vouch)).await;
+    assert_eq!(said.status, StatusCode::CREATED, "{}", said.body);
+    let vouch = t.app.store.attestation(said.body["id"].as_str().unwrap()).await.unwrap().unwrap();
+    let by_directory = NewAttestation {
+        id: "att_directory".to_owned(),
+        subject: subject.clone(),
+        source: vouch.source,
+        event: "directory".to_owned(),
+        lineage: "directory".to_owned(),
+        checked_at_ms: vouch.recorded_at_ms,
+        recorded_at_ms: vouch.recorded_at_ms,
+        facts: vouch.facts.replace("\"vouch\"", "\"directory\""),
+        document: None,
+        compare: false,
+        audit: AuditEntry {
+            id: "aud_directory".to_owned(),
+            at_ms: vouch.recorded_at_ms,
+            actor: "test".to_owned(),
+            action: "test".to_owned(),
+            target: subject.clone(),
+            detail: "{}".to_owned(),
+        },
+        outbox: None,
+    };
+    let writes = vec![Write::Attestation(by_directory)];
+    let change = Change { writes, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+    t.app.store.commit(change).await.unwrap().unwrap();
     (key, subject)
 }
 

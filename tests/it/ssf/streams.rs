@@ -1,6 +1,8 @@
 //! The operations on streams, each with its status codes (SSF 1.0 section 8.1).
 
-use super::{AUD, CLAIMS_CHANGE, CREDENTIAL_CHANGE, Endpoint, POLL, PUSH, PURGED, Party, SESSION_REVOKED, linked, named};
+use super::{
+    AUD, CLAIMS_CHANGE, CREDENTIAL_CHANGE, Endpoint, POLL, PURGED, PUSH, Party, SESSION_REVOKED, linked, named,
+};
 use crate::app::{TestApp, on_both};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -55,7 +57,10 @@ async fn a_stream_is_made_read_changed_replaced_and_deleted() {
             "events_delivered": [CREDENTIAL_CHANGE], "events_supported": [CLAIMS_CHANGE, PURGED, CREDENTIAL_CHANGE] });
         let changed = party.ask(&t, Method::PATCH, "/ssf/stream", patch).await;
         assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
-        assert_eq!((&changed.body["events_delivered"], &changed.body["description"]), (&json!([CREDENTIAL_CHANGE]), &json!("d")));
+        assert_eq!(
+            (&changed.body["events_delivered"], &changed.body["description"]),
+            (&json!([CREDENTIAL_CHANGE]), &json!("d"))
+        );
         let endpoint = Endpoint::new().await;
         let mut delivery = endpoint.delivery();
         delivery["authorization_header"] = json!("Bearer s3cret-of-theirs");
@@ -107,7 +112,8 @@ async fn a_stream_is_its_receivers_alone() {
         let id = party.stream(&t, json!({})).await;
         let theirs = other.stream(&t, json!({})).await;
         let reader = Party::client(&t, &["ssf.read"]).await;
-        let (stranger, none) = (Party::client(&t, &["subjects:read"]).await, Party::client(&t, &["ssf.read", "ssf.manage"]).await);
+        let (stranger, none) =
+            (Party::client(&t, &["subjects:read"]).await, Party::client(&t, &["ssf.read", "ssf.manage"]).await);
         for (method, path, body) in operations(&id) {
             let status = async |party: &Party| party.ask(&t, method.clone(), &path, body.clone()).await.status;
             assert_eq!(status(&other).await, StatusCode::NOT_FOUND, "{method} {path}");
@@ -290,7 +296,11 @@ async fn an_administrator_registers_receivers_once_and_ends_them() {
             body
         };
         assert_eq!(t.post("/v1/signal-receivers", body(json!({}))).await.status, StatusCode::CONFLICT);
-        t.created("/v1/audiences", json!({ "id": "plain", "name": "p", "resources": ["restricted.*"], "pairwise": false })).await;
+        t.created(
+            "/v1/audiences",
+            json!({ "id": "plain", "name": "p", "resources": ["restricted.*"], "pairwise": false }),
+        )
+        .await;
         for change in [
             json!({ "client": "cli_nobody" }),
             json!({ "aud": "a b" }),
@@ -306,7 +316,11 @@ async fn an_administrator_registers_receivers_once_and_ends_them() {
         }
         let path = format!("/v1/signal-receivers/{}", party.id);
         let status = json!({ "status": "paused", "reason": "maintenance" });
-        assert_eq!(t.post(&format!("{path}/status"), status.clone()).await.status, StatusCode::NOT_FOUND, "no stream yet");
+        assert_eq!(
+            t.post(&format!("{path}/status"), status.clone()).await.status,
+            StatusCode::NOT_FOUND,
+            "no stream yet"
+        );
         let id = party.stream(&t, json!({})).await;
         for _ in 0..2 {
             assert_eq!(t.post(&format!("{path}/status"), status.clone()).await.status, StatusCode::OK);
