@@ -30,7 +30,7 @@ async function api(path, body, token = ADMIN) {
 
 async function event(name) {
     const { id } = await api("/v1/subjects", { kind: "person", external_id: name }, ONBOARDING);
-    const statement = { type: "declares", states: ["us_citizen"] };
+    const statement = { type: "states", frame: "us_status", states: ["citizen"] };
     await api(`/v1/subjects/${id}/attestations`, { source: "src_self", kind: "declaration", statement }, ONBOARDING);
     const message = await next();
     assert.equal(JSON.parse(message.body).data.subject, id);

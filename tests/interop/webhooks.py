@@ -57,7 +57,11 @@ def event(name):
     subject = api("/v1/subjects", {"kind": "person", "external_id": name}, ONBOARDING)["id"]
     api(
         f"/v1/subjects/{subject}/attestations",
-        {"source": "src_self", "kind": "declaration", "statement": {"type": "declares", "states": ["us_citizen"]}},
+        {
+            "source": "src_self",
+            "kind": "declaration",
+            "statement": {"type": "states", "frame": "us_status", "states": ["citizen"]},
+        },
         ONBOARDING,
     )
     headers, body = got.get(timeout=20)

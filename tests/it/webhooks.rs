@@ -36,7 +36,7 @@ async fn later(t: &TestApp, seconds: i64) {
 /// Says that the subject declares something; a message of its own each time.
 async fn declare(t: &TestApp, subject: &str, event: &str) {
     let body = json!({ "source": "src_self", "kind": "declaration", "event_id": event,
-        "statement": { "type": "declares", "states": ["us_citizen"] } });
+        "statement": { "type": "states", "frame": "us_status", "states": ["citizen"] } });
     let answer = t.post(&format!("/v1/subjects/{subject}/attestations"), body).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
 }
