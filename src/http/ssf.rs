@@ -1,11 +1,7 @@
 //! Shared Signals (SSF 1.0): streams of receivers, their delivery by poll (RFC 8936), and what providers push (RFC 8935).
 
-mod receivers;
+pub mod receivers;
 mod request;
-
-pub use receivers::{
-    __path_create, __path_delete, __path_list, __path_set_status, __path_show, create, delete, list, set_status, show,
-};
 
 use super::Edge;
 use super::extract::{Auth, Query, Raw};
