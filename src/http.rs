@@ -257,7 +257,7 @@ fn describe_edge(document: &mut Value) {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             let Some(operation) = operation.as_object_mut() else { continue };
             let scope = operation.get("security").and_then(|security| security.pointer("/0/client/0"));
-            let once = method == "post" && scope.is_some();
+            let once = method == "post" && scope.is_some() && path.starts_with("/v1/");
             if once && let Some(list) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut() {
                 list.push(key.clone());
             }
