@@ -43,7 +43,9 @@ impl From<Refused> for NotTaken {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Issuer => Self::new("invalid_issuer", "the token is another issuer's"),
-            Refused::Audience => Self::new("invalid_audience", "the token is for another audience"),
+            Refused::Audience | Refused::Claim("aud") => {
+                Self::new("invalid_audience", "the token is for another audience")
+            }
             Refused::Jws(
                 JwsError::UnknownKey
                 | JwsError::KeyAlgorithm
@@ -87,6 +89,8 @@ pub fn verify(
                 taken = Some(held);
                 break;
             }
+            // Of several audiences all but one are another.
+            Err(Refused::Audience) => {}
             Err(error) => refused = error,
         }
     }
