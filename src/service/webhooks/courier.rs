@@ -57,6 +57,8 @@ struct Tried {
     at_ms: i64,
     /// The receiver said that it cannot take this one, ever.
     refused: bool,
+    /// It is tried as long as messages are kept: an end that nobody hears of leaves a door open.
+    lasting: bool,
 }
 
 impl Tried {
@@ -342,7 +344,9 @@ fn settled(tried: &Tried, not_before_ms: i64) -> ServiceResult<Settled> {
         Ending::Dead
     } else {
         let chance = u64::from_le_bytes(random::<8>()?);
-        let delay = delay_ms(tried.sent.tries + 1, chance);
+        let most = if tried.lasting { DELAYS.len() } else { usize::MAX };
+        let tries = (tried.sent.tries + 1).min(i64::try_from(most).unwrap_or(i64::MAX));
+        let delay = delay_ms(tries, chance);
         delay.map_or(Ending::Dead, |delay| Ending::Again((tried.at_ms + delay).max(not_before_ms)))
     };
     Ok(Settled {
@@ -397,7 +401,7 @@ impl App {
             Ok((status, retry_after)) => (status, word(status), retry_after),
             Err(outcome) => (0, outcome, None),
         };
-        Tried { sent, status, outcome, retry_after, at_ms: self.clock.now_ms(), refused: false }
+        Tried { sent, status, outcome, retry_after, at_ms: self.clock.now_ms(), refused: false, lasting: false }
     }
 
     async fn try_to_signal(&self, receiver: &SignalReceiver, sent: Outgoing) -> Tried {
@@ -411,7 +415,7 @@ impl App {
                 (0, OURS, None, false)
             }
         };
-        Tried { sent, status, outcome, retry_after, at_ms: self.clock.now_ms(), refused }
+        Tried { sent, status, outcome, retry_after, at_ms: self.clock.now_ms(), refused, lasting: true }
     }
 
     /// Nothing came through for days, or the receiver says that it is no more.
@@ -501,7 +505,15 @@ mod tests {
             claim: "c".to_owned(),
         };
         let retry_after = retry_after.map(str::to_owned);
-        Tried { sent, status, outcome: word(status), retry_after, at_ms: 1_614_265_330_000, refused: false }
+        Tried {
+            sent,
+            status,
+            outcome: word(status),
+            retry_after,
+            at_ms: 1_614_265_330_000,
+            refused: false,
+            lasting: false,
+        }
     }
 
     /// The schedule of Standard Webhooks: at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.

@@ -231,3 +231,28 @@ async fn a_stream_to_which_nothing_comes_through_for_days_is_paused_and_loses_no
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_is_tried_for_as_long_as_its_stream_flows() {
+    on_both(async |t: TestApp| {
+        let endpoint = Endpoint::new().await;
+        let (party, id, subject) = scene(&t, Some(&endpoint)).await;
+        endpoint.answers(|_| (500, ""));
+        admit(&t, &t.sources().await, &subject).await;
+        deliver(&t).await;
+        // More often than the schedule of webhooks has tries, each time before it is given up as failing.
+        for _ in 0..12 {
+            t.clock.advance(2 * 86_400);
+            deliver(&t).await;
+            let party = Party { token: String::new(), id: party.id.clone(), secret: party.secret.clone() };
+            party.renewed(&t).await.status(&t, &id, "enabled").await;
+        }
+        endpoint.taken();
+        endpoint.answers(|_| (202, ""));
+        t.clock.advance(2 * 86_400);
+        deliver(&t).await;
+        let told = uris(&claims(&t, &endpoint.taken()).await);
+        assert_eq!(told.iter().filter(|uri| *uri == CLAIMS_CHANGE).count(), 1, "{told:?}");
+    })
+    .await;
+}
