@@ -32,7 +32,7 @@ const FEED_KEPT: i64 = 3600 * SECOND;
 /// How long a follower may be away before it reads everything anew, milliseconds; half of [`FEED_KEPT`].
 pub(super) const AWAY: i64 = FEED_KEPT / 2;
 /// How long it can be seen, and repeated, what was told to the outside, milliseconds.
-pub(super) const MESSAGES_KEPT: i64 = 30 * DAY;
+const MESSAGES_KEPT: i64 = 30 * DAY;
 /// How often subjects are searched for idle ones, milliseconds.
 const IDLE_SEARCH: i64 = DAY;
 

@@ -432,7 +432,8 @@ mod tests {
     /// A listener on this machine that counts who connects.
     async fn inner() -> (u16, Arc<std::sync::atomic::AtomicUsize>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, count) = (listener.local_addr().unwrap().port(), Arc::default());
+        let port = listener.local_addr().unwrap().port();
+        let count: Arc<std::sync::atomic::AtomicUsize> = Arc::default();
         let counted = Arc::clone(&count);
         tokio::spawn(async move {
             while listener.accept().await.is_ok() {
@@ -466,7 +467,8 @@ mod tests {
     async fn answering(answer: String) -> (u16, Arc<std::sync::atomic::AtomicUsize>) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, count) = (listener.local_addr().unwrap().port(), Arc::default());
+        let port = listener.local_addr().unwrap().port();
+        let count: Arc<std::sync::atomic::AtomicUsize> = Arc::default();
         let counted = Arc::clone(&count);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
