@@ -31,6 +31,7 @@ pub mod roster;
 pub mod rules;
 pub mod scim;
 pub mod sso;
+pub mod ssf;
 pub mod status_lists;
 pub mod subjects;
 pub mod suspensions;
@@ -155,6 +156,9 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(webhooks::replay))
         .routes(routes!(webhooks::enable))
         .routes(routes!(webhooks::disable))
+        .routes(routes!(ssf::receivers::create, ssf::receivers::list))
+        .routes(routes!(ssf::receivers::show, ssf::receivers::delete))
+        .routes(routes!(ssf::receivers::set_status))
         .routes(routes!(cases::list))
         .routes(routes!(cases::show))
         .routes(routes!(cases::evidence))
@@ -205,6 +209,20 @@ fn public() -> OpenApiRouter<Edge> {
         .routes(routes!(sso::userinfo::get, sso::userinfo::post))
         .routes(routes!(sso::okta::hook))
         .routes(routes!(sso::entra::hook))
+        .routes(routes!(ssf::configuration))
+        .routes(routes!(
+            ssf::create_stream,
+            ssf::show_stream,
+            ssf::change_stream,
+            ssf::replace_stream,
+            ssf::delete_stream
+        ))
+        .routes(routes!(ssf::show_status, ssf::change_status))
+        .routes(routes!(ssf::add_subject))
+        .routes(routes!(ssf::remove_subject))
+        .routes(routes!(ssf::verify_stream))
+        .routes(routes!(ssf::poll))
+        .routes(routes!(ssf::receive))
         .routes(routes!(admissions::upload))
         .routes(routes!(events::listen))
         .routes(routes!(scim::create, scim::list))

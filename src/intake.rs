@@ -12,6 +12,7 @@ use vouchsafe_core::facts::{Grade, Outcome};
 mod api;
 pub mod client_address;
 pub mod countries;
+pub mod events;
 pub mod geoip;
 pub mod identity;
 pub mod names;

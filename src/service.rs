@@ -47,6 +47,7 @@ pub mod rules;
 pub mod scim;
 pub mod simulate;
 pub mod sso;
+pub mod ssf;
 pub mod status;
 pub mod stream;
 pub mod subjects;
@@ -301,6 +302,8 @@ pub struct App {
     pub(crate) continuity: anchor::Continuity,
     /// How messages leave.
     pub webhooks: webhooks::Settings,
+    /// Who waits for something to fetch.
+    pub(crate) collecting: ssf::collect::Collecting,
     /// How long before its end a yes that will not be renewed is told, seconds, longest first.
     pub notices: ArcSwap<Vec<i64>>,
     /// Empty when everything has to be read anew.
@@ -384,6 +387,7 @@ impl App {
             scrub_wanted: AtomicBool::new(true),
             continuity: anchor::Continuity::default(),
             webhooks,
+            collecting: ssf::collect::Collecting::default(),
             notices: ArcSwap::from_pointee(reassess::NOTICES_SECS.to_vec()),
             cursor: tokio::sync::Mutex::new(cursor),
         });

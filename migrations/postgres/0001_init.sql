@@ -471,7 +471,7 @@ CREATE INDEX messages_by_key ON messages (key);
 CREATE TABLE deliveries (
     receiver TEXT COLLATE "C" NOT NULL,
     message TEXT COLLATE "C" NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
-    -- How it leaves: `webhook`.
+    -- How it leaves: `webhook`, `signal`.
     kind TEXT COLLATE "C" NOT NULL,
     position BIGINT NOT NULL,
     key TEXT COLLATE "C" NOT NULL,
@@ -497,6 +497,14 @@ CREATE TABLE receivers (
     failing_since_ms BIGINT,
     not_before_ms BIGINT NOT NULL
 );
+
+-- Subjects that a receiver of signals asked not to be told of.
+CREATE TABLE muted (
+    receiver TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    PRIMARY KEY (receiver, subject)
+);
+CREATE INDEX muted_by_subject ON muted (subject);
 
 -- A follower reads what its last snapshot did not see; positions alone would lose rows of transactions that
 -- commit out of order.

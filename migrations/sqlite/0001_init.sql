@@ -474,7 +474,7 @@ CREATE INDEX messages_by_key ON messages (key);
 CREATE TABLE deliveries (
     receiver TEXT NOT NULL,
     message TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
-    -- How it leaves: `webhook`.
+    -- How it leaves: `webhook`, `signal`.
     kind TEXT NOT NULL,
     position BIGINT NOT NULL,
     key TEXT NOT NULL,
@@ -500,6 +500,14 @@ CREATE TABLE receivers (
     failing_since_ms BIGINT,
     not_before_ms BIGINT NOT NULL
 );
+
+-- Subjects that a receiver of signals asked not to be told of.
+CREATE TABLE muted (
+    receiver TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    PRIMARY KEY (receiver, subject)
+);
+CREATE INDEX muted_by_subject ON muted (subject);
 
 CREATE TABLE feed (
     position INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -128,9 +128,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
 async fn rotate(args: RotateArgs) -> anyhow::Result<ExitCode> {
     let purpose = args.purpose.as_deref().map(|text| {
         Purpose::parse(text).with_context(|| {
-            format!(
-                "`{text}` is no purpose: choose `access`, `eligibility`, `receipt`, `status_list` or `provided_claims`"
-            )
+            format!("`{text}` is no purpose: choose `access`, `eligibility`, `event`, `introspection`, `provided_claims`, `receipt` or `status_list`")
         })
     });
     let purpose = purpose.transpose()?;

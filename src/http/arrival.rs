@@ -87,7 +87,7 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
             Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "cannot answer now").into_response(),
         },
     };
-    if ["/v1/", "/oauth2/", "/access/", "/sso/"].iter().any(|surface| route.starts_with(surface)) {
+    if ["/v1/", "/oauth2/", "/access/", "/sso/", "/ssf/"].iter().any(|surface| route.starts_with(surface)) {
         problem::with_metadata(&mut response, &hall.edge.app.issuer);
     }
     if scim {
@@ -123,7 +123,9 @@ async fn standing(
         if let (Some(_), Some(key)) = (gateway, gateway::single(headers, "x-gateway-key")) {
             return limits.gateway.take(key, now_ms);
         }
-    } else if (access || route.starts_with("/v1/") || matches!(route, "/oauth2/introspect" | "/oauth2/revoke"))
+    } else if (access
+        || ["/v1/", "/ssf/"].iter().any(|own| route.starts_with(own))
+        || matches!(route, "/oauth2/introspect" | "/oauth2/revoke"))
         && let Presented::Bearer(token) | Presented::Dpop { token, .. } = presented(headers)
         && let Some(client) = edge.app.client_of(token).await
     {

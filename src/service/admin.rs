@@ -11,7 +11,7 @@ use vouchsafe_core::facts::{SourceKind, SubjectKind};
 use vouchsafe_core::ids::{OrganisationId, ResourcePattern, SubjectId};
 
 /// Every scope a client can hold.
-pub const SCOPES: [&str; 29] = [
+pub const SCOPES: [&str; 31] = [
     "subjects:read",
     "subjects:write",
     "subjects:export",
@@ -40,6 +40,8 @@ pub const SCOPES: [&str; 29] = [
     "directives:approve",
     "scim",
     "webhooks",
+    "ssf.read",
+    "ssf.manage",
     "admin",
 ];
 

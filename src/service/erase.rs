@@ -7,7 +7,7 @@
 use super::cross_check::takes_back;
 use super::subjects::link_key;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::storage::{Conflict, FeedRow, StoredErasure, StoredHold, StoredSession, Write};
+use crate::storage::{Change, Conflict, FeedRow, StoredErasure, StoredHold, StoredSession, Write};
 use serde::Serialize;
 use serde_json::json;
 use vouchsafe_core::Second;
@@ -98,7 +98,8 @@ impl App {
         let audit = self.audit(actor, "subject.erased", subject.as_str(), &detail)?;
         let messages = self.id(super::outbox::PREFIX)?;
         let write = Write::Erase { erasure, expected: read_at.version, sessions, messages };
-        match self.commit(vec![write], audit, feed).await? {
+        let outbox = self.erasure_messages(subject).await?;
+        match self.commit_whole(Change { writes: vec![write], audit: vec![audit], feed, outbox }).await? {
             Ok(()) => Ok(Some(erased)),
             Err(Conflict::Exists("holds")) => Err(ServiceError::LegalHold),
             Err(Conflict::NoSuchSubject) => Err(self.missing(subject.as_str()).await),

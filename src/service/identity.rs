@@ -144,6 +144,11 @@ impl Identities {
 }
 
 impl App {
+    /// The keys at an address of a provider.
+    pub(crate) async fn keys_at(&self, uri: &str, kid: Option<&str>) -> ServiceResult<Vec<VerificationKey>> {
+        Ok(self.identities.keys(uri, kid, self.clock.now_ms()).await?.keys.clone())
+    }
+
     /// Who an ID token is about, and the namespace in which they are linked. `None` for whatever is no ID token of a
     /// registered provider for one of its accepted clients, now.
     ///

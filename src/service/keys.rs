@@ -320,6 +320,9 @@ impl App {
                 wanted.push((Purpose::ProvidedClaims, alg));
             }
         }
+        if !self.world.load().signal_receivers.is_empty() {
+            wanted.push((Purpose::Event, Algorithm::Rs256));
+        }
         wanted
     }
 
@@ -343,6 +346,8 @@ impl App {
                 let longest = world.library.policies.values().map(|policy| policy.max_ttl.secs()).max();
                 longest.unwrap_or(0).saturating_mul(1000)
             }
+            // They have no end: a receiver that is behind may look at them some days later.
+            Purpose::Event => 7 * 86_400_000,
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Receiver<'w> {
     pub(crate) id: &'w str,
     /// Version of its record.
     pub(crate) version: i64,
-    /// How messages leave: `webhook`.
+    /// How messages leave: `webhook`, `signal`.
     pub(crate) kind: &'static str,
     /// What it asked for.
     pub(crate) topics: &'w BTreeSet<String>,
@@ -77,7 +77,8 @@ fn about(body: &Value) -> Vec<ResourcePattern> {
 impl World {
     /// Everybody who is told something, in the order of their records.
     pub(crate) fn receivers(&self) -> Vec<Receiver<'_>> {
-        self.webhook_endpoints.values().map(|endpoint| endpoint.receiver()).collect()
+        let endpoints = self.webhook_endpoints.values().map(|endpoint| endpoint.receiver());
+        endpoints.chain(self.signal_receivers.values().map(|receiver| receiver.receiver())).collect()
     }
 }
 
@@ -149,7 +150,10 @@ fn fanned_out(row: &Queued, receivers: &[Receiver<'_>]) -> Vec<FannedOut> {
         }
     };
     let about = about(&body);
-    let wanting = receivers.iter().filter(|receiver| receiver.wants(&row.topic, &about));
+    let only = body.get("receiver").and_then(Value::as_str);
+    let wanting = receivers
+        .iter()
+        .filter(|receiver| only.is_none_or(|only| receiver.id == only) && receiver.wants(&row.topic, &about));
     let to = |receiver: &Receiver<'_>| FannedOut {
         position: row.position,
         receiver: receiver.id.to_owned(),

@@ -50,18 +50,14 @@ impl Attribute {
     fn of(judged: &Judged, disclosed: &BTreeSet<Disclosure>, now: Second) -> Self {
         let answer = &judged.answer;
         let told = |disclosure| disclosed.contains(&disclosure);
-        let mut until = answer.expires_at.filter(|_| answer.status == Status::Eligible);
+        let mut until = answer.expires_at.filter(|_| answer.admits_alone());
         if !judged.decision.live.is_empty() {
             // What the request showed is true for no longer than a token may be believed.
             let ttl = judged.rules.body.policy.as_ref().map_or(0, |policy| policy.token_ttl.secs());
             until = until.map(|until| until.min(now.plus(ttl))).filter(|until| now < *until);
         }
         Self {
-<<<<<<< HEAD
-            valid_until: answer.expires_at.filter(|_| answer.admits_alone()),
-=======
             valid_until: until,
->>>>>>> sso
             status: told(Disclosure::Status).then_some(answer.status),
             confidence: answer.confidence.filter(|_| told(Disclosure::Confidence)),
         }

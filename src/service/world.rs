@@ -1,6 +1,7 @@
 //! Administration and rules in memory: a snapshot that is swapped whole when a record or the timeline changes.
 
 use super::operators::Operator;
+use super::ssf::{self, SignalReceiver};
 use super::webhooks::{self, Endpoint};
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{FeedRow, Record, Store, Write};
@@ -523,6 +524,8 @@ pub struct World {
     pub directory_tokens: HashMap<String, String>,
     /// Webhook endpoints by id.
     pub webhook_endpoints: BTreeMap<String, Arc<Endpoint>>,
+    /// Receivers of signals by their client.
+    pub signal_receivers: BTreeMap<String, Arc<SignalReceiver>>,
     /// Packs, policies, sets, weights.
     pub library: Library,
     /// Approved actions.
@@ -683,6 +686,10 @@ impl World {
         for record in all_records(store, webhooks::RECORD).await? {
             webhook_endpoints.insert(record.id.clone(), Arc::new(Endpoint::read(&record)?));
         }
+        let mut signal_receivers = BTreeMap::new();
+        for record in all_records(store, ssf::RECORD).await? {
+            signal_receivers.insert(record.id.clone(), Arc::new(SignalReceiver::read(&record)?));
+        }
         let timeline = store.timeline().await?;
         let approved = timeline.iter().map(|row| (row.seq, Second::from_millis(row.approved_ms))).collect();
         let timeline = timeline
@@ -721,6 +728,7 @@ impl World {
                 .map(|(id, provider)| (id.clone(), Arc::new(IdentityProvider { id, ..provider })))
                 .collect(),
             webhook_endpoints,
+            signal_receivers,
             library,
             timeline,
             approved,

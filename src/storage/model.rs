@@ -387,7 +387,7 @@ pub struct StoredKey {
     pub kid: String,
     /// `ES256`, `EdDSA` or `RS256`.
     pub alg: String,
-    /// `eligibility`, `access`, `receipt`, `status_list`.
+    /// `eligibility`, `access`, `receipt`, `introspection`, `status_list`, `event`.
     pub purpose: String,
     /// Private key (PKCS#8) while it may sign, then its public JWK, both sealed; empty once it is retired.
     pub sealed: Sealed,

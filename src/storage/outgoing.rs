@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 /// Kinds of records that are receivers.
-pub const RECEIVER_KINDS: [&str; 1] = ["webhook_endpoint"];
+pub const RECEIVER_KINDS: [&str; 2] = ["signal_receiver", "webhook_endpoint"];
 
 /// Due when the one before it has ended: [`StoredDelivery::due_ms`] of a delivery that waits behind another of its key.
 pub const BEHIND: i64 = 9_000_000_000_000_000;
@@ -36,7 +36,7 @@ pub struct FannedOut {
     pub position: i64,
     /// Id of the receiver.
     pub receiver: String,
-    /// How it leaves: `webhook`.
+    /// How it leaves: `webhook`, `signal`.
     pub kind: &'static str,
     /// Why it is dead from the beginning, in a word; `None` where it is to be sent.
     pub dead: Option<&'static str>,
@@ -220,6 +220,29 @@ pub enum OutgoingWrite {
         /// Why.
         outcome: &'static str,
     },
+    /// The receiver said of a message that it cannot take it: not tried again, for a reason in a word. Where it is not
+    /// pending any more it has no effect.
+    Refuse {
+        /// Id of the receiver.
+        receiver: String,
+        /// Id of the message.
+        message: String,
+        /// Why.
+        outcome: &'static str,
+        /// When, epoch milliseconds.
+        at_ms: i64,
+    },
+    /// The receiver is not told of a subject any more, or is told again. `NoSuchSubject` unless it is active.
+    Mute {
+        /// Id of the receiver.
+        receiver: String,
+        /// The subject.
+        subject: String,
+        /// Whether it is not told.
+        muted: bool,
+    },
+    /// The receiver is told of every subject again.
+    Unmute(String),
     /// What is known of how the receiver answers is over.
     Anew(String),
     /// The receiver's record is gone, and what there was for it; `Stale("records")` unless it is at that version.
@@ -238,6 +261,7 @@ impl OutgoingWrite {
         match self {
             Self::FanOut { .. } => "messages",
             Self::Anew(_) => "receivers",
+            Self::Mute { .. } | Self::Unmute(_) => "muted",
             _ => "deliveries",
         }
     }
@@ -252,6 +276,10 @@ pub trait OutgoingStore: Send + Sync + 'static {
     async fn is_due(&self, receiver: &str, now_ms: i64) -> Result<bool, StoreError>;
     /// What was claimed by [`OutgoingWrite::Take`], in order.
     async fn taken(&self, claim: &str) -> Result<Vec<Outgoing>, StoreError>;
+    /// What waits for a receiver to fetch it, in order, of each key the earliest alone; and how much waits in all.
+    async fn waiting_for(&self, receiver: &str, limit: i64) -> Result<(Vec<Outgoing>, i64), StoreError>;
+    /// Whether the receiver asked not to be told of a subject.
+    async fn is_muted(&self, receiver: &str, subject: &str) -> Result<bool, StoreError>;
     /// How receivers answer, those of which there is something to know.
     async fn receivers(&self) -> Result<Vec<StoredReceiver>, StoreError>;
     /// Deliveries of one receiver.
@@ -338,6 +366,44 @@ macro_rules! implement_outgoing_writes {
                     .bind(outcome)
                     .execute(conn)
                     .await?;
+                    Ok(())
+                }
+                OutgoingWrite::Refuse { receiver, message, outcome, at_ms } => {
+                    sqlx::query(
+                        "UPDATE deliveries SET state = 'dead', claim = NULL, tries = tries + 1, tried_at_ms = $4,
+                             outcome = $3
+                         WHERE receiver = $1 AND message = $2 AND state = 'pending'",
+                    )
+                    .bind(receiver)
+                    .bind(message)
+                    .bind(outcome)
+                    .bind(at_ms)
+                    .execute(conn)
+                    .await?;
+                    Ok(())
+                }
+                OutgoingWrite::Mute { receiver, subject, muted: true } => {
+                    match lock(conn, subject).await? {
+                        Some((_, true)) => {}
+                        _ => return Err(Conflict::NoSuchSubject.into()),
+                    }
+                    sqlx::query("INSERT INTO muted (receiver, subject) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                        .bind(receiver)
+                        .bind(subject)
+                        .execute(conn)
+                        .await?;
+                    Ok(())
+                }
+                OutgoingWrite::Mute { receiver, subject, muted: false } => {
+                    sqlx::query("DELETE FROM muted WHERE receiver = $1 AND subject = $2")
+                        .bind(receiver)
+                        .bind(subject)
+                        .execute(conn)
+                        .await?;
+                    Ok(())
+                }
+                OutgoingWrite::Unmute(receiver) => {
+                    sqlx::query("DELETE FROM muted WHERE receiver = $1").bind(receiver).execute(conn).await?;
                     Ok(())
                 }
                 OutgoingWrite::Anew(receiver) => {
@@ -558,6 +624,39 @@ macro_rules! implement_outgoing_reads {
                 .fetch_all(&self.readers)
                 .await?;
                 Ok(rows)
+            }
+
+            async fn waiting_for(&self, receiver: &str, limit: i64) -> Result<(Vec<Outgoing>, i64), StoreError> {
+                let rows = sqlx::query_as::<$database, Outgoing>(
+                    "SELECT d.receiver, d.message, m.topic, m.key, m.body, d.tries, COALESCE(d.claim, '') AS claim
+                     FROM deliveries AS d JOIN messages AS m ON m.id = d.message
+                     WHERE d.receiver = $1 AND d.state = 'pending'
+                         AND NOT EXISTS (SELECT 1 FROM deliveries AS e WHERE e.receiver = $1
+                             AND e.key = d.key AND e.state = 'pending' AND e.position < d.position)
+                     ORDER BY d.position LIMIT $2",
+                )
+                .bind(receiver)
+                .bind(limit.max(0))
+                .fetch_all(&self.readers)
+                .await?;
+                let all = sqlx::query_scalar::<$database, i64>(
+                    "SELECT COUNT(*) FROM deliveries WHERE receiver = $1 AND state = 'pending'",
+                )
+                .bind(receiver)
+                .fetch_one(&self.readers)
+                .await?;
+                Ok((rows, all))
+            }
+
+            async fn is_muted(&self, receiver: &str, subject: &str) -> Result<bool, StoreError> {
+                let found = sqlx::query_scalar::<$database, String>(
+                    "SELECT subject FROM muted WHERE receiver = $1 AND subject = $2",
+                )
+                .bind(receiver)
+                .bind(subject)
+                .fetch_optional(&self.readers)
+                .await?;
+                Ok(found.is_some())
             }
 
             async fn receivers(&self) -> Result<Vec<StoredReceiver>, StoreError> {

@@ -211,6 +211,7 @@ macro_rules! implement_upkeep {
                 "DELETE FROM comparisons WHERE subject = $1",
                 "DELETE FROM standings WHERE subject = $1",
                 "DELETE FROM relies WHERE subject = $1",
+                "DELETE FROM muted WHERE subject = $1",
             ] {
                 sqlx::query(text).bind(subject).execute(&mut *conn).await?;
             }

@@ -25,6 +25,8 @@ pub enum Purpose {
     Receipt,
     /// `token-introspection+jwt` for who introspects.
     Introspection,
+    /// `secevent+jwt` for receivers of signals.
+    Event,
     /// `statuslist+jwt` for whoever verifies eligibility tokens offline.
     StatusList,
     /// `provided-claims+jwt` for relying parties of identity providers.
@@ -42,6 +44,7 @@ impl Purpose {
             Purpose::Introspection => "introspection",
             Purpose::StatusList => "status_list",
             Purpose::ProvidedClaims => "provided_claims",
+            Purpose::Event => "event",
         }
     }
 
@@ -53,6 +56,7 @@ impl Purpose {
             Self::Eligibility,
             Self::Receipt,
             Self::Introspection,
+            Self::Event,
             Self::StatusList,
             Self::ProvidedClaims,
         ];

@@ -52,6 +52,7 @@ mod security_page;
 mod signing;
 mod simulation;
 mod sso;
+mod ssf;
 mod status_lists;
 mod store_admissions;
 mod store_consents;

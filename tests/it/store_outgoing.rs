@@ -22,6 +22,8 @@ contract!(
     a_receiver_goes_with_all_there_was_for_it,
     messages_are_forgotten_with_their_deliveries,
     of_an_erased_subject_no_message_stays_past_its_end,
+    what_is_fetched_waits_in_order_until_it_is_settled_or_refused,
+    who_is_muted_is_so_for_one_receiver_until_unmuted_or_erased,
 );
 
 async fn commit(store: &Arc<dyn Store>, write: OutgoingWrite) -> Result<(), Conflict> {
@@ -356,4 +358,59 @@ async fn of_an_erased_subject_no_message_stays_past_its_end(database: &Database)
     store.commit(change("p", vec![prune])).await.unwrap().unwrap();
     assert_eq!((database.count("messages").await, database.count("deliveries").await), (1, 1));
     assert_eq!(store.outbox(10).await.unwrap(), []);
+}
+
+async fn what_is_fetched_waits_in_order_until_it_is_settled_or_refused(database: &Database) {
+    let store = with(database, &[(1, "a"), (2, "a"), (3, "b"), (4, "c")]).await;
+    let waiting = async |limit| {
+        let (rows, all) = store.waiting_for("whe_1", limit).await.unwrap();
+        (rows.into_iter().map(|row| row.message).collect::<Vec<_>>(), all)
+    };
+    assert_eq!(waiting(10).await, (vec![id(1), id(3), id(4)], 4), "of one key the earliest alone");
+    assert_eq!(waiting(2).await, (vec![id(1), id(3)], 4));
+    assert_eq!(store.waiting_for("whe_2", 10).await.unwrap(), (vec![], 0));
+    // Whoever sends it meanwhile does not hide it.
+    assert_eq!(take(&store, "c1", 100, 1).await.len(), 1);
+    assert_eq!(waiting(10).await.0[0], id(1));
+    let refuse = |ms| OutgoingWrite::Refuse {
+        receiver: "whe_1".to_owned(),
+        message: id(ms),
+        outcome: "invalid_key",
+        at_ms: 300,
+    };
+    commit(&store, refuse(1)).await.unwrap();
+    assert_eq!(waiting(10).await, (vec![id(2), id(3), id(4)], 3));
+    let refused = log(&store).await.pop().unwrap();
+    assert_eq!(
+        (refused.state.as_str(), refused.outcome.as_str(), refused.tried_at_ms),
+        ("dead", "invalid_key", Some(300))
+    );
+    settle(&store, vec![settled(3, "", Ending::Delivered)]).await;
+    commit(&store, refuse(3)).await.unwrap();
+    assert_eq!(states(&store).await[2], state("delivered", 1), "what came through is not refused");
+    assert_eq!(waiting(10).await, (vec![id(2), id(4)], 2));
+}
+
+async fn who_is_muted_is_so_for_one_receiver_until_unmuted_or_erased(database: &Database) {
+    let store = database.store().await;
+    let mute = |receiver: &str, subject: &str, muted| OutgoingWrite::Mute {
+        receiver: receiver.to_owned(),
+        subject: subject.to_owned(),
+        muted,
+    };
+    assert_eq!(commit(&store, mute("r1", "sub_1", true)).await, Err(Conflict::NoSuchSubject));
+    for subject in ["sub_1", "sub_2"] {
+        add_subject(&store, subject).await;
+        for receiver in ["r1", "r1", "r2"] {
+            assert_eq!(commit(&store, mute(receiver, subject, true)).await, Ok(()));
+        }
+    }
+    let muted = async |receiver, subject| store.is_muted(receiver, subject).await.unwrap();
+    assert!(muted("r1", "sub_1").await && muted("r2", "sub_1").await && !muted("r3", "sub_1").await);
+    assert_eq!(commit(&store, mute("r1", "sub_1", false)).await, Ok(()));
+    assert!(!muted("r1", "sub_1").await && muted("r1", "sub_2").await && muted("r2", "sub_1").await);
+    commit(&store, OutgoingWrite::Unmute("r1".to_owned())).await.unwrap();
+    assert!(!muted("r1", "sub_2").await && muted("r2", "sub_2").await);
+    crate::store_contract::erase(&store, "sub_1", 1).await;
+    assert!(!muted("r2", "sub_1").await && muted("r2", "sub_2").await);
 }

@@ -204,9 +204,23 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`].
     pub async fn send(&self, url: &str, headers: &[(&'static str, &str)], body: String) -> Result<Reply, FetchError> {
+        Ok(self.send_as("application/json", url, headers, body).await?.0)
+    }
+
+    /// Sends a body of this type with headers; the reply, and what came of its body in time and within bounds.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn send_as(
+        &self,
+        kind: &'static str,
+        url: &str,
+        headers: &[(&'static str, &str)],
+        body: String,
+    ) -> Result<(Reply, Vec<u8>), FetchError> {
         let url = self.check(url)?;
         let shown = shown(&url);
-        let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let mut request = self.client.post(url).header(CONTENT_TYPE, kind).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -214,18 +228,18 @@ impl Fetcher {
         let mut answer = answer.map_err(|error| FetchError::Answer { url: shown, why: unanswered(&error) })?;
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let reply = Reply { status: answer.status().as_u16(), retry_after };
+        let mut read = Vec::new();
         let rest = async {
-            let mut read = 0;
             while let Ok(Some(chunk)) = answer.chunk().await {
-                read += chunk.len();
-                if read > REPLY_READ {
+                if read.len() + chunk.len() > REPLY_READ {
                     break;
                 }
+                read.extend_from_slice(&chunk);
             }
         };
         // Whatever becomes of the rest, the receiver has answered.
         let _ = tokio::time::timeout(REPLY_PATIENCE, rest).await;
-        Ok(reply)
+        Ok((reply, read))
     }
 
     /// Reads an address that may be fetched from, as far as that can be told before its name is resolved.

@@ -8,6 +8,8 @@ use super::sign::signatures;
 use super::{Endpoint, Secrets};
 use crate::crypto::random;
 use crate::service::outbox::written_at;
+use crate::service::ssf::{Pushed, SignalReceiver};
+use crate::service::world::World;
 use crate::service::{App, ServiceError, ServiceResult};
 use crate::storage::{Change, Ending, Outgoing, OutgoingWrite, Settled, Shown, StoredReceiver, Write};
 use serde_json::{Value, json};
@@ -53,11 +55,20 @@ struct Tried {
     outcome: &'static str,
     retry_after: Option<String>,
     at_ms: i64,
+    /// The receiver said that it cannot take this one, ever.
+    refused: bool,
+    /// It is tried as long as messages are kept: an end that nobody hears of leaves a door open.
+    lasting: bool,
 }
 
 impl Tried {
     fn came_through(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// Whether there is nothing more to do.
+    fn is_done(&self) -> bool {
+        self.came_through() || self.outcome == UNTOLD
     }
 
     /// How long the endpoint wants to be left alone, seconds.
@@ -214,18 +225,18 @@ impl Courier {
         let world = self.app.world.load_full();
         let mut room = IN_ALL.saturating_sub(self.under_way.len());
         let mut takes = Vec::new();
-        for endpoint in world.webhook_endpoints.values().filter(|endpoint| endpoint.disabled.is_none()) {
-            let failures = known.get(&endpoint.id).map_or(0, |row| row.failures);
+        for receiver in reached(&world) {
+            let failures = known.get(receiver).map_or(0, |row| row.failures);
             let most = if failures >= FAILING { 1 } else { AT_ONCE };
-            let busy = self.places.values().filter(|receiver| **receiver == endpoint.id).count();
+            let busy = self.places.values().filter(|busy| *busy == receiver).count();
             let free = most.saturating_sub(busy).min(room);
-            if free == 0 || !self.app.store.is_due(&endpoint.id, now_ms).await? {
+            if free == 0 || !self.app.store.is_due(receiver, now_ms).await? {
                 continue;
             }
             room -= free;
             let claim = self.app.id("clm")?;
             let take = OutgoingWrite::Take {
-                receiver: endpoint.id.clone(),
+                receiver: receiver.to_owned(),
                 claim: claim.clone(),
                 now_ms,
                 until_ms: now_ms + CLAIM_MS,
@@ -281,7 +292,7 @@ impl Courier {
                 .increment(1);
         }
         for (endpoint, reason) in disable {
-            if let Err(error) = self.app.give_up_endpoint(&endpoint, reason).await {
+            if let Err(error) = self.app.give_up(&endpoint, reason).await {
                 tracing::error!(error = %error, endpoint, reason, "an endpoint is to be disabled and could not be");
             }
         }
@@ -291,12 +302,17 @@ impl Courier {
     fn begin(&mut self, outgoing: Outgoing) {
         let receiver = outgoing.receiver.clone();
         let world = self.app.world.load_full();
-        let endpoint = world.webhook_endpoints.get(&outgoing.receiver).filter(|endpoint| endpoint.disabled.is_none());
-        // Its claim ends by itself, if it was not buried already.
-        let Some(endpoint) = endpoint else { return };
-        let (app, endpoint) = (Arc::clone(&self.app), Arc::clone(endpoint));
-        let place = self.under_way.spawn(async move { app.try_to_send(&endpoint, outgoing).await }).id();
-        self.places.insert(place, receiver);
+        let app = Arc::clone(&self.app);
+        let endpoint = world.webhook_endpoints.get(&receiver).filter(|endpoint| endpoint.disabled.is_none());
+        let begun = if let Some(endpoint) = endpoint.cloned() {
+            self.under_way.spawn(async move { app.try_to_send(&endpoint, outgoing).await })
+        } else if let Some(signals) = world.signal_receivers.get(&receiver).filter(|found| found.is_pushed()).cloned() {
+            self.under_way.spawn(async move { app.try_to_signal(&signals, outgoing).await })
+        } else {
+            // Its claim ends by itself, if it was not buried already.
+            return;
+        };
+        self.places.insert(begun.id(), receiver);
     }
 }
 
@@ -308,7 +324,7 @@ fn show(shown: &mut Shown, before: Option<&StoredReceiver>, tried: &Tried) -> i6
         (receiver.failures, receiver.failing_since_ms, receiver.not_before_ms) = (0, None, 0);
         return 0;
     }
-    if matches!(tried.outcome, OURS | TOO_LARGE) {
+    if tried.refused || matches!(tried.outcome, OURS | TOO_LARGE | UNTOLD) {
         return receiver.not_before_ms;
     }
     receiver.failures += 1;
@@ -322,13 +338,15 @@ fn show(shown: &mut Shown, before: Option<&StoredReceiver>, tried: &Tried) -> i6
 }
 
 fn settled(tried: &Tried, not_before_ms: i64) -> ServiceResult<Settled> {
-    let ending = if tried.came_through() {
+    let ending = if tried.is_done() {
         Ending::Delivered
-    } else if tried.outcome == TOO_LARGE {
+    } else if tried.refused || tried.outcome == TOO_LARGE {
         Ending::Dead
     } else {
         let chance = u64::from_le_bytes(random::<8>()?);
-        let delay = delay_ms(tried.sent.tries + 1, chance);
+        let most = if tried.lasting { DELAYS.len() } else { usize::MAX };
+        let tries = (tried.sent.tries + 1).min(i64::try_from(most).unwrap_or(i64::MAX));
+        let delay = delay_ms(tries, chance);
         delay.map_or(Ending::Dead, |delay| Ending::Again((tried.at_ms + delay).max(not_before_ms)))
     };
     Ok(Settled {
@@ -346,6 +364,16 @@ fn settled(tried: &Tried, not_before_ms: i64) -> ServiceResult<Settled> {
 const TOO_LARGE: &str = "too_large";
 /// The message could not be made, for a reason of ours.
 const OURS: &str = "unavailable";
+
+/// There was nothing to be told.
+const UNTOLD: &str = "untold";
+
+/// Receivers that we send to now.
+fn reached(world: &World) -> impl Iterator<Item = &str> {
+    let endpoints = world.webhook_endpoints.values().filter(|endpoint| endpoint.disabled.is_none());
+    let signals = world.signal_receivers.values().filter(|receiver| receiver.is_pushed());
+    endpoints.map(|endpoint| endpoint.id.as_str()).chain(signals.map(|receiver| receiver.id.as_str()))
+}
 
 /// What came of a try that was answered, in a word.
 fn word(status: u16) -> &'static str {
@@ -373,7 +401,30 @@ impl App {
             Ok((status, retry_after)) => (status, word(status), retry_after),
             Err(outcome) => (0, outcome, None),
         };
-        Tried { sent, status, outcome, retry_after, at_ms: self.clock.now_ms() }
+        Tried { sent, status, outcome, retry_after, at_ms: self.clock.now_ms(), refused: false, lasting: false }
+    }
+
+    async fn try_to_signal(&self, receiver: &SignalReceiver, sent: Outgoing) -> Tried {
+        let (status, outcome, retry_after, refused) = match self.push_signal(receiver, &sent).await {
+            Ok(Pushed::Nothing) => (0, UNTOLD, None, false),
+            Ok(Pushed::Refused { outcome }) => (400, outcome, None, true),
+            Ok(Pushed::Answered { status, retry_after }) => (status, word(status), retry_after, false),
+            Ok(Pushed::Unanswered { why }) => (0, failure(why), None, false),
+            Err(error) => {
+                tracing::error!(error = %error, message = sent.message, receiver = receiver.id, "a signal cannot be made");
+                (0, OURS, None, false)
+            }
+        };
+        Tried { sent, status, outcome, retry_after, at_ms: self.clock.now_ms(), refused, lasting: true }
+    }
+
+    /// Nothing came through for days, or the receiver says that it is no more.
+    async fn give_up(&self, receiver: &str, reason: &'static str) -> ServiceResult<()> {
+        if self.world.load().signal_receivers.contains_key(receiver) {
+            self.give_up_signals(receiver, reason).await
+        } else {
+            self.give_up_endpoint(receiver, reason).await
+        }
     }
 
     /// Posts one message; status and `Retry-After` of the answer, or in a word why there is none.
@@ -454,7 +505,15 @@ mod tests {
             claim: "c".to_owned(),
         };
         let retry_after = retry_after.map(str::to_owned);
-        Tried { sent, status, outcome: word(status), retry_after, at_ms: 1_614_265_330_000 }
+        Tried {
+            sent,
+            status,
+            outcome: word(status),
+            retry_after,
+            at_ms: 1_614_265_330_000,
+            refused: false,
+            lasting: false,
+        }
     }
 
     /// The schedule of Standard Webhooks: at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.

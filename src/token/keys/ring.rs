@@ -102,7 +102,7 @@ impl KeyRing {
             Purpose::Receipt => &self.receipt,
             Purpose::StatusList => &self.status_list,
             // Nothing of this kind ever comes back to us.
-            Purpose::Introspection | Purpose::ProvidedClaims => &[],
+            Purpose::Introspection | Purpose::Event | Purpose::ProvidedClaims => &[],
         }
     }
 

@@ -1,0 +1,111 @@
+//! What identity providers tell us of their people: somebody who has no account there any more is no member of the
+//! organisation whose directory it is.
+
+use crate::intake::events::{NotTaken, OLDEST_SECS, Said, verify};
+use crate::intake::identity::unverified_issuer;
+use crate::service::clients::verification_keys;
+use crate::service::suspend::organisation_source;
+use crate::service::world::IdentityProvider;
+use crate::service::{Actor, App, ServiceError, ServiceResult};
+use crate::storage::{Change, Conflict, FeedRow, StoredMark, Write};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use vouchsafe_core::facts::{Kind, MarkKind};
+
+/// Events by which somebody's account at the provider is over (RISC 1.0 sections 2.2, 2.3).
+const ENDS: [&str; 2] = [
+    "https://schemas.openid.net/secevent/risc/event-type/account-purged",
+    "https://schemas.openid.net/secevent/risc/event-type/account-disabled",
+];
+
+/// Why a token is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// It is at fault: the same will be refused again.
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+    /// It cannot be known now.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+impl App {
+    /// Takes a security event token of a registered identity provider. One that came before has no further effect; an event
+    /// that means nothing here is taken, and nothing follows.
+    ///
+    /// # Errors
+    /// [`ReceiveError`].
+    pub async fn receive_event(&self, token: &str) -> Result<(), ReceiveError> {
+        let unreadable = NotTaken::new("invalid_request", "the text is no security event token that can be taken");
+        let (issuer, kid) = unverified_issuer(token).ok_or(unreadable)?;
+        let stranger = NotTaken::new("invalid_issuer", "no such issuer is registered");
+        let provider = self.only_provider(&issuer).ok_or(stranger)?;
+        let keys = match &provider.jwks_uri {
+            None => verification_keys(&provider.keys),
+            Some(uri) => self.keys_at(uri, kid.as_deref()).await?,
+        };
+        // Some name the client that a provider knows us as, others ourselves.
+        let mut audiences: BTreeSet<String> = provider.audiences.clone();
+        audiences.insert(self.issuer.clone());
+        let said = verify(token, &issuer, &audiences, &keys, self.clock.now().epoch())?;
+        Ok(self.act_on(&provider, &said).await?)
+    }
+
+    /// The one provider of an issuer. SECURITY: two that were registered at the same moment are none.
+    fn only_provider(&self, issuer: &str) -> Option<Arc<IdentityProvider>> {
+        let world = self.world.load_full();
+        let mut named = world.identity_providers.values().filter(|provider| provider.issuer == issuer);
+        match (named.next(), named.next()) {
+            (Some(provider), None) => Some(Arc::clone(provider)),
+            _ => None,
+        }
+    }
+
+    async fn act_on(&self, provider: &IdentityProvider, said: &Said) -> ServiceResult<()> {
+        let now_ms = self.clock.now_ms();
+        let spend = Write::Spend {
+            issuer: format!("event/{}", provider.issuer),
+            jti: crate::crypto::sha256_hex(said.jti.as_bytes()),
+            expires_at_ms: now_ms + (OLDEST_SECS + 3600) * 1000,
+        };
+        let mut change = Change { writes: vec![spend], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+        let ends = said.events.iter().find(|event| ENDS.contains(&event.as_str()));
+        if let (Some(event), Some(sub), Some(organisation)) = (ends, &said.sub, &provider.organisation)
+            && let Some(subject) = self.resolve_link(&provider.namespace, sub).await?
+            && let Some(facts) = self.load_facts(&subject).await?
+        {
+            let source = organisation_source(organisation);
+            let reason = event.rsplit('/').next().unwrap_or_default().replace('-', "_");
+            let is_revoked =
+                |marks: &[vouchsafe_core::facts::Mark]| marks.iter().any(|mark| mark.kind == MarkKind::Revoked);
+            let live = facts.attestations.iter().filter(|attestation| {
+                attestation.facts.kind == Kind::Directory
+                    && attestation.source.as_str() == source
+                    && !is_revoked(&attestation.marks)
+            });
+            let ended: Vec<String> = live.map(|attestation| attestation.id.to_string()).collect();
+            if !ended.is_empty() {
+                let actor = Actor::source(&source);
+                let detail = json!({ "event": event, "attestations": ended, "organisation": organisation });
+                change.audit.push(self.audit(&actor, "directory.left", &subject, &detail)?);
+                change.writes.extend(ended.into_iter().map(|attestation| {
+                    Write::Mark(StoredMark {
+                        attestation,
+                        kind: "revoked".to_owned(),
+                        at_ms: now_ms,
+                        from_start: false,
+                        by: actor.as_str().to_owned(),
+                        reason: reason.clone(),
+                    })
+                }));
+                change.feed.push(FeedRow { kind: "subject".to_owned(), key: subject });
+            }
+        }
+        match self.commit_whole(change).await? {
+            // What came before is taken again.
+            Ok(()) | Err(Conflict::Spent) => Ok(()),
+            Err(_) => Err(ServiceError::Unavailable("subject")),
+        }
+    }
+}
