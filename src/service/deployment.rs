@@ -45,7 +45,14 @@ impl Deployment {
             (Purpose::Access, _) => Some(&profile::ACCESS),
             (Purpose::Eligibility, Self::Production) => Some(&profile::ELIGIBILITY),
             (Purpose::Eligibility, Self::Test) => Some(&profile::TEST_ELIGIBILITY),
-            (Purpose::Receipt | Purpose::Introspection | Purpose::StatusList | Purpose::Event | Purpose::ProvidedClaims, _) => None,
+            (
+                Purpose::Receipt
+                | Purpose::Introspection
+                | Purpose::StatusList
+                | Purpose::Event
+                | Purpose::ProvidedClaims,
+                _,
+            ) => None,
         }
     }
 }
