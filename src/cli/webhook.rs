@@ -169,7 +169,7 @@ async fn list(config: &ConfigArgs) -> anyhow::Result<ExitCode> {
     for item in &items {
         let body = &item["body"];
         let topics: Vec<&str> = body["topics"].as_array().into_iter().flatten().map(text).collect();
-        let state = match text(&body["disabled"]["reason"]) {
+        let state = match body.pointer("/disabled/reason").map(text).unwrap_or_default() {
             "" => "active".to_owned(),
             reason => format!("disabled ({reason})"),
         };
