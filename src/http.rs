@@ -138,7 +138,6 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(identity::create, identity::list))
         .routes(routes!(identity::show, identity::change))
         .routes(routes!(identity::renew_secret))
-        .routes(routes!(identity::show))
         .routes(routes!(directories::create, directories::list))
         .routes(routes!(directories::show, directories::change))
         .routes(routes!(directories::create_token))
