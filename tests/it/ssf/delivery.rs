@@ -142,7 +142,8 @@ async fn an_answer_waits_for_something_to_tell() {
     on_both(async |t: TestApp| {
         let (party, id, subject) = scene(&t, None).await;
         let sources = t.sources().await;
-        let waiting = party.post(&t, &format!("/ssf/poll/{id}"), json!({}));
+        let path = format!("/ssf/poll/{id}");
+        let waiting = party.post(&t, &path, json!({}));
         let telling = async {
             tokio::time::sleep(std::time::Duration::from_millis(400)).await;
             admit(&t, &sources, &subject).await;
