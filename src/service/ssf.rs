@@ -160,7 +160,7 @@ impl App {
         if world.signal_receivers.len() >= MOST {
             return Err(ServiceError::Conflict("number of receivers"));
         }
-        if !world.clients.get(&new.client).is_some_and(|client| !client.disabled) {
+        if world.clients.get(&new.client).is_none_or(|client| client.disabled) {
             return Err(invalid("/client", "no such client"));
         }
         if !name_ok(&new.name) {
