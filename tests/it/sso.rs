@@ -63,7 +63,7 @@ async fn call(t: &TestApp, path: &str, authorization: Option<&str>, body: String
 }
 
 /// The shipped policy under another name, disclosing something, in force.
-async fn telling(t: &TestApp, name: &str, discloses: &str) {
+pub(crate) async fn telling(t: &TestApp, name: &str, discloses: &str) {
     let path = format!("{}/fixtures/policies/restricted-us-persons.toml", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     let text = text.replace("id = \"restricted-us-persons\"", &format!("id = \"{name}\"\ndiscloses = {discloses}"));

@@ -106,13 +106,18 @@ async fn what_it_can_do_is_told_to_everybody_and_is_so() {
             let one = open(&format!("/Schemas/{}", id(schema))).await;
             assert_eq!(&one.body, schema);
         }
+        crate::sso::telling(&t, "telling", r#"["status"]"#).await;
         let people = directory(&t, "org_meridian", "okta", json!({ "resources": ["restricted.api", "nationals.api"],
             "discloses": ["status", "confidence"] })).await;
         let user = put_in(&t, &people, &named("ada", "00u1")).await;
         let resources = user[ELIGIBILITY]["resources"].as_array().unwrap();
         let names: Vec<&Value> = resources.iter().map(|told| &told["resource"]).collect();
         assert_eq!(names, ["nationals.api", "restricted.api"]);
-        assert!(resources.iter().all(|told| told["allowed"] == false && told["status"].is_string() && told.get("validUntil").is_none()));
+        for told in resources {
+            assert_eq!((&told["allowed"], told.get("validUntil")), (&json!(false), None), "{told}");
+        }
+        // What is registered is told as far as the policy tells it too; nothing governs the other.
+        assert_eq!(resources.iter().map(|told| told["status"].as_str()).collect::<Vec<_>>(), [None, Some("insufficient")]);
         // Ours to say: written by a directory it is read over, by a path refused.
         let mut body = named("ada", "00u1");
         body[ELIGIBILITY] = json!({ "resources": [{ "resource": "restricted.api", "allowed": true }] });
