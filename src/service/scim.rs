@@ -180,13 +180,10 @@ impl App {
             let emails = self.email_digests(directory, &profile);
             plan.change.writes.push(Write::DirectoryUser { user: user.clone(), emails, expected: 0 });
             plan.change.audit.push(self.audit(&asker.actor, "directory_user.created", &user.id, &detail)?);
-            match self.commit_plan(plan).await? {
-                Ok(()) => {
-                    user.version = 1;
-                    return Ok(self.told(asker, &user, &profile).await?);
-                }
-                // Somebody was faster, or the person was erased meanwhile: look again.
-                Err(_) => {}
+            // Else somebody was faster, or the person was erased meanwhile: look again.
+            if self.commit_plan(plan).await?.is_ok() {
+                user.version = 1;
+                return Ok(self.told(asker, &user, &profile).await?);
             }
         }
         Err(ServiceError::Conflict("user").into())
