@@ -98,6 +98,14 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
+/// Whether a secret is the one with this SHA-256 in hex, in constant time. For secrets that nobody can guess; passwords
+/// are hashed slowly.
+#[must_use]
+pub fn is_secret_of(secret: &str, sha256: &str) -> bool {
+    let found = sha256_hex(secret.as_bytes());
+    aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), sha256.as_bytes()).is_ok()
+}
+
 /// A new sortable id: prefix, 12 hex digits of milliseconds, 20 of chance.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Administration: organisations, sources, gateways, audiences.
 
 use super::Edge;
-use super::extract::{Auth, Checked, Page, Query};
+use super::extract::{Auth, Checked, Page, Query, given};
 use super::problem::Problem;
 use super::rules::{records, shows};
 use crate::service::register::Settings;
@@ -152,11 +152,6 @@ pub struct GatewayChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>)]
     bound_secs: Option<Option<i64>>,
-}
-
-/// Tells a member that is null from one that is absent (RFC 7396).
-fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(member: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(member).map(Some)
 }
 
 fn mode(text: Option<&str>) -> Result<Option<Mode>, Problem> {

@@ -5,6 +5,7 @@ use super::extract::{Auth, Checked, Page, Query};
 use super::problem::Problem;
 use super::rules::{records, shows};
 use crate::service::clients;
+use crate::service::world::Client;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -106,21 +107,19 @@ pub async fn replace_keys(
 ) -> Result<Json<Value>, Problem> {
     caller.require("admin")?;
     // Whoever gives an approver its keys approves in its place.
-    if edge.app.world.load().clients.get(&id).is_some_and(|client| client.scopes.contains("directives:approve")) {
-        let text = "a client with `directives:approve` gets its keys on the host only: `vouchsafe client keys`";
-        return Err(Problem::invalid().field("/keys", text));
-    }
+    let text = "a client with `directives:approve` gets its keys on the host only: `vouchsafe client keys`";
+    no_approver(&edge, &id, "/keys", text)?;
     edge.app.replace_client_keys(&caller.actor(), &id, new.keys).await?;
     Ok(Json(json!({ "client_id": id })))
 }
 
-/// Refuses what would make somebody an approver who is none.
-fn on_the_host_only(edge: &Edge, id: &str, command: &str) -> Result<(), Problem> {
-    if edge.app.world.load().clients.get(id).is_some_and(|client| client.scopes.contains("directives:approve")) {
-        let text = format!("of a client with `directives:approve` this is done on the host only: `{command}`");
-        return Err(Problem::invalid().field("/id", text));
+/// Refuses what would make somebody an approver who is none, for a client that is one.
+fn no_approver(edge: &Edge, id: &str, pointer: &str, text: &str) -> Result<(), Problem> {
+    let approves = |client: &Client| client.scopes.contains("directives:approve");
+    match edge.app.world.load().clients.get(id) {
+        Some(client) if approves(client) => Err(Problem::invalid().field(pointer, text)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Gives a client another secret, shown once: the one before proves nothing from then on, and its access tokens end.
@@ -132,7 +131,8 @@ pub async fn renew_secret(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     caller.require("admin")?;
-    on_the_host_only(&edge, &id, "vouchsafe client secret")?;
+    let text = "of a client with `directives:approve` this is done on the host only: `vouchsafe client secret`";
+    no_approver(&edge, &id, "/id", text)?;
     let secret = edge.app.renew_client_secret(&caller.actor(), &id).await?;
     Ok(Json(json!({ "client_id": id, "client_secret": secret })))
 }
@@ -159,7 +159,8 @@ pub async fn enable(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     caller.require("admin")?;
-    on_the_host_only(&edge, &id, "vouchsafe client enable")?;
+    let text = "of a client with `directives:approve` this is done on the host only: `vouchsafe client enable`";
+    no_approver(&edge, &id, "/id", text)?;
     edge.app.enable_client(&caller.actor(), &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
@@ -241,6 +242,12 @@ fn nul(value: &Value) -> Option<String> {
         }),
         _ => None,
     }
+}
+
+/// A member that may be null, told apart from one that is absent (RFC 7396).
+#[expect(clippy::option_option, reason = "absent, null and given are three things")]
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(member: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(member).map(Some)
 }
 
 /// A body of known members, checked by `validator`.

@@ -3,7 +3,7 @@
 use super::Edge;
 use super::admin::patterns;
 use super::conditional::IfMatch;
-use super::extract::{Auth, Checked, Page, Query};
+use super::extract::{Auth, Checked, Page, Query, given};
 use super::problem::Problem;
 use super::rules::{records, shows};
 use crate::service::identity::ProviderChange;
@@ -11,7 +11,7 @@ use crate::service::world::{Hook, IdentityProvider};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
@@ -143,12 +143,6 @@ pub async fn create(
         members.insert("hook_secret".to_owned(), json!(secret));
     }
     Ok((StatusCode::CREATED, Json(body)))
-}
-
-/// A member that may be null, told apart from one that is absent.
-#[expect(clippy::option_option, reason = "absent, null and given are three things")]
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// What is to be changed of an identity provider; what is absent stays.

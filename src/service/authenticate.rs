@@ -3,7 +3,7 @@
 use super::clients::{ClientError, ClientProof};
 use super::operators::is_session;
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::crypto::{secret_matches, sha256_hex};
+use crate::crypto::{is_secret_of, secret_matches};
 use crate::token::Verified;
 use crate::token::dpop::{self, DpopError};
 use crate::token::keys::{Algorithm, Purpose};
@@ -303,11 +303,9 @@ impl App {
         let world = self.world.load();
         let gateway =
             world.gateways.get(id).filter(|gateway| !gateway.disabled).ok_or(ServiceError::Unauthenticated)?;
-        let found = sha256_hex(secret.as_bytes());
-        let is =
-            |key: &str| aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), key.as_bytes()).is_ok();
         let former = || gateway.former_key.as_ref().filter(|former| self.clock.now_ms() < former.until_ms);
-        if is(&gateway.key_sha256) || former().is_some_and(|former| is(&former.key_sha256)) {
+        let is_former = || former().is_some_and(|former| is_secret_of(secret, &former.key_sha256));
+        if is_secret_of(secret, &gateway.key_sha256) || is_former() {
             Ok(Arc::clone(gateway))
         } else {
             Err(ServiceError::Unauthenticated)

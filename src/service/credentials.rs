@@ -1,33 +1,25 @@
 //! Credentials that may have leaked, or are not needed any more: clients and gateways are switched off, or get another
 //! secret, at once on every replica.
 
-use super::world::{Client, FormerKey, Gateway};
+use super::world::{Client, FormerKey, Gateway, parse};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::crypto::{new_secret, sha256_hex};
-use crate::storage::Record;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 /// Longest that a gateway's former key may go on beside the new one, seconds.
 pub const MAX_OVERLAP_SECS: i64 = 7 * 86_400;
 
-fn read<T: DeserializeOwned>(record: &Record) -> ServiceResult<T> {
-    serde_json::from_str(&record.body).map_err(|_| {
-        ServiceError::Unreadable(format!("record {}/{} version {}", record.kind, record.id, record.version))
-    })
-}
-
 impl App {
     /// A client's record and its version.
     pub(crate) async fn load_client(&self, id: &str) -> ServiceResult<(Client, i64)> {
         let record = self.store.record("client", id).await?.ok_or(ServiceError::NotFound("client"))?;
-        Ok((read(&record)?, record.version))
+        Ok((parse(&record)?, record.version))
     }
 
     /// A gateway's record and its version.
     pub(crate) async fn load_gateway(&self, id: &str) -> ServiceResult<(Gateway, i64)> {
         let record = self.store.record("gateway", id).await?.ok_or(ServiceError::NotFound("gateway"))?;
-        Ok((read(&record)?, record.version))
+        Ok((parse(&record)?, record.version))
     }
 
     /// The first second whose access tokens count, when those given until now shall not.

@@ -3,9 +3,9 @@
 use super::admin::name_ok;
 use super::authenticate::Caller;
 use super::subjects::check_namespace;
-use super::world::{Directory, DirectoryToken, EmailLinks};
+use super::world::{Directory, DirectoryToken, EmailLinks, parse};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::crypto::{new_secret, sha256_hex};
+use crate::crypto::{is_secret_of, new_secret, sha256_hex};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -89,8 +89,7 @@ fn check(directory: &Directory) -> ServiceResult<()> {
 }
 
 fn parsed(record: &crate::storage::Record) -> ServiceResult<Directory> {
-    let mut directory: Directory = serde_json::from_str(&record.body)
-        .map_err(|_| ServiceError::Unreadable(format!("record directory/{} version {}", record.id, record.version)))?;
+    let mut directory: Directory = parse(record)?;
     directory.id.clone_from(&record.id);
     Ok(directory)
 }
@@ -214,9 +213,9 @@ impl App {
         let directory = directory.filter(|directory| !directory.disabled).ok_or(ServiceError::Unauthenticated)?;
         let known = directory.tokens.iter().find(|known| known.id == id && known.lives(self.clock.now()));
         let known = known.ok_or(ServiceError::Unauthenticated)?;
-        let found = sha256_hex(secret.as_bytes());
-        aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), known.key_sha256.as_bytes())
-            .map_err(|_| ServiceError::Unauthenticated)?;
+        if !is_secret_of(secret, &known.key_sha256) {
+            return Err(ServiceError::Unauthenticated);
+        }
         Ok(Provisioner { directory: Arc::clone(directory), actor: Actor::directory(&directory.id, id) })
     }
 

@@ -7,7 +7,7 @@ pub use registering::{Created, ProviderChange, Versions};
 use super::clients::verification_keys;
 use super::world::{Hook, IdentityProvider};
 use super::{App, ServiceError, ServiceResult};
-use crate::crypto::sha256_hex;
+use crate::crypto::is_secret_of;
 use crate::intake::identity::{Identity, is_entra, parse_jwks, unverified_issuer, verify};
 use crate::token::jws::VerificationKey;
 use crate::token::key::MAX_SET_LENGTH;
@@ -203,10 +203,10 @@ impl App {
         let world = self.world.load();
         let provider = world.identity_providers.get(id).filter(|provider| !provider.disabled);
         let provider = provider.ok_or(ServiceError::Unauthenticated)?;
-        let (found, now) = (sha256_hex(secret.as_bytes()), self.clock.now());
+        let now = self.clock.now();
         let same = |key: &super::world::HookKey| {
             let living = key.until.is_none_or(|until| now < until);
-            living && aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), key.sha256.as_bytes()).is_ok()
+            living && is_secret_of(secret, &key.sha256)
         };
         let proven = provider.hook == Some(Hook::Okta {}) && provider.hook_keys.iter().any(same);
         if proven { Ok(Arc::clone(provider)) } else { Err(ServiceError::Unauthenticated) }

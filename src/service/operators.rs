@@ -9,7 +9,7 @@ mod tries;
 
 use super::authenticate::Caller;
 use super::direct::person;
-use super::world::World;
+use super::world::{self, World};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::crypto::{hash_secret, new_secret};
 use serde::{Deserialize, Serialize};
@@ -274,9 +274,7 @@ impl App {
     /// An operator's record and its version.
     pub(crate) async fn load_operator(&self, id: &str) -> ServiceResult<(Operator, i64)> {
         let record = self.store.record("operator", id).await?.ok_or(ServiceError::NotFound("operator"))?;
-        let operator = serde_json::from_str(&record.body)
-            .map_err(|_| ServiceError::Unreadable(format!("record operator/{id}")))?;
-        Ok((operator, record.version))
+        Ok((world::parse(&record)?, record.version))
     }
 
     /// Argon2id of a password, in its turn.

@@ -4,7 +4,7 @@
 //! with a mark, so decisions are right at once and explain themselves, and no batch is waited for. A reinstatement lets
 //! the source speak again and revives nothing: what it said before the end of the suspension stays silent.
 
-use super::world::{Suspension, is_suspended};
+use super::world::{self, Suspension, is_suspended};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{FeedRow, Record, Write};
 use serde_json::{Map, Value, json};
@@ -155,5 +155,5 @@ fn unreadable(record: &Record) -> ServiceError {
 }
 
 fn body_of(record: &Record) -> ServiceResult<Map<String, Value>> {
-    serde_json::from_str(&record.body).map_err(|_| unreadable(record))
+    world::parse(record)
 }

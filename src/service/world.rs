@@ -637,7 +637,11 @@ impl World {
     }
 }
 
-fn parse<T: DeserializeOwned>(record: &Record) -> ServiceResult<T> {
+/// What a record holds.
+///
+/// # Errors
+/// `Unreadable`, naming the record.
+pub(crate) fn parse<T: DeserializeOwned>(record: &Record) -> ServiceResult<T> {
     serde_json::from_str(&record.body).map_err(|_| {
         ServiceError::Unreadable(format!("record {}/{} version {}", record.kind, record.id, record.version))
     })

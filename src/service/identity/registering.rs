@@ -4,7 +4,7 @@ use crate::crypto::{new_secret, sha256_hex};
 use crate::service::admin::name_ok;
 use crate::service::clients::check_keys;
 use crate::service::subjects::check_namespace;
-use crate::service::world::{Hook, HookKey, IdentityProvider, World};
+use crate::service::world::{self, Hook, HookKey, IdentityProvider, World};
 use crate::service::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::Record;
 use crate::token::keys::{Algorithm, Purpose};
@@ -336,8 +336,7 @@ impl App {
         if versions.is_some_and(|versions| !versions.contains(&record.version)) {
             return Err(ServiceError::PreconditionFailed);
         }
-        let provider: IdentityProvider = serde_json::from_str(&record.body)
-            .map_err(|_| ServiceError::Unreadable(format!("record {KIND}/{id} version {}", record.version)))?;
+        let provider: IdentityProvider = world::parse(&record)?;
         Ok((record, IdentityProvider { id: id.to_owned(), ..provider }))
     }
 
