@@ -39,6 +39,7 @@ pub mod populate;
 pub mod reassess;
 pub mod receipt;
 pub mod register;
+mod remembered;
 pub mod reports;
 pub mod retention;
 pub mod roots;
@@ -273,7 +274,7 @@ pub struct App {
     /// One reload at a time: of two that overlap, the one that began earlier must not be swapped in last.
     pub(crate) reloading: tokio::sync::Mutex<()>,
     /// Tokens whose signature was verified, by hash of the whole token.
-    pub(crate) verified: moka::future::Cache<[u8; 32], Arc<crate::token::Verified>>,
+    pub(crate) verified: moka::future::Cache<[u8; 32], Arc<remembered::Remembered>>,
     /// Tokens revoked and not expired.
     pub(crate) revoked: RwLock<HashSet<String>>,
     /// Decisions recorded already, so that each is written once.

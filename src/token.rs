@@ -7,10 +7,9 @@ pub mod status_list;
 
 pub use vouchsafe_verify::{jws, key, profile, token as verifier};
 
-use arc_swap::ArcSwapOption;
 use keys::Purpose;
 use serde_json::{Map, Value};
-use std::sync::{Arc, OnceLock};
+
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_verify::token::{Times, Token};
 
@@ -49,15 +48,6 @@ impl ActedFor {
         let customer = text(told, "customer").ok_or(())?;
         Ok(Some(Self { actor: text(act, "sub").ok_or(())?, customer }))
     }
-}
-
-/// What introspection answers while a decision stands.
-#[derive(Debug)]
-pub(crate) struct Worth {
-    /// The decision's id, and that of the one about the end user.
-    pub(crate) decision: String,
-    /// The answer, as JSON.
-    pub(crate) text: Arc<str>,
 }
 
 /// What a token of ours says, after it was verified. Times and revocation are checked at every use.
@@ -99,10 +89,6 @@ pub struct Verified {
     pub act: Option<Value>,
     /// Who acts, where the subject is somebody's end user.
     pub(crate) acted_for: Option<ActedFor>,
-    /// Whom it is about, once that was read, and whether its names were taken for pairwise ones.
-    pub(crate) bearer: OnceLock<(bool, Bearer)>,
-    /// What introspection answered last.
-    pub(crate) worth: ArcSwapOption<Worth>,
 }
 
 impl Verified {
@@ -146,8 +132,6 @@ impl Verified {
                 Some(members) => ActedFor::read(claims, members).ok()?,
                 None => None,
             },
-            bearer: OnceLock::new(),
-            worth: ArcSwapOption::empty(),
         })
     }
 }

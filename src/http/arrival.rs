@@ -7,6 +7,7 @@ use super::limits::{Standing, site};
 use super::problem::{self, Problem};
 use super::{Edge, gateway, scim, sso};
 use crate::crypto::hex;
+use crate::service::authenticate::Recognised;
 use crate::telemetry::{self, Remote};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -69,7 +70,12 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     let standing = {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         let gateway = gateway::prove(&hall.edge, route, request.headers());
-        let standing = standing(&hall.edge, route, request.headers(), peer, gateway.as_ref()).await;
+        let recognised = recognised(&hall.edge, route, request.headers(), gateway.as_ref()).await;
+        let asker = recognised.as_ref().map(|recognised| recognised.id.as_str());
+        let standing = standing(&hall.edge, route, request.headers(), peer, gateway.as_ref(), asker).await;
+        if let Some(recognised) = recognised {
+            request.extensions_mut().insert(recognised);
+        }
         if let Some(gateway) = gateway {
             request.extensions_mut().insert(gateway);
         }
@@ -104,6 +110,22 @@ pub(super) async fn receive(State(hall): State<Hall>, mut request: Request, next
     response
 }
 
+/// Whoever brings an access token of ours to where those are taken.
+async fn recognised(
+    edge: &Edge,
+    route: &str,
+    headers: &HeaderMap,
+    gateway: Option<&gateway::Proven>,
+) -> Option<Recognised> {
+    let by_token = ["/v1/", "/ssf/"].iter().any(|own| route.starts_with(own))
+        || (route.starts_with("/access/") && gateway.is_none())
+        || matches!(route, "/oauth2/introspect" | "/oauth2/revoke");
+    match presented(headers) {
+        Presented::Bearer(token) | Presented::Dpop { token, .. } if by_token => edge.app.recognise(token).await,
+        _ => None,
+    }
+}
+
 /// Takes one from the asker's bucket. `None` where nothing limits.
 async fn standing(
     edge: &Edge,
@@ -111,6 +133,7 @@ async fn standing(
     headers: &HeaderMap,
     peer: Option<IpAddr>,
     gateway: Option<&gateway::Proven>,
+    recognised: Option<&str>,
 ) -> Option<Standing> {
     let now_ms = edge.app.clock.now_ms();
     let limits = &edge.limits;
@@ -118,18 +141,13 @@ async fn standing(
         return None;
     }
     // SECURITY: an id counts only once it is proven; else strangers could empty a client's bucket, or fill memory.
-    let access = route.starts_with("/access/");
-    if gateway::asks_here(route) || (access && gateway.is_some()) {
+    if let Some(client) = recognised {
+        return limits.client.take(client, now_ms);
+    }
+    if gateway::asks_here(route) || (route.starts_with("/access/") && gateway.is_some()) {
         if let (Some(_), Some(key)) = (gateway, gateway::single(headers, "x-gateway-key")) {
             return limits.gateway.take(key, now_ms);
         }
-    } else if (access
-        || ["/v1/", "/ssf/"].iter().any(|own| route.starts_with(own))
-        || matches!(route, "/oauth2/introspect" | "/oauth2/revoke"))
-        && let Presented::Bearer(token) | Presented::Dpop { token, .. } = presented(headers)
-        && let Some(client) = edge.app.client_of(token).await
-    {
-        return limits.client.take(client, now_ms);
     }
     if route.starts_with("/sso/")
         && let Some(asker) = sso::asker(edge, headers).await

@@ -11,13 +11,14 @@ use super::gateway::{Proven, address, single};
 use super::problem::Problem;
 use crate::service::ServiceError;
 use crate::service::authzen::{Asker, Question};
-use answer::{Refusal, item_error, told};
+use answer::{Refusal, Told, item_error, told};
 use axum::Json;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use request::{Batch, Evaluation, Semantic};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -46,7 +47,7 @@ impl FromRequestParts<Edge> for Asking {
             // SECURITY: a key that does not hold is not as if none were sent.
             return Err(Problem::from(ServiceError::Unauthenticated).into());
         }
-        let caller = authenticate(edge, &parts.headers, parts.method.as_str(), parts.uri.path()).await?;
+        let caller = authenticate(edge, parts).await?;
         // A client's connection says nothing of where its subject is.
         Ok(Self { asker: Asker::Client(caller), address: None })
     }
@@ -74,7 +75,7 @@ impl FromRequest<Edge> for Members {
     }
 }
 
-async fn ask(edge: &Edge, asking: &Asking, evaluation: &Evaluation<'_>) -> Result<Value, Refusal> {
+async fn ask(edge: &Edge, asking: &Asking, evaluation: &Evaluation<'_>) -> Result<Told, Refusal> {
     let question = Question {
         subject: evaluation.subject,
         action: evaluation.action,
@@ -92,10 +93,16 @@ async fn ask(edge: &Edge, asking: &Asking, evaluation: &Evaluation<'_>) -> Resul
     })?;
     let name = if answer.permitted { "permit" } else { "deny" };
     metrics::counter!("vouchsafe_access_evaluations_total", "answer" => name).increment(1);
-    Ok(told(edge, &asking.asker, &answer))
+    Ok(told(edge, &asking.asker, answer))
 }
 
-fn answered(body: &Value) -> Response {
+/// The answers to a batch.
+#[derive(Debug, Serialize)]
+struct Answers {
+    evaluations: Vec<Told>,
+}
+
+fn answered(body: impl Serialize) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
@@ -108,7 +115,7 @@ pub async fn evaluation(
     Members(members): Members,
 ) -> Result<Response, Refusal> {
     let evaluation = Evaluation::of(&members, &members).map_err(Refusal::bad)?;
-    Ok(answered(&ask(&edge, &asking, &evaluation).await?))
+    Ok(answered(ask(&edge, &asking, &evaluation).await?))
 }
 
 /// Several questions in one request, in order; members of the body are what an item does not say itself.
@@ -122,7 +129,7 @@ pub async fn evaluations(
     let Batch { items, semantic } = Batch::of(&members).map_err(Refusal::bad)?;
     if items.is_empty() {
         let evaluation = Evaluation::of(&members, &members).map_err(Refusal::bad)?;
-        return Ok(answered(&ask(&edge, &asking, &evaluation).await?));
+        return Ok(answered(ask(&edge, &asking, &evaluation).await?));
     }
     if items.len() > MOST_EVALUATIONS {
         return Err(Refusal::bad(format!("at most {MOST_EVALUATIONS} evaluations go into one request")));
@@ -131,9 +138,9 @@ pub async fn evaluations(
     for item in items {
         let answer = match Evaluation::of(item, &members) {
             Ok(evaluation) => ask(&edge, &asking, &evaluation).await?,
-            Err(why) => item_error(StatusCode::BAD_REQUEST, &why),
+            Err(why) => item_error(StatusCode::BAD_REQUEST, why),
         };
-        let permitted = answer.get("decision") == Some(&json!(true));
+        let permitted = answer.decision;
         answers.push(answer);
         let last = match semantic {
             Semantic::ExecuteAll => false,
@@ -144,7 +151,7 @@ pub async fn evaluations(
             break;
         }
     }
-    Ok(answered(&json!({ "evaluations": answers })))
+    Ok(answered(Answers { evaluations: answers }))
 }
 
 /// What this decision point offers, and where.

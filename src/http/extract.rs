@@ -3,9 +3,9 @@
 use super::Edge;
 use super::problem::Problem;
 use crate::service::ServiceError;
-use crate::service::authenticate::Caller;
+use crate::service::authenticate::{Caller, Recognised};
 use crate::token::dpop::DpopError;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -13,6 +13,7 @@ use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use std::sync::Arc;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
 /// Algorithms of a client's own signatures: assertions and proofs of possession.
@@ -75,18 +76,13 @@ pub(super) fn dpop_proof(headers: &HeaderMap) -> Result<Option<&str>, ()> {
 }
 
 /// The caller behind the access token that a request brings. A proof of possession is used up by it.
-pub(super) async fn authenticate(
-    edge: &Edge,
-    headers: &HeaderMap,
-    method: &str,
-    path: &str,
-) -> Result<Caller, Problem> {
+pub(super) async fn authenticate(edge: &Edge, request: &Parts) -> Result<Arc<Caller>, Problem> {
     let refused = |error: ServiceError, scheme| match error {
         ServiceError::Unauthenticated => Problem::from(error).challenged(scheme, "invalid_token"),
         ServiceError::Unproven(_) => Problem::from(error).challenged(scheme, "invalid_dpop_proof"),
         error => Problem::from(error),
     };
-    match presented(headers) {
+    match presented(&request.headers) {
         Presented::None => Err(ServiceError::Unauthenticated.into()),
         Presented::Unreadable => Err(Problem::new(
             StatusCode::BAD_REQUEST,
@@ -95,8 +91,12 @@ pub(super) async fn authenticate(
         )
         .detail("send it once, as `Bearer TOKEN` or `DPoP TOKEN`")
         .challenged("Bearer", "invalid_request")),
-        Presented::Bearer(token) => edge.app.caller(token).await.map_err(|error| refused(error, "Bearer")),
+        Presented::Bearer(token) => {
+            let recognised = request.extensions.get::<Recognised>();
+            edge.app.recognised_caller(token, recognised).await.map_err(|error| refused(error, "Bearer"))
+        }
         Presented::Dpop { token, proof: Some(proof) } => {
+            let (method, path) = (request.method.as_str(), request.uri.path());
             edge.app.bound_caller(token, proof, method, path).await.map_err(|error| refused(error, "DPoP"))
         }
         Presented::Dpop { proof: None, .. } => {
@@ -108,7 +108,7 @@ pub(super) async fn authenticate(
 
 /// An authenticated API client.
 #[derive(Debug, Clone)]
-pub struct Auth(pub Caller);
+pub struct Auth(pub Arc<Caller>);
 
 impl FromRequestParts<Edge> for Auth {
     type Rejection = Problem;
@@ -118,7 +118,7 @@ impl FromRequestParts<Edge> for Auth {
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(known.clone());
         }
-        authenticate(edge, &parts.headers, parts.method.as_str(), parts.uri.path()).await.map(Self)
+        authenticate(edge, parts).await.map(Self)
     }
 }
 
@@ -182,7 +182,16 @@ impl FromRequest<Edge> for Raw {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &Edge) -> Result<Self, Problem> {
-        let mut body = request.into_body();
+        Self::read(request.into_body()).await
+    }
+}
+
+impl Raw {
+    /// Reads a body to its end.
+    ///
+    /// # Errors
+    /// 400 where it breaks off, 413 where it is too long.
+    pub(super) async fn read(mut body: Body) -> Result<Self, Problem> {
         let (mut bytes, mut read) = (Vec::new(), 0);
         while let Some(frame) = body.frame().await {
             let broken = |_| Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", "the body broke off");

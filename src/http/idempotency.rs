@@ -5,7 +5,7 @@ use super::extract::{Auth, Raw, authenticate};
 use super::problem::{self, Problem};
 use crate::service::idempotency::{Claim, Claimed, under};
 use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequest as _, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -68,7 +68,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// Repeats the first answer to a POST that carries a key; lets everything else pass.
-pub(super) async fn repeat(State(posts): State<Posts>, mut request: Request, next: Next) -> Response {
+pub(super) async fn repeat(State(posts): State<Posts>, request: Request, next: Next) -> Response {
     let scope = request
         .extensions()
         .get::<MatchedPath>()
@@ -80,19 +80,17 @@ pub(super) async fn repeat(State(posts): State<Posts>, mut request: Request, nex
         Ok(None) => return next.run(request).await,
         Err(problem) => return problem.into_response(),
     };
+    let (mut parts, body) = request.into_parts();
     // Who may not ask is told so, by the handler where a scope is missing, and finds no one else's answer.
-    let (method, path) = (request.method().as_str(), request.uri().path());
-    let caller = authenticate(&posts.edge, request.headers(), method, path).await;
-    let caller = match caller {
+    let caller = match authenticate(&posts.edge, &parts).await {
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
-    request.extensions_mut().insert(Auth(caller.clone()));
+    parts.extensions.insert(Auth(Arc::clone(&caller)));
     if !caller.scopes.contains(scope) {
-        return next.run(request).await;
+        return next.run(Request::from_parts(parts, body)).await;
     }
-    let (parts, body) = request.into_parts();
-    let body = match Raw::from_request(Request::new(body), &posts.edge).await {
+    let body = match Raw::read(body).await {
         Ok(Raw(body)) => body,
         Err(problem) => return problem.into_response(),
     };

@@ -6,18 +6,20 @@ pub mod metadata;
 
 use super::Edge;
 use super::extract::{Presented, Raw, accepts, authenticate, dpop_proof, presented};
-use super::problem::oauth as oauth_error;
+use super::problem::{Problem, oauth as oauth_error};
 use crate::service::ServiceError;
 use crate::service::authenticate::{ACCESS_TTL_SECS, Caller};
 use crate::service::exchange::{ACCESS_TOKEN, END_USER, Exchange, ExchangeError, JWT};
 use crate::service::introspect::Revocation;
 use crate::token::dpop;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use form::{Form, as_caller, client, failed, invalid_client, invalid_request};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
 pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -155,15 +157,15 @@ fn not_eligible(decision: &vouchsafe_core::Decision) -> Response {
 }
 
 /// The caller of introspection or revocation: a client by its credentials, or by an access token (RFC 6750, RFC 9449).
-async fn machine(edge: &Edge, headers: &HeaderMap, form: &Form, path: &str) -> Result<Caller, Response> {
-    let id = client(&edge.app, headers, form).await?;
-    match (id, presented(headers)) {
+async fn machine(edge: &Edge, request: &Parts, form: &Form) -> Result<Arc<Caller>, Response> {
+    let id = client(&edge.app, &request.headers, form).await?;
+    match (id, presented(&request.headers)) {
         (Some(_), Presented::Bearer(_) | Presented::Dpop { .. }) => {
             Err(invalid_request("use one way of client authentication"))
         }
         (Some(id), _) => as_caller(&edge.app, &id),
         (None, Presented::None) => Err(invalid_client("authenticate the client")),
-        (None, _) => authenticate(edge, headers, "POST", path).await.map_err(|problem| {
+        (None, _) => authenticate(edge, request).await.map_err(|problem| {
             let challenge = problem.challenge();
             let mut refusal = match problem.code.as_str() {
                 "authorization_invalid" => invalid_request("the `Authorization` header cannot be read"),
@@ -174,7 +176,7 @@ async fn machine(edge: &Edge, headers: &HeaderMap, form: &Form, path: &str) -> R
                 "unauthenticated" => {
                     oauth_error(StatusCode::UNAUTHORIZED, "invalid_token", "the access token is not valid")
                 }
-                _ => return super::problem::Problem::into_response(problem),
+                _ => return problem.into_response(),
             };
             if let Some(value) = challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
                 refusal.headers_mut().insert(header::WWW_AUTHENTICATE, value);
@@ -198,12 +200,14 @@ fn refused(error: &ServiceError) -> Response {
 #[utoipa::path(post, path = "/oauth2/introspect", tag = "oauth",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "what the token is worth now"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 403, description = "OAuth error"), (status = 500, description = "OAuth error"), (status = 503, description = "cannot know")))]
-pub async fn introspect(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw) -> Response {
+pub async fn introspect(State(edge): State<Edge>, request: Request) -> Response {
     let found = async {
-        let form = Form::read(&headers, &body)?;
-        let caller = machine(&edge, &headers, &form, "/oauth2/introspect").await?;
+        let (request, body) = request.into_parts();
+        let Raw(body) = Raw::read(body).await.map_err(Problem::into_response)?;
+        let form = Form::read(&request.headers, &body)?;
+        let caller = machine(&edge, &request, &form).await?;
         let worth = edge.app.introspect(&caller, form.require("token")?).await.map_err(|error| refused(&error))?;
-        if !accepts(&headers, SIGNED) {
+        if !accepts(&request.headers, SIGNED) {
             let kind = (header::CONTENT_TYPE, "application/json");
             return Ok(([kind, (header::CACHE_CONTROL, "no-store")], worth.to_string()).into_response());
         }
@@ -217,10 +221,12 @@ pub async fn introspect(State(edge): State<Edge>, headers: HeaderMap, Raw(body):
 #[utoipa::path(post, path = "/oauth2/revoke", tag = "oauth",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "revoked or unknown"), (status = 400, description = "OAuth error"), (status = 401, description = "OAuth error"), (status = 403, description = "OAuth error"), (status = 500, description = "OAuth error"), (status = 503, description = "cannot write")))]
-pub async fn revoke(State(edge): State<Edge>, headers: HeaderMap, Raw(body): Raw) -> Response {
+pub async fn revoke(State(edge): State<Edge>, request: Request) -> Response {
     let done = async {
-        let form = Form::read(&headers, &body)?;
-        let caller = machine(&edge, &headers, &form, "/oauth2/revoke").await?;
+        let (request, body) = request.into_parts();
+        let Raw(body) = Raw::read(body).await.map_err(Problem::into_response)?;
+        let form = Form::read(&request.headers, &body)?;
+        let caller = machine(&edge, &request, &form).await?;
         edge.app.revoke_token(&caller, form.require("token")?).await.map_err(|error| refused(&error))
     };
     match done.await {

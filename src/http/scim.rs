@@ -32,7 +32,7 @@ pub(super) async fn asker_id(edge: &Edge, headers: &HeaderMap) -> Option<String>
         Presented::Bearer(token) if is_directory_token(token) => {
             Some(edge.app.directory_of_token(token).ok()?.directory.id.clone())
         }
-        Presented::Bearer(token) | Presented::Dpop { token, .. } => edge.app.client_of(token).await,
+        Presented::Bearer(token) | Presented::Dpop { token, .. } => Some(edge.app.recognise(token).await?.id),
         Presented::None | Presented::Unreadable => None,
     }
 }
@@ -47,7 +47,7 @@ impl FromRequestParts<Edge> for Asker {
             let found = edge.app.directory_of_token(token);
             return found.map(Self).map_err(|error| Problem::from(error).challenged("Bearer", "invalid_token"));
         }
-        let caller = authenticate(edge, &parts.headers, parts.method.as_str(), parts.uri.path()).await?;
+        let caller = authenticate(edge, parts).await?;
         Ok(Self(edge.app.directory_of_client(&caller)?))
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn asker(edge: &Edge, headers: &HeaderMap) -> Option<String> {
         return edge.app.okta_hook(secret).ok().map(|provider| provider.id.clone());
     }
     match presented(headers) {
-        Presented::Bearer(token) | Presented::Dpop { token, .. } => edge.app.client_of(token).await,
+        Presented::Bearer(token) | Presented::Dpop { token, .. } => Some(edge.app.recognise(token).await?.id),
         Presented::None | Presented::Unreadable => None,
     }
 }

@@ -2,6 +2,8 @@
 
 use super::clients::{ClientError, ClientProof};
 use super::operators::is_session;
+use super::remembered::Remembered;
+use super::world::Client;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::crypto::{is_secret_of, secret_matches};
 use crate::token::Verified;
@@ -49,6 +51,17 @@ pub struct OperatorCaller {
 }
 
 impl Caller {
+    pub(super) fn of_client(id: &str, client: &Client, scopes: BTreeSet<String>) -> Self {
+        Self {
+            id: id.to_owned(),
+            owner: client.owner.clone(),
+            scopes,
+            sources: client.sources.clone(),
+            organisation: client.organisation.clone(),
+            operator: None,
+        }
+    }
+
     /// Requires a scope.
     ///
     /// # Errors
@@ -87,7 +100,16 @@ pub struct AccessToken {
 /// What is remembered of a token.
 pub(crate) struct Recalled {
     hash: [u8; 32],
-    verified: Option<Arc<Verified>>,
+    known: Option<Arc<Remembered>>,
+}
+
+/// Whoever brought an access token that was verified on the way in.
+#[derive(Debug, Clone)]
+pub struct Recognised {
+    /// The client's or operator's id.
+    pub id: String,
+    /// A client's token.
+    token: Option<Arc<Remembered>>,
 }
 
 /// A well-formed hash that matches no secret: an unknown client costs as much as a wrong secret.
@@ -171,7 +193,7 @@ impl App {
     ///
     /// # Errors
     /// `Unauthenticated`; says nothing more.
-    pub(crate) async fn verify_own(&self, token: &str, purpose: Purpose) -> ServiceResult<Arc<Verified>> {
+    pub(crate) async fn verify_own(&self, token: &str, purpose: Purpose) -> ServiceResult<Arc<Remembered>> {
         let recalled = self.recall(token).await;
         self.judge_own(token, &recalled, purpose).await
     }
@@ -181,7 +203,7 @@ impl App {
         let mut hash = [0; 32];
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
         hash.copy_from_slice(digest.as_ref());
-        Recalled { hash, verified: self.verified.get(&hash).await }
+        Recalled { hash, known: self.verified.get(&hash).await }
     }
 
     /// As [`App::verify_own`], of what is remembered.
@@ -190,37 +212,43 @@ impl App {
         token: &str,
         recalled: &Recalled,
         purpose: Purpose,
-    ) -> ServiceResult<Arc<Verified>> {
+    ) -> ServiceResult<Arc<Remembered>> {
         let profile = self.deployment.profile(purpose).ok_or(ServiceError::Unauthenticated)?;
         let now = self.clock.now().epoch();
-        let verified = match &recalled.verified {
-            Some(verified) => Arc::clone(verified),
+        let known = match &recalled.known {
+            Some(known) => Arc::clone(known),
             None => {
                 let keys = self.keys.load();
                 let expected = Expected { issuer: Some(&self.issuer), audience: Audience::AnyOne, at: now };
                 let token = verifier::verify(token, keys.verifiers(purpose), profile, &expected)
                     .map_err(|_| ServiceError::Unauthenticated)?;
-                let verified = Arc::new(Verified::read(&token, purpose).ok_or(ServiceError::Unauthenticated)?);
-                self.verified.insert(recalled.hash, Arc::clone(&verified)).await;
-                verified
+                let verified = Verified::read(&token, purpose).ok_or(ServiceError::Unauthenticated)?;
+                let known = Arc::new(Remembered::new(verified));
+                self.verified.insert(recalled.hash, Arc::clone(&known)).await;
+                known
             }
         };
-        let fits = verified.purpose == purpose
-            && verified.times.check(&profile.lifetime, now).is_ok()
+        if self.is_good(&known, purpose) { Ok(known) } else { Err(ServiceError::Unauthenticated) }
+    }
+
+    /// Whether a token that was verified is one of this purpose, now.
+    fn is_good(&self, verified: &Verified, purpose: Purpose) -> bool {
+        let Some(profile) = self.deployment.profile(purpose) else { return false };
+        verified.purpose == purpose
+            && verified.times.check(&profile.lifetime, self.clock.now().epoch()).is_ok()
             // Its revocation may be among what was lost with a piece of history.
             && verified.iat >= self.tokens_since_ms().div_euclid(1000)
             // SECURITY: what a retired key signed is dead, also where it was verified before.
-            && self.keys.load().verifies(purpose, &verified.kid, self.clock.now_ms());
-        if fits { Ok(verified) } else { Err(ServiceError::Unauthenticated) }
+            && self.keys.load().verifies(purpose, &verified.kid, self.clock.now_ms())
     }
 
-    /// The id of the client that an access token was given to, whatever it may still do.
-    pub async fn client_of(&self, token: &str) -> Option<String> {
+    /// Whom an access token was given to, whatever it may still do.
+    pub async fn recognise(&self, token: &str) -> Option<Recognised> {
         if is_session(token) {
-            return self.signed_in_as(token);
+            return self.signed_in_as(token).map(|id| Recognised { id, token: None });
         }
-        let verified = self.verify_own(token, Purpose::Access).await.ok()?;
-        (verified.aud == self.issuer).then(|| verified.client_id.clone())
+        let known = self.verify_own(token, Purpose::Access).await.ok()?;
+        (known.aud == self.issuer).then(|| Recognised { id: known.client_id.clone(), token: Some(known) })
     }
 
     /// The API client or operator behind a bearer token.
@@ -228,16 +256,28 @@ impl App {
     /// # Errors
     /// `Unauthenticated` for anything that is not a fresh access token of an enabled client or a sign-in that stands, and for
     /// a token that is bound to a key: whoever bears it has to prove that key.
-    pub async fn caller(&self, token: &str) -> ServiceResult<Caller> {
+    pub async fn caller(&self, token: &str) -> ServiceResult<Arc<Caller>> {
+        self.recognised_caller(token, None).await
+    }
+
+    /// As [`App::caller`], where [`App::recognise`] may have looked at this very token already.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn recognised_caller(&self, token: &str, recognised: Option<&Recognised>) -> ServiceResult<Arc<Caller>> {
         if is_session(token) {
-            return self.operator_caller(token).await;
+            return self.operator_caller(token).await.map(Arc::new);
         }
         self.check_history()?;
-        let verified = self.living_access(token).await?;
-        if verified.jkt.is_some() {
+        let known = match recognised.and_then(|recognised| recognised.token.as_ref()) {
+            Some(known) if self.is_good(known, Purpose::Access) && self.access_lives(known) => Arc::clone(known),
+            Some(_) => return Err(ServiceError::Unauthenticated),
+            None => self.living_access(token).await?,
+        };
+        if known.jkt.is_some() {
             return Err(ServiceError::Unauthenticated);
         }
-        self.client_caller(&verified.sub, Some(&verified.scope))
+        self.token_caller(&known)
     }
 
     /// The API client behind a token that is bound to a key, with its proof for this request (RFC 9449 section 7).
@@ -245,13 +285,13 @@ impl App {
     /// # Errors
     /// `Unauthenticated` as for [`App::caller`], and for a token that is not bound; `Unproven` for a proof that does not hold,
     /// is of another key, or was used before.
-    pub async fn bound_caller(&self, token: &str, proof: &str, method: &str, path: &str) -> ServiceResult<Caller> {
+    pub async fn bound_caller(&self, token: &str, proof: &str, method: &str, path: &str) -> ServiceResult<Arc<Caller>> {
         self.check_history()?;
-        let verified = self.living_access(token).await?;
-        let jkt = verified.jkt.as_deref().ok_or(ServiceError::Unauthenticated)?;
+        let known = self.living_access(token).await?;
+        let jkt = known.jkt.as_deref().ok_or(ServiceError::Unauthenticated)?;
         let url = format!("{}{path}", self.issuer);
         self.prove(proof, dpop::Request { method, url: &url, token: Some(token) }, Some(jkt)).await?;
-        self.client_caller(&verified.sub, Some(&verified.scope))
+        self.token_caller(&known)
     }
 
     /// Verifies a proof of possession and spends it; gives the thumbprint of its key, which is `bound` where the token says so.
@@ -270,28 +310,6 @@ impl App {
         } else {
             Err(ServiceError::Unproven(DpopError::Unfit("its `jti` was used before")))
         }
-    }
-
-    /// A client that proved itself, with the scopes that it has now, of `scopes` where they are given.
-    ///
-    /// # Errors
-    /// `Unauthenticated` for a client that is not there or disabled.
-    pub fn client_caller(&self, id: &str, scopes: Option<&str>) -> ServiceResult<Caller> {
-        let world = self.world.load();
-        let client = world.clients.get(id).filter(|client| !client.disabled).ok_or(ServiceError::Unauthenticated)?;
-        // A scope taken from the client is gone at once, not when its token ends.
-        let scopes = match scopes {
-            Some(text) => text.split(' ').filter(|scope| client.scopes.contains(*scope)).map(str::to_owned).collect(),
-            None => client.scopes.clone(),
-        };
-        Ok(Caller {
-            id: id.to_owned(),
-            owner: client.owner.clone(),
-            scopes,
-            sources: client.sources.clone(),
-            organisation: client.organisation.clone(),
-            operator: None,
-        })
     }
 
     /// The gateway behind `X-Gateway-Key: id.secret`.

@@ -32,7 +32,7 @@ pub enum Asker {
     /// A gateway, about the resources it guards.
     Gateway(Arc<Gateway>),
     /// An API client.
-    Client(Caller),
+    Client(Arc<Caller>),
 }
 
 /// A subject or resource as a request names it.

@@ -2,12 +2,14 @@
 
 use super::authenticate::Caller;
 use super::issue::{Issued, Terms, Wanted};
+use super::remembered::Remembered;
 use super::world::Client;
-use super::{App, ServiceError};
+use super::{App, ServiceError, ServiceResult};
 use crate::intake::vouch::{VouchSubject, parse_subject};
 use crate::token::Verified;
 use crate::token::keys::Purpose;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use vouchsafe_core::end_users::Refusal;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::{Decision, Second};
@@ -278,7 +280,7 @@ impl App {
     }
 
     /// An access token of ours that is worth something now.
-    pub(crate) async fn living_access(&self, token: &str) -> Result<std::sync::Arc<Verified>, ServiceError> {
+    pub(crate) async fn living_access(&self, token: &str) -> ServiceResult<Arc<Remembered>> {
         let verified = self.verify_own(token, Purpose::Access).await?;
         if self.access_lives(&verified) { Ok(verified) } else { Err(ServiceError::Unauthenticated) }
     }
@@ -286,7 +288,7 @@ impl App {
     /// Whether a verified access token still opens anything.
     pub(crate) fn access_lives(&self, verified: &Verified) -> bool {
         let world = self.world.load();
-        let lives = |client: &Client| !client.disabled && verified.iat >= client.tokens_from;
+        let lives = |client: &Arc<Client>| !client.disabled && verified.iat >= client.tokens_from;
         // SECURITY: a token about one subject's claims opens these alone; see `sso`.
         let is_clients = verified.resource.is_none() && verified.sub == verified.client_id;
         verified.aud == self.issuer

@@ -4,10 +4,11 @@ use super::authenticate::Caller;
 use super::end_users::{Live, Named, Served, live_of_both};
 use super::gateway::Judged;
 use super::operators::is_session;
+use super::remembered::{Remembered, Worth};
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{FeedRow, Write};
 use crate::token::keys::{Algorithm, Purpose};
-use crate::token::{Bearer, Verified, Worth};
+use crate::token::{Bearer, Verified};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vouchsafe_core::Status;
@@ -58,14 +59,14 @@ impl App {
         named.is_none_or(|named| named.is_empty() || audience.is_some_and(|own| named.contains(own)))
     }
 
-    fn access_worth(&self, verified: &Verified) -> ServiceResult<Arc<str>> {
-        let now = self.client_caller(&verified.sub, Some(&verified.scope))?;
-        let scope = now.scopes.into_iter().collect::<Vec<_>>().join(" ");
+    fn access_worth(&self, verified: &Remembered) -> ServiceResult<Arc<str>> {
+        let now = self.token_caller(verified)?;
+        let scope = now.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
         let token_type = if verified.jkt.is_some() { "DPoP" } else { "Bearer" };
         Ok(worth(verified, json!({ "scope": scope, "token_type": token_type })).to_string().into())
     }
 
-    async fn eligibility_worth(&self, verified: &Verified) -> ServiceResult<Option<Arc<str>>> {
+    async fn eligibility_worth(&self, verified: &Remembered) -> ServiceResult<Option<Arc<str>>> {
         let Some(Bearer { subject, acting_for, resource, end_user }) = self.bearer(verified)? else { return Ok(None) };
         let (decision, rules) = match self.eligibility_for(&subject, acting_for.as_ref(), &resource).await {
             Ok(found) => found,

@@ -3,6 +3,7 @@
 mod made;
 
 use super::end_users::{Noted, live_of_both};
+use super::remembered::Remembered;
 use super::world::Audience;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{Change, Conflict, FeedRow, StoredToken, Write};
@@ -238,7 +239,7 @@ impl App {
     }
 
     /// Whom and what a verified eligibility token of ours is about.
-    pub(crate) fn bearer(&self, verified: &crate::token::Verified) -> ServiceResult<Option<Bearer>> {
+    pub(crate) fn bearer(&self, verified: &Remembered) -> ServiceResult<Option<Bearer>> {
         let Some(pairwise) = self.world.load().audiences.get(&verified.aud).map(|audience| audience.pairwise) else {
             return Ok(None);
         };

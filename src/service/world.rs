@@ -505,7 +505,7 @@ pub(crate) const SHIPPED_PACKS: [&str; 8] = [
 #[derive(Debug, Default)]
 pub struct World {
     /// API clients by id.
-    pub clients: HashMap<String, Client>,
+    pub clients: HashMap<String, Arc<Client>>,
     /// Gateways by id.
     pub gateways: HashMap<String, Arc<Gateway>>,
     /// Audiences by id.
@@ -716,7 +716,7 @@ impl World {
         Ok(World {
             directory_tokens: directories.values().flat_map(tokens).collect(),
             directories,
-            clients: all(store, "client").await?.into_iter().collect(),
+            clients: all(store, "client").await?.into_iter().map(|(id, client)| (id, Arc::new(client))).collect(),
             gateways: all::<Gateway>(store, "gateway")
                 .await?
                 .into_iter()

@@ -6,8 +6,8 @@ use crate::http::problem::Problem;
 use crate::service::authzen::{Answer, Asker};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
-use vouchsafe_core::explain;
+use serde::Serialize;
+use vouchsafe_core::{Status, explain};
 
 /// The request is not answered.
 #[derive(Debug)]
@@ -65,51 +65,88 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// An answer as the specification has it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Told {
+    pub(super) decision: bool,
+    context: Context,
+}
+
+/// What is told beside yes or no; what is not known is absent.
+#[expect(clippy::option_option, reason = "absent, and no confidence, are two things")]
+#[derive(Debug, Default, Serialize)]
+struct Context {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason_user: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eligibility_status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<Option<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_user_decision_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ItemError>,
+}
+
+/// Why an item of a batch could not be asked.
+#[derive(Debug, Serialize)]
+struct ItemError {
+    status: u16,
+    message: String,
+}
+
 /// An item of a batch that could not be asked: a *no*, and why.
-pub(super) fn item_error(status: StatusCode, message: &str) -> Value {
-    json!({ "decision": false, "context": { "error": { "status": status.as_u16(), "message": message } } })
+pub(super) fn item_error(status: StatusCode, message: String) -> Told {
+    let error = Some(ItemError { status: status.as_u16(), message });
+    Told { decision: false, context: Context { error, ..Context::default() } }
 }
 
 /// A decision as an asker is told: nothing of the evidence behind it, and of a refusal what its caller may be told.
-pub(super) fn told(edge: &Edge, asker: &Asker, answer: &Answer) -> Value {
-    let mut context = Map::new();
-    let mut tell = |name: &str, value: Value| context.insert(name.to_owned(), value);
-    if let Some(reason) = &answer.reason {
-        tell("reason_code", json!(reason));
-        tell("reason_user", json!(explain::texts(reason).subject));
-        if let Asker::Gateway(gateway) = asker
-            && let Some(help) = gateway.help(reason, answer.decision.as_deref(), None)
-        {
-            tell("help", json!(help));
+pub(super) fn told(edge: &Edge, asker: &Asker, answer: Answer) -> Told {
+    let mut context = Context {
+        stale: (edge.app.feed_age_secs() > 2).then_some(true),
+        test: edge.app.deployment.is_test().then_some(true),
+        valid_until: answer.valid_until,
+        ..Context::default()
+    };
+    if let Some(reason) = answer.reason {
+        context.reason_user = Some(explain::texts(&reason).subject);
+        if let Asker::Gateway(gateway) = asker {
+            context.help = gateway.help(&reason, answer.decision.as_deref(), None);
         }
-        if let Some(at) = answer.body.as_deref().and_then(|decision| retry_at(decision, edge.app.clock.now())) {
-            tell("retry_at", json!(at.to_string()));
-        }
+        context.retry_at = answer
+            .body
+            .as_deref()
+            .and_then(|decision| retry_at(decision, edge.app.clock.now()))
+            .map(|at| at.to_string());
+        context.reason_code = Some(reason);
     }
-    if let Some(id) = &answer.decision {
-        tell("decision_id", json!(id));
-    }
+    context.decision_id = answer.decision;
     if let Some(decision) = &answer.body {
-        tell("eligibility_status", json!(decision.status));
-        if answer.details {
-            tell("confidence", json!(decision.confidence));
-        }
+        context.eligibility_status = Some(decision.status);
+        context.confidence = answer.details.then_some(decision.confidence);
         if let (Some(policy), Some(version)) = (&decision.rules.policy, decision.rules.version) {
-            tell("policy_version", json!(format!("{policy}@{version}")));
+            context.policy_version = Some(format!("{policy}@{version}"));
         }
     }
-    if let Some(until) = &answer.valid_until {
-        tell("valid_until", json!(until));
-    }
-    if let Some((end_user, decision)) = &answer.end_user {
-        tell("end_user", json!(end_user));
-        tell("end_user_decision_id", json!(decision));
-    }
-    if edge.app.feed_age_secs() > 2 {
-        tell("stale", json!(true));
-    }
-    if edge.app.deployment.is_test() {
-        tell("test", json!(true));
-    }
-    json!({ "decision": answer.permitted, "context": context })
+    (context.end_user, context.end_user_decision_id) = answer.end_user.unzip();
+    Told { decision: answer.permitted, context }
 }

@@ -62,7 +62,7 @@ impl Wanted {
         });
         let results: Vec<Value> = found.names.into_iter().map(result).collect();
         let page = json!({ "next_token": token.unwrap_or_default(), "count": results.len() });
-        answered(&json!({ "results": results, "page": page }))
+        answered(json!({ "results": results, "page": page }))
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 
 /// Whether a client may ask for such a token.
 pub(super) fn may_ask(edge: &Edge, id: &str) -> bool {
-    let caller = edge.app.client_caller(id, None);
+    let caller = edge.app.client_caller(id);
     caller.is_ok_and(|caller| caller.require("sso:claims").is_ok()) && edge.app.provider_of(id).is_ok()
 }
 

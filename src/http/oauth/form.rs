@@ -9,6 +9,7 @@ use axum::response::Response;
 use base64::Engine as _;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The one type of assertion (RFC 7523 section 2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -136,8 +137,8 @@ pub(super) async fn client(app: &App, headers: &HeaderMap, form: &Form) -> Resul
 }
 
 /// The client as a caller with all its scopes.
-pub(super) fn as_caller(app: &App, id: &str) -> Result<Caller, Response> {
-    app.client_caller(id, None).map_err(|_| invalid_client(UNPROVEN))
+pub(super) fn as_caller(app: &App, id: &str) -> Result<Arc<Caller>, Response> {
+    app.client_caller(id).map_err(|_| invalid_client(UNPROVEN))
 }
 
 /// What is not the client's doing. Nothing of the error reaches it.

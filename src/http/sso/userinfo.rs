@@ -6,8 +6,8 @@ use crate::http::extract::{Presented, Raw, accepts, authenticate, checked, parse
 use crate::http::problem::Problem;
 use crate::service::sso::{Bearer, Consent, Person, Provided, told};
 use axum::Json;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -17,7 +17,6 @@ use validator::Validate;
 
 /// Media type of an assertion (OpenID Connect for Identity Assurance 1.0).
 const PROVIDED: &str = "application/provided-claims+jwt";
-const PATH: &str = "/sso/userinfo";
 
 /// Whom a client asks about, and for what.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -68,11 +67,12 @@ async fn fetch(edge: &Edge, bearer: &Bearer) -> Result<Response, Problem> {
 /// The claims that the token opens, as an assertion (distributed claims).
 #[utoipa::path(get, path = "/sso/userinfo", tag = "sso", security(("client" = ["sso:claims"])),
     responses((status = 200, description = "an assertion", content_type = "application/provided-claims+jwt", body = String), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
-pub async fn get(State(edge): State<Edge>, headers: HeaderMap) -> Result<Response, Problem> {
-    if let Some(bearer) = bearer(&edge, &headers).await? {
+pub async fn get(State(edge): State<Edge>, request: Request) -> Result<Response, Problem> {
+    let (request, _) = request.into_parts();
+    if let Some(bearer) = bearer(&edge, &request.headers).await? {
         return fetch(&edge, &bearer).await;
     }
-    let caller = authenticate(&edge, &headers, Method::GET.as_str(), PATH).await?;
+    let caller = authenticate(&edge, &request).await?;
     caller.require("sso:claims")?;
     Err(Problem::invalid().field("/sub", "name the user: POST `sub` as JSON"))
 }
@@ -81,15 +81,13 @@ pub async fn get(State(edge): State<Edge>, headers: HeaderMap) -> Result<Respons
 /// claims).
 #[utoipa::path(post, path = "/sso/userinfo", tag = "sso", request_body = Asked, security(("client" = ["sso:claims"])),
     responses((status = 200, description = "`sub` as asked, `eligibility`; or an assertion"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
-pub async fn post(
-    State(edge): State<Edge>,
-    headers: HeaderMap,
-    body: Result<Raw, Problem>,
-) -> Result<Response, Problem> {
-    if let Some(bearer) = bearer(&edge, &headers).await? {
+pub async fn post(State(edge): State<Edge>, request: Request) -> Result<Response, Problem> {
+    let (request, body) = request.into_parts();
+    let body = Raw::read(body).await;
+    if let Some(bearer) = bearer(&edge, &request.headers).await? {
         return fetch(&edge, &bearer).await;
     }
-    let caller = authenticate(&edge, &headers, Method::POST.as_str(), PATH).await?;
+    let caller = authenticate(&edge, &request).await?;
     caller.require("sso:claims")?;
     let Raw(bytes) = body?;
     let asked: Asked = checked(parse_value(&bytes)?)?;
@@ -97,7 +95,7 @@ pub async fn post(
     let resource = edge.app.asked_resource(&provider, asked.resource.as_deref())?;
     let address = asked.address.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
     let person = Person { id: &asked.sub, login: asked.login.as_deref() };
-    if accepts(&headers, PROVIDED) {
+    if accepts(&request.headers, PROVIDED) {
         let (Some(purpose), Some(reference)) = (&asked.purpose, &asked.consent) else {
             return Err(Problem::invalid().field("/purpose", "an assertion takes `purpose` and `consent`"));
         };

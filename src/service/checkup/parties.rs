@@ -10,6 +10,7 @@ use crate::service::world::{Client, World};
 use crate::storage::StoredKey;
 use crate::token::keys::{Algorithm, Purpose};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use vouchsafe_core::facts::SourceKind;
 use vouchsafe_core::ids::{ResourceId, ResourcePattern};
 
@@ -138,7 +139,7 @@ fn people(world: &World) -> Vec<Finding> {
             "`vouchsafe client create --name … --owner … --scope admin …`",
         )];
     }
-    let approve = |client: &&Client| !client.disabled && client.scopes.contains("directives:approve");
+    let approve = |client: &&Arc<Client>| !client.disabled && client.scopes.contains("directives:approve");
     let mut owners: BTreeSet<String> =
         world.clients.values().filter(approve).map(|client| person(&client.owner)).collect();
     let may = |operator: &&Operator| !operator.disabled && operator.scopes().contains("directives:approve");
@@ -160,7 +161,6 @@ mod tests {
     use crate::finding::Level;
     use crate::storage::KeyTimes;
     use serde_json::{Value, json};
-    use std::sync::Arc;
 
     fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
         serde_json::from_value(value).unwrap()
@@ -170,6 +170,10 @@ mod tests {
         let mut body = json!({ "name": "n", "owner": owner, "scopes": ["directives:approve"] });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         from(body)
+    }
+
+    fn client_mut<'w>(world: &'w mut World, id: &str) -> &'w mut Client {
+        Arc::make_mut(world.clients.get_mut(id).unwrap())
     }
 
     fn key(alg: &str) -> StoredKey {
@@ -183,8 +187,8 @@ mod tests {
         let gateway = json!({ "name": "g", "key_sha256": "", "resources": ["restricted.api"], "audience": "gate" });
         world.gateways.insert("gw_1".to_owned(), Arc::new(from(gateway)));
         world.audiences.insert("gate".to_owned(), from(json!({ "name": "a", "resources": ["restricted.*"] })));
-        world.clients.insert("cli_1".to_owned(), client("Ada", json!({ "sources": ["src_1", "src_self"] })));
-        world.clients.insert("cli_2".to_owned(), client("Bo", json!({ "organisation": "org_1" })));
+        world.clients.insert("cli_1".to_owned(), Arc::new(client("Ada", json!({ "sources": ["src_1", "src_self"] }))));
+        world.clients.insert("cli_2".to_owned(), Arc::new(client("Bo", json!({ "organisation": "org_1" }))));
         world.sources.insert("src_1".to_owned(), (from(json!({ "name": "s", "kind": "registry" })), None));
         world.organisations.insert("org_1".to_owned(), from(json!({ "name": "o" })));
         world
@@ -217,17 +221,9 @@ mod tests {
         );
         break_one(&|world| world.sources.clear(), "clients.sources", Level::Warning);
         break_one(&|world| world.organisations.clear(), "clients.organisation", Level::Warning);
-        break_one(&|world| world.clients.get_mut("cli_1").unwrap().disabled = true, "sources.speaker", Level::Warning);
-        break_one(
-            &|world| world.clients.get_mut("cli_2").unwrap().organisation = None,
-            "organisations.keys",
-            Level::Warning,
-        );
-        break_one(
-            &|world| world.clients.get_mut("cli_2").unwrap().owner = "ADA".to_owned(),
-            "clients.approvers",
-            Level::Warning,
-        );
+        break_one(&|world| client_mut(world, "cli_1").disabled = true, "sources.speaker", Level::Warning);
+        break_one(&|world| client_mut(world, "cli_2").organisation = None, "organisations.keys", Level::Warning);
+        break_one(&|world| client_mut(world, "cli_2").owner = "ADA".to_owned(), "clients.approvers", Level::Warning);
         break_one(&|world| world.clients.clear(), "clients.none", Level::Warning);
         break_one(
             &|world| {

@@ -7,10 +7,10 @@
 use super::{Attribute, Person, disclosed, evidence};
 use crate::service::authenticate::{ACCESS_TTL_SECS, Caller};
 use crate::service::gateway::Judged;
+use crate::service::remembered::Remembered;
 use crate::service::world::IdentityProvider;
 use crate::service::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{AuditEntry, Change, Conflict, StoredConsent, Write};
-use crate::token::Verified;
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
@@ -53,7 +53,7 @@ pub struct Provided {
 /// An access token that opens one subject's claims for one resource, and nothing else.
 #[derive(Debug)]
 pub struct Bearer {
-    verified: Arc<Verified>,
+    verified: Arc<Remembered>,
     provider: Arc<IdentityProvider>,
     subject: SubjectId,
     resource: ResourceId,
@@ -135,7 +135,7 @@ impl App {
         let (Some(resource), Some(consent)) = (&verified.resource, &verified.consent) else { return Ok(None) };
         let refused = || ServiceError::Unauthenticated;
         // The client may have lost the scope, the provider or itself meanwhile.
-        self.client_caller(&verified.client_id, Some(&verified.scope))?.require(SCOPE).map_err(|_| refused())?;
+        self.token_caller(&verified)?.require(SCOPE).map_err(|_| refused())?;
         let provider = self.provider_of(&verified.client_id).map_err(|_| refused())?;
         if verified.aud != self.issuer || verified.jkt.is_some() || self.is_revoked(&verified.jti) {
             return Err(refused());

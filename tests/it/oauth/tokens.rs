@@ -156,7 +156,7 @@ async fn a_token_is_taken_back_by_its_client_or_by_who_may_and_at_once_everywher
                 assert_eq!(worth(&t, &warden, token).await, inactive());
             }
         }
-        let caller = t.app.client_caller(&warden.id, None).unwrap();
+        let caller = t.app.client_caller(&warden.id).unwrap();
         replica.poll_feed().await.unwrap();
         for token in [&first, &second, &third, &fourth] {
             assert_eq!(
