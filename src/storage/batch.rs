@@ -158,6 +158,8 @@ impl<E: Engine> Batcher<E> {
         let mut waiting: Vec<Row> = Vec::new();
         let mut jobs = Vec::with_capacity(BATCH);
         loop {
+            // Whoever is ready comes before the batch is closed: one commit of many costs hardly more than of one.
+            tokio::task::yield_now().await;
             if waiting.is_empty() {
                 if inbox.recv_many(&mut jobs, BATCH).await == 0 {
                     break;
