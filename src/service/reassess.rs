@@ -15,7 +15,7 @@
 
 use super::parties::Seen;
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::storage::{Change, Conflict, FeedRow, StoredStanding, StoredToken, Swept, Write};
+use crate::storage::{Change, Conflict, StoredStanding, StoredToken, Swept, Write};
 use finding::Finding;
 pub use notice::NOTICES_SECS;
 use serde_json::json;
@@ -285,18 +285,7 @@ impl App {
         let news: Vec<&Decision> = news.map(|finding| &finding.decision).collect();
         // What people have to look at now is asked in the commit of the status that asks for it.
         change.writes.extend(self.case_writes(facts, &news).await?);
-        if !dead.is_empty() {
-            let jtis: Vec<&String> = dead.iter().map(|token| &token.jti).collect();
-            let detail = json!({ "cause": "not_eligible", "tokens": jtis });
-            change.audit.push(self.audit(&Actor::system(), "tokens.revoked", id, &detail)?);
-        }
-        for token in dead {
-            let (jti, resource) = (token.jti, token.resource);
-            let body = json!({ "subject": id, "token": jti, "resource": resource, "cause": "not_eligible" });
-            change.outbox.push(self.message("token.revoked", id, &body)?);
-            change.feed.push(FeedRow { kind: "token".to_owned(), key: jti.clone() });
-            change.writes.push(Write::RevokeToken { jti, at_ms: self.clock.now_ms() });
-        }
+        self.end_tokens(&mut change, &Actor::system(), id, &dead, "not_eligible")?;
         match self.commit_whole(change).await? {
             Ok(()) => Ok(()),
             Err(Conflict::NoSuchSubject) => Ok(()),

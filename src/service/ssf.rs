@@ -8,6 +8,7 @@ pub mod collect;
 pub mod events;
 mod push;
 pub mod receive;
+mod sessions;
 pub mod streams;
 
 use super::admin::name_ok;

@@ -3,6 +3,7 @@
 mod delivery;
 mod events;
 mod receive;
+mod sessions;
 mod streams;
 
 use crate::app::{Answer, Sources, TestApp, asylee_record, face_check, work_off};

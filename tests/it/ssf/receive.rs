@@ -10,7 +10,7 @@ const PROVIDER: &str = "https://idp.example";
 const DISABLED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-disabled";
 const PURGED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-purged";
 
-async fn push(t: &TestApp, set: &str) -> Answer {
+pub(super) async fn push(t: &TestApp, set: &str) -> Answer {
     let request = t.http.post(format!("{}/ssf/receive", t.url)).header("content-type", "application/secevent+jwt");
     crate::app::answer(request.body(set.to_owned())).await
 }
