@@ -329,6 +329,8 @@ CREATE TABLE standings (
     notice_ms BIGINT,
     told_end_ms BIGINT,
     told_before_ms BIGINT,
+    -- The band of its confidence, where the policy discloses that.
+    level TEXT,
     PRIMARY KEY (subject, acting_for, resource)
 );
 CREATE INDEX standings_due ON standings (due_ms) WHERE due_ms IS NOT NULL;

@@ -14,6 +14,7 @@
 //! change in between: its own change leads here again.
 
 use super::parties::Seen;
+use super::ssf::events::LEVEL_TOPIC;
 use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Change, Conflict, StoredStanding, StoredToken, Swept, Write};
 use finding::Finding;
@@ -190,6 +191,7 @@ impl App {
                 notice_ms: None,
                 told_end_ms: told(|before| before.told_end_ms),
                 told_before_ms: told(|before| before.told_before_ms),
+                level: finding::level(&decision, &rules),
             };
             let notice = self.look_ahead(&mut standing, &decision, &gathered, &rules, &sample)?;
             findings.push(Finding { standing, before, decision, rules, party_changed, notice });
@@ -276,6 +278,11 @@ impl App {
             change.writes.push(finding.write(timeline));
             if finding.is_news() {
                 self.status_changed(&mut change, subject, finding)?;
+            }
+            if let Some((level, previous)) = finding.new_level() {
+                let resource = &finding.standing.resource;
+                let body = json!({ "subject": subject, "resource": resource, "level": level, "previous": previous });
+                change.outbox.push(self.message(LEVEL_TOPIC, id, &body)?);
             }
             if let Some(notice) = finding.notice {
                 change.outbox.push(self.message("eligibility.expiring", id, &notice.body(&finding.standing))?);

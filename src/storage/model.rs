@@ -254,6 +254,8 @@ pub struct StoredStanding {
     pub told_end_ms: Option<i64>,
     /// How long before that end, milliseconds.
     pub told_before_ms: Option<i64>,
+    /// The band of an eligible answer's confidence, where the policy discloses it.
+    pub level: Option<String>,
 }
 
 /// A subject as a sweep over all finds it, beside one of its standings.

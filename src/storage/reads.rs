@@ -404,7 +404,7 @@ macro_rules! implement_store {
             async fn standings(&self, subject: &str) -> Result<Vec<StoredStanding>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredStanding>(
                     "SELECT subject, acting_for, resource, status, decision, rules, version, suspensions, due_ms,
-                         notice_ms, told_end_ms, told_before_ms
+                         notice_ms, told_end_ms, told_before_ms, level
                      FROM standings WHERE subject = $1 ORDER BY acting_for, resource",
                 )
                 .bind(subject)

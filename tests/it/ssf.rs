@@ -2,6 +2,7 @@
 
 mod delivery;
 mod events;
+mod levels;
 mod receive;
 mod sessions;
 mod streams;
