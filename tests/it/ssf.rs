@@ -1,5 +1,6 @@
 //! Signals: who gets a stream and what it may say of it, what is told and to whom, and what providers tell us.
 
+mod commands;
 mod delivery;
 mod events;
 mod levels;
