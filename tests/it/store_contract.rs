@@ -71,6 +71,7 @@ contract!(
     token_of_a_subject_or_rules_that_changed_is_refused,
     revocation_keeps_its_first_instant,
     no_token_is_recorded_of_a_session_that_is_over,
+    the_end_of_a_session_waits_for_tokens_that_are_being_recorded,
     keys_are_unique_and_newest_first,
     a_key_moves_on_only_from_where_it_was_read,
     of_replicas_that_rotate_at_once_one_does,
@@ -1023,6 +1024,42 @@ async fn no_token_is_recorded_of_a_session_that_is_over(database: &Database) {
     assert_eq!(issue("h", of("s4", "ada", 20)).await, Err(Conflict::Spent));
     assert_eq!(issue("h", of("s4", "ada", 21)).await, Ok(()));
     assert_eq!(issue("i", StoredSessionOf::default()).await, Ok(()));
+}
+
+async fn the_end_of_a_session_waits_for_tokens_that_are_being_recorded(database: &Database) {
+    if database.is_sqlite() {
+        // It has one writer.
+        return;
+    }
+    let store = database.store().await;
+    add_subject(&store, "sub_1").await;
+    // As a batch of tokens begins, and the one that it records.
+    let mut recording = PgConnection::connect(&database.url()).await.unwrap();
+    let begun = "BEGIN; LOCK TABLE timeline, suspensions IN SHARE MODE;
+        INSERT INTO tokens (jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
+            status_list, status_idx, session, session_of, session_at_ms)
+        VALUES ('a', 'sub_1', 'aud', 'model', 'dec', 'client', 10, 20, 7, 3, 's1', 'ada', 5)";
+    sqlx::raw_sql(begun).execute(&mut recording).await.unwrap();
+    let over = SessionsOver::One { session: "s1".to_owned(), of: None };
+    let ending = tokio::spawn({
+        let (store, over) = (store.clone(), over.clone());
+        async move { store.commit(change("over", vec![Write::SessionsOver { over, at_ms: 12 }])).await }
+    });
+    let mut watching = PgConnection::connect(&database.url()).await.unwrap();
+    let mut waits = false;
+    for _ in 0..200 {
+        let waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND relation = 'suspensions'::regclass";
+        waits = sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut watching).await.unwrap() > 0;
+        if waits || ending.is_finished() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(waits, "it was over before the token was recorded, and did not see it");
+    sqlx::raw_sql("COMMIT").execute(&mut recording).await.unwrap();
+    ending.await.unwrap().unwrap().unwrap();
+    let found = store.tokens_of_sessions(&over, 12, 9).await.unwrap();
+    assert_eq!(found.into_iter().map(|token| token.jti).collect::<Vec<_>>(), ["a"]);
 }
 
 async fn token_of_a_subject_or_rules_that_changed_is_refused(database: &Database) {

@@ -1,6 +1,7 @@
 //! What identity providers tell us of their people: somebody who has no account there any more is no member of the
 //! organisation whose directory it is, and a session that is over ends the tokens that were got by it.
 
+use super::events::SESSION_REVOKED;
 use crate::intake::events::{NotTaken, OLDEST_SECS, Said, verify};
 use crate::intake::identity::unverified_issuer;
 use crate::service::clients::verification_keys;
@@ -67,7 +68,10 @@ impl App {
         let mut change = Change { writes: vec![spent], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
         let over = self.sessions_over(provider, said);
         if let Some(over) = &over {
-            self.end_sessions(&mut change, provider, over).await?;
+            let number = self.end_sessions(&mut change, provider, over).await?;
+            let detail = json!({ "event": SESSION_REVOKED, "tokens": number });
+            let actor = Actor::identity_provider(&provider.id);
+            change.audit.push(self.audit(&actor, "sessions.revoked", &provider.id, &detail)?);
         }
         let ends = said.events.iter().find(|event| ENDS.contains(&event.as_str()));
         if let (Some(event), Some(sub), Some(organisation)) = (ends, &said.sub, &provider.organisation)

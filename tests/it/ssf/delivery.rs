@@ -184,8 +184,10 @@ async fn a_paused_stream_holds_what_there_is_and_a_disabled_one_drops_it() {
         let endpoint = Endpoint::new().await;
         let (party, id, subject) = scene(&t, Some(&endpoint)).await;
         let sources = t.sources().await;
-        party.status(&t, &id, "paused").await;
         let record = admit(&t, &sources, &subject).await;
+        t.app.fan_out().await.unwrap();
+        // One waits already when it is paused, one comes while it is.
+        party.status(&t, &id, "paused").await;
         deliver(&t).await;
         dismiss(&t, &record).await;
         deliver(&t).await;

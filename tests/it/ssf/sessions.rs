@@ -188,6 +188,8 @@ async fn a_session_that_is_over_ends_the_tokens_got_by_it_and_no_other() {
             scene.idp.ends(&t, jti, &about).await;
         }
         assert_eq!(t.audited("tokens.revoked").await.len(), 2);
+        let said = t.audited("sessions.revoked").await;
+        assert_eq!(said.len(), 4, "each event once, whatever it ended: {said:?}");
         assert_eq!(receiver.drain(&t, &stream).await, Vec::<Value>::new());
         assert_eq!(living(&t, &gateway, &all).await, [2, 4, 5]);
         // Nor does an ID token of it bring another.
