@@ -18,6 +18,7 @@ pub mod policy;
 pub mod ready;
 pub mod report;
 pub mod serve;
+pub mod signal_receiver;
 pub mod simulate;
 pub mod verify;
 pub mod webhook;
@@ -116,6 +117,9 @@ enum Command {
     /// Who is told what happens, by HTTP.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
+    /// Who is told by security event tokens (Shared Signals).
+    #[command(subcommand)]
+    SignalReceiver(signal_receiver::SignalReceiverCommand),
     /// What a person has to look at, and how it ends.
     #[command(subcommand)]
     Case(case::CaseCommand),
@@ -203,6 +207,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::ScimToken(command) => directory::scim_token(command).await,
         Command::Operator(command) => operator::run(command).await,
         Command::Webhook(command) => webhook::run(command).await,
+        Command::SignalReceiver(command) => signal_receiver::run(command).await,
         Command::Case(command) => case::run(command).await,
         Command::Appeal(command) => appeal::run(command).await,
         Command::Import(command) => import::run(command).await,

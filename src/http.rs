@@ -156,7 +156,7 @@ fn guarded() -> OpenApiRouter<Edge> {
         .routes(routes!(webhooks::enable))
         .routes(routes!(webhooks::disable))
         .routes(routes!(ssf::receivers::create, ssf::receivers::list))
-        .routes(routes!(ssf::receivers::show, ssf::receivers::delete))
+        .routes(routes!(ssf::receivers::show, ssf::receivers::change, ssf::receivers::delete))
         .routes(routes!(ssf::receivers::set_status))
         .routes(routes!(cases::list))
         .routes(routes!(cases::show))

@@ -199,6 +199,11 @@ impl Actor {
     pub fn source(id: &str) -> Self {
         Self(format!("source:{id}"))
     }
+    /// An identity provider by a token of its own.
+    #[must_use]
+    pub fn identity_provider(id: &str) -> Self {
+        Self(format!("identity_provider:{id}"))
+    }
     /// A person at the command line of the machine.
     #[must_use]
     pub fn command_line() -> Self {

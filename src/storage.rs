@@ -122,7 +122,7 @@ pub trait Store:
     async fn record_attestation(&self, new: NewAttestation) -> Intent<i64>;
     /// Records an issued token with its decision and rules; group commit as above. `Exists("tokens")` on a taken jti,
     /// `Stale("subjects")` when anything was said of the subject, ordered or suspended since `basis`: what is committed before
-    /// the token is obeyed by it.
+    /// the token is obeyed by it. `Spent` when its session is over ([`Write::SessionsOver`]).
     async fn record_token(
         &self,
         token: StoredToken,
@@ -207,6 +207,14 @@ pub trait Store:
     async fn sweep(&self, after: &str, limit: i64) -> Result<Vec<Swept>, StoreError>;
     /// Tokens of a subject that are neither revoked nor at their end at `now_ms`, in id order.
     async fn living_tokens(&self, subject: &str, now_ms: i64) -> Result<Vec<StoredToken>, StoreError>;
+    /// Tokens got by sessions that are over, as [`StoredToken::session`] has them, neither revoked nor at their end at
+    /// `now_ms`, in id order, at most `limit`.
+    async fn tokens_of_sessions(
+        &self,
+        over: &SessionsOver,
+        now_ms: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredToken>, StoreError>;
     /// The rules' canonical JSON by digest.
     async fn rules(&self, digest: &str) -> Result<Option<String>, StoreError>;
     /// An issued token.

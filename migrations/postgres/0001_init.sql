@@ -328,6 +328,8 @@ CREATE TABLE standings (
     notice_ms BIGINT,
     told_end_ms BIGINT,
     told_before_ms BIGINT,
+    -- The band of its confidence, where the policy discloses that.
+    level TEXT,
     PRIMARY KEY (subject, acting_for, resource)
 );
 CREATE INDEX standings_due ON standings (due_ms) WHERE due_ms IS NOT NULL;
@@ -357,9 +359,16 @@ CREATE TABLE tokens (
     status_list BIGINT NOT NULL,
     status_idx BIGINT NOT NULL,
     -- JSON: that an end user is still missing, or through whom this one comes. Null where nobody asks.
-    end_user TEXT
+    end_user TEXT,
+    -- Got by an ID token that named a session: keyed digests of that session and of whose it is there, and when the ID
+    -- token was issued.
+    session TEXT,
+    session_of TEXT,
+    session_at_ms BIGINT
 );
 CREATE INDEX tokens_by_subject ON tokens (subject);
+CREATE INDEX tokens_by_session ON tokens (session) WHERE session IS NOT NULL;
+CREATE INDEX tokens_by_session_of ON tokens (session_of) WHERE session_of IS NOT NULL;
 CREATE INDEX tokens_revoked ON tokens (expires_at_ms) WHERE revoked_at_ms IS NOT NULL;
 
 -- Status lists. A list is drawn from until `use_until_ms` at the latest; retired, its number stays used.
@@ -376,7 +385,7 @@ CREATE TABLE status_blocks (
 );
 
 -- Ids that count once: of vouches by organisation, of assertions by client, of proofs of possession by key; and, under the
--- issuer `access_token`, access tokens that were revoked.
+-- issuer `access_token`, access tokens that were revoked; and, under `session`, sessions at identity providers that are over.
 CREATE TABLE spent_jtis (
     issuer TEXT NOT NULL,
     jti TEXT NOT NULL,

@@ -292,6 +292,33 @@ pub(crate) fn patterns(list: &[String]) -> anyhow::Result<Vec<ResourcePattern>> 
     list.iter().map(|text| Ok(ResourcePattern::parse(text)?)).collect()
 }
 
+/// Resources of a change: those that are given, all of them, or those there were.
+pub(crate) fn changed_patterns(list: &[String], all: bool) -> anyhow::Result<Option<Vec<ResourcePattern>>> {
+    if list.is_empty() && !all { Ok(None) } else { patterns(list).map(Some) }
+}
+
+/// Shows every record of a kind, one a line: as JSON, or as `line` has it.
+pub(crate) async fn list(config: &ConfigArgs, kind: &str, line: impl Fn(&Value) -> String) -> anyhow::Result<ExitCode> {
+    let app = open(&load(config)?).await?;
+    let mut after = String::new();
+    loop {
+        let page = app.list(kind, &after, 200).await?;
+        let Some(last) = page.last().and_then(|item| item["id"].as_str()) else { return Ok(ExitCode::SUCCESS) };
+        after = last.to_owned();
+        for item in &page {
+            say(&if config.json { item.to_string() } else { line(item) });
+        }
+    }
+}
+
+/// Shows one record.
+pub(crate) async fn show(config: &ConfigArgs, kind: &'static str, id: &str) -> anyhow::Result<ExitCode> {
+    let app = open(&load(config)?).await?;
+    let (_, shown) = app.show(kind, id).await?;
+    say(&if config.json { shown.to_string() } else { format!("{shown:#}") });
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(crate) fn report(json: bool, value: &Value) -> ExitCode {
     if json {
         say(&value.to_string());

@@ -1,6 +1,6 @@
 //! `directory …` and `scim-token …`: organisations' directories at the machine, with its keys.
 
-use super::create::report;
+use super::create::{list, report};
 use super::{ConfigArgs, load, open, say, settle};
 use crate::service::Actor;
 use crate::service::directories::DirectorySettings;
@@ -151,27 +151,12 @@ pub(crate) async fn directory(command: DirectoryCommand) -> anyhow::Result<ExitC
             settle(&app).await;
             Ok(report(new.config.json, &json!({ "directory": new.directory })))
         }
-        DirectoryCommand::List(config) => {
-            let app = open(&load(&config)?).await?;
-            let mut after = String::new();
-            loop {
-                let page = app.list("directory", &after, 200).await?;
-                let Some(last) = page.last().and_then(|record| record["id"].as_str()) else { break };
-                last.clone_into(&mut after);
-                for record in &page {
-                    say(&told(config.json, record));
-                }
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        DirectoryCommand::List(config) => list(&config, "directory", told).await,
     }
 }
 
 /// One line of a record.
-fn told(json: bool, record: &Value) -> String {
-    if json {
-        return record.to_string();
-    }
+fn told(record: &Value) -> String {
     let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let tokens = record.pointer("/body/tokens").and_then(Value::as_array).map_or(0, Vec::len);
     let state = if record.pointer("/body/disabled") == Some(&json!(true)) { "disabled" } else { "enabled" };

@@ -1,7 +1,7 @@
 //! `identity-provider create | list | show | change | disable | enable | secret`: at the machine, with its keys.
 
-use super::create::{patterns, report};
-use super::{ConfigArgs, load, open, say, settle};
+use super::create::{list, patterns, report, show};
+use super::{ConfigArgs, load, open, settle};
 use crate::service::Actor;
 use crate::service::identity::ProviderChange;
 use crate::service::world::{Hook, IdentityProvider};
@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use vouchsafe_core::policy::Disclosure;
+
+const RECORD: &str = "identity_provider";
 
 /// `vouchsafe identity-provider …`
 #[derive(Debug, Subcommand)]
@@ -135,6 +137,14 @@ pub struct Secret {
     overlap: i64,
 }
 
+/// What may be learnt beside yes or no.
+pub(crate) fn disclosures(names: &[String]) -> anyhow::Result<BTreeSet<Disclosure>> {
+    let parse = |name: &String| {
+        Disclosure::parse(name).with_context(|| format!("`{name}` is none of `status`, `confidence`, `evidence`"))
+    };
+    names.iter().map(parse).collect()
+}
+
 impl Asking {
     fn keys(&self) -> anyhow::Result<Option<Vec<Value>>> {
         let Some(file) = &self.jwks_file else { return Ok(None) };
@@ -159,10 +169,7 @@ impl Asking {
     }
 
     fn discloses(&self) -> anyhow::Result<BTreeSet<Disclosure>> {
-        let parse = |name: &String| {
-            Disclosure::parse(name).with_context(|| format!("`{name}` is none of `status`, `confidence`, `evidence`"))
-        };
-        self.discloses.iter().map(parse).collect()
+        disclosures(&self.discloses)
     }
 
     fn set(list: &[String]) -> BTreeSet<String> {
@@ -241,36 +248,18 @@ async fn switch(named: &Named, disabled: bool) -> anyhow::Result<ExitCode> {
     apply(&named.config, &named.identity_provider, change).await
 }
 
-async fn list(config: &ConfigArgs) -> anyhow::Result<ExitCode> {
-    let app = open(&load(config)?).await?;
-    let mut after = String::new();
-    loop {
-        let page = app.list("identity_provider", &after, 200).await?;
-        let Some(last) = page.last().and_then(|item| item["id"].as_str()) else { return Ok(ExitCode::SUCCESS) };
-        after = last.to_owned();
-        for item in &page {
-            let body = &item["body"];
-            let state = if body["disabled"] == true { "disabled" } else { "enabled" };
-            say(&if config.json {
-                item.to_string()
-            } else {
-                let text = |name: &str| body[name].as_str().unwrap_or_default();
-                format!("{}  {state}  {}  {}", item["id"].as_str().unwrap_or_default(), text("issuer"), text("name"))
-            });
-        }
-    }
+fn line(item: &Value) -> String {
+    let body = &item["body"];
+    let state = if body["disabled"] == true { "disabled" } else { "enabled" };
+    let text = |name: &str| body[name].as_str().unwrap_or_default();
+    format!("{}  {state}  {}  {}", item["id"].as_str().unwrap_or_default(), text("issuer"), text("name"))
 }
 
 pub(crate) async fn run(command: IdentityProviderCommand) -> anyhow::Result<ExitCode> {
     match command {
         IdentityProviderCommand::Create(new) => create(*new).await,
-        IdentityProviderCommand::List(config) => list(&config).await,
-        IdentityProviderCommand::Show(named) => {
-            let app = open(&load(&named.config)?).await?;
-            let (_, shown) = app.show("identity_provider", &named.identity_provider).await?;
-            say(&if named.config.json { shown.to_string() } else { format!("{shown:#}") });
-            Ok(ExitCode::SUCCESS)
-        }
+        IdentityProviderCommand::List(config) => list(&config, RECORD, line).await,
+        IdentityProviderCommand::Show(named) => show(&named.config, RECORD, &named.identity_provider).await,
         IdentityProviderCommand::Change(new) => change(*new).await,
         IdentityProviderCommand::Disable(named) => switch(&named, true).await,
         IdentityProviderCommand::Enable(named) => switch(&named, false).await,

@@ -1,6 +1,6 @@
-//! `webhook create | list | test | deliveries | replay | rotate | enable`: at the machine, with its keys.
+//! `webhook create | list | show | change | test | deliveries | replay | rotate | disable | enable | delete`: at the machine, with its keys.
 
-use super::create::report;
+use super::create::{changed_patterns, patterns, report, show};
 use super::{ConfigArgs, load, open, say, settle};
 use crate::service::webhooks::{Admin, Again, Wanted};
 use anyhow::{Context as _, bail};
@@ -8,7 +8,6 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use vouchsafe_core::Second;
-use vouchsafe_core::ids::ResourcePattern;
 
 /// `vouchsafe webhook …`
 #[derive(Debug, Subcommand)]
@@ -17,6 +16,10 @@ pub enum WebhookCommand {
     Create(New),
     /// Which endpoints there are.
     List(ConfigArgs),
+    /// One of them, without its secrets.
+    Show(Named),
+    /// Change an endpoint; what is not given stays, and so do its secrets.
+    Change(Change),
     /// Send an endpoint a test message now; exit code 1 when it does not come through.
     Test(Named),
     /// What was and is to be sent to an endpoint, newest first.
@@ -25,8 +28,12 @@ pub enum WebhookCommand {
     Replay(Replay),
     /// Give an endpoint a new secret, shown once; the old one signs beside it for a time.
     Rotate(Named),
+    /// Tell an endpoint nothing more; what waits is kept, and can be replayed when it is enabled.
+    Disable(Named),
     /// Let an endpoint be told again that was disabled.
     Enable(Named),
+    /// Delete an endpoint, its secrets and the log of what was sent to it.
+    Delete(Named),
 }
 
 /// An endpoint to register.
@@ -52,6 +59,31 @@ pub struct New {
     /// Sign with Ed25519 beside the secret.
     #[arg(long)]
     ed25519: bool,
+}
+
+/// A change of an endpoint.
+#[derive(Debug, Args)]
+pub struct Change {
+    #[command(flatten)]
+    named: Named,
+    /// For people.
+    #[arg(long)]
+    name: Option<String>,
+    /// Where messages are posted.
+    #[arg(long)]
+    url: Option<String>,
+    /// Which messages, in place of those it had; may be repeated.
+    #[arg(long = "topic")]
+    topics: Vec<String>,
+    /// Only what concerns this resource or family, in place of those it had; may be repeated.
+    #[arg(long = "resource", conflicts_with = "all_resources")]
+    resources: Vec<String>,
+    /// Whatever resource it concerns.
+    #[arg(long)]
+    all_resources: bool,
+    /// Whether it is told the caller's own ids of subjects.
+    #[arg(long)]
+    external_id: Option<bool>,
 }
 
 /// An endpoint, by its id.
@@ -103,21 +135,32 @@ pub(crate) async fn run(command: WebhookCommand) -> anyhow::Result<ExitCode> {
     match command {
         WebhookCommand::Create(new) => {
             let app = open(&load(&new.config)?).await?;
-            let pattern = |text: &String| {
-                ResourcePattern::parse(text).ok().with_context(|| format!("`{text}` is no resource or family"))
-            };
             let wanted = Wanted {
                 name: Some(new.name),
                 url: Some(new.url),
                 topics: Some(new.topics.into_iter().collect()),
-                resources: Some(new.resources.iter().map(pattern).collect::<anyhow::Result<_>>()?),
+                resources: Some(patterns(&new.resources)?),
                 external_id: Some(new.external_id),
             };
             let shown = app.create_endpoint(Admin::CommandLine, wanted, new.ed25519).await?;
             settle(&app).await;
             Ok(report(new.config.json, &json!(shown)))
         }
-        WebhookCommand::List(config) => list(&config).await,
+        WebhookCommand::List(config) => endpoints(&config).await,
+        WebhookCommand::Show(named) => show(&named.config, "webhook_endpoint", &named.endpoint).await,
+        WebhookCommand::Change(new) => {
+            let app = open(&load(&new.named.config)?).await?;
+            let wanted = Wanted {
+                name: new.name,
+                url: new.url,
+                topics: (!new.topics.is_empty()).then(|| new.topics.into_iter().collect()),
+                resources: changed_patterns(&new.resources, new.all_resources)?,
+                external_id: new.external_id,
+            };
+            app.change_endpoint(Admin::CommandLine, &new.named.endpoint, wanted, None).await?;
+            settle(&app).await;
+            Ok(report(new.named.config.json, &json!({ "id": new.named.endpoint })))
+        }
         WebhookCommand::Test(named) => {
             let app = open(&load(&named.config)?).await?;
             let tested = app.test_endpoint(Admin::CommandLine, &named.endpoint).await?;
@@ -151,6 +194,18 @@ pub(crate) async fn run(command: WebhookCommand) -> anyhow::Result<ExitCode> {
             settle(&app).await;
             Ok(report(named.config.json, &json!({ "id": named.endpoint, "state": "enabled" })))
         }
+        WebhookCommand::Disable(named) => {
+            let app = open(&load(&named.config)?).await?;
+            app.disable_endpoint(Admin::CommandLine, &named.endpoint, None).await?;
+            settle(&app).await;
+            Ok(report(named.config.json, &json!({ "id": named.endpoint, "state": "disabled" })))
+        }
+        WebhookCommand::Delete(named) => {
+            let app = open(&load(&named.config)?).await?;
+            app.delete_endpoint(Admin::CommandLine, &named.endpoint, None).await?;
+            settle(&app).await;
+            Ok(report(named.config.json, &json!({ "id": named.endpoint, "state": "deleted" })))
+        }
     }
 }
 
@@ -158,7 +213,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-async fn list(config: &ConfigArgs) -> anyhow::Result<ExitCode> {
+async fn endpoints(config: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let app = open(&load(config)?).await?;
     // There are at most as many as one page holds.
     let items = app.list("webhook_endpoint", "", 200).await?;

@@ -102,7 +102,7 @@ pub struct NewIdentityProvider {
     alg: Option<String>,
 }
 
-fn disclosures(names: &BTreeSet<String>) -> Result<BTreeSet<Disclosure>, Problem> {
+pub(crate) fn disclosures(names: &BTreeSet<String>) -> Result<BTreeSet<Disclosure>, Problem> {
     let parsed = names.iter().map(|name| Disclosure::parse(name));
     parsed
         .collect::<Option<_>>()

@@ -67,6 +67,27 @@ pub struct Said {
     pub events: BTreeSet<String>,
     /// Whom it is about, as the provider's own `sub`; `None` for other subjects.
     pub sub: Option<String>,
+    /// Whose sessions it is about, or which; `None` where that cannot be told.
+    pub sessions: Option<Sessions>,
+    /// When it was said, epoch seconds.
+    pub iat: i64,
+}
+
+/// Sessions that a subject names (CAEP 1.0 section 3.1: those which match all that it combines).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sessions {
+    /// One, by the provider's `sid`; where somebody is named too, only if it is theirs.
+    One {
+        /// The session.
+        sid: String,
+        /// Whose it is.
+        sub: Option<String>,
+    },
+    /// All that somebody has.
+    All {
+        /// Whose they are.
+        sub: String,
+    },
 }
 
 /// Verifies a token of `issuer` for one of `audiences`, at `now` (epoch seconds).
@@ -102,16 +123,53 @@ pub fn verify(
     if !events.values().all(Value::is_object) {
         return Err(malformed);
     }
-    Ok(Said { jti, events: events.keys().cloned().collect(), sub: subject(&held.claims, issuer) })
+    Ok(Said {
+        jti,
+        events: events.keys().cloned().collect(),
+        sub: subject(&held.claims, issuer),
+        sessions: held.claims.get("sub_id").and_then(|id| sessions(id, issuer)),
+        iat: held.times.iat.ok_or(malformed)?,
+    })
+}
+
+fn text(value: &Value, name: &str) -> Option<String> {
+    value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 /// The provider's own `sub` in `sub_id`: by itself, or as the user of several.
 fn subject(claims: &Map<String, Value>, issuer: &str) -> Option<String> {
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let id = claims.get("sub_id")?;
     let id = if text(id, "format").as_deref() == Some("complex") { id.get("user")? } else { id };
+    own_sub(id, issuer)
+}
+
+fn own_sub(id: &Value, issuer: &str) -> Option<String> {
     let own = text(id, "format").as_deref() == Some("iss_sub") && text(id, "iss").as_deref() == Some(issuer);
-    text(id, "sub").filter(|sub| own && !sub.is_empty())
+    text(id, "sub").filter(|_| own)
+}
+
+/// Which sessions a subject identifier names: a session by its id alone, or complex with it, whatever else describes it;
+/// else all of a user. What a device or a group narrows them to cannot be told here, and then they are none.
+fn sessions(id: &Value, issuer: &str) -> Option<Sessions> {
+    let opaque = |id: &Value| text(id, "id").filter(|_| text(id, "format").as_deref() == Some("opaque"));
+    match text(id, "format")?.as_str() {
+        "opaque" => Some(Sessions::One { sid: opaque(id)?, sub: None }),
+        "iss_sub" => Some(Sessions::All { sub: own_sub(id, issuer)? }),
+        "complex" => {
+            // SECURITY: somebody who cannot be read is not nobody.
+            let sub = match id.get("user") {
+                None => None,
+                Some(user) => Some(own_sub(user, issuer)?),
+            };
+            let narrow = |name: &String| !["format", "user", "tenant"].contains(&name.as_str());
+            match id.get("session") {
+                Some(session) => Some(Sessions::One { sid: opaque(session)?, sub }),
+                None if id.as_object()?.keys().any(narrow) => None,
+                None => Some(Sessions::All { sub: sub? }),
+            }
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -140,21 +198,40 @@ mod tests {
     fn a_token_of_the_provider_for_us_is_read_and_every_other_refused_by_its_code() {
         let signer = Signer::rs256();
         let header = json!({ "alg": "RS256", "kid": "k1", "typ": "secevent+jwt" });
-        let said = |sub: Option<&str>| Said {
+        let said = |sub: Option<&str>, sessions: Option<Sessions>| Said {
             jti: "j1".to_owned(),
             events: ["urn:e".to_owned()].into(),
             sub: sub.map(str::to_owned),
+            sessions,
+            iat: NOW,
         };
-        assert_eq!(read(&signer, &header, json!({})), Ok(said(Some("ada"))));
-        assert_eq!(read(&signer, &header, json!({ "aud": ["x", "app"] })), Ok(said(Some("ada"))));
+        let all = || Some(Sessions::All { sub: "ada".to_owned() });
+        let one = |sub: Option<&str>| Some(Sessions::One { sid: "s".to_owned(), sub: sub.map(str::to_owned) });
+        assert_eq!(read(&signer, &header, json!({})), Ok(said(Some("ada"), all())));
+        assert_eq!(read(&signer, &header, json!({ "aud": ["x", "app"] })), Ok(said(Some("ada"), all())));
         let ada = json!({ "format": "iss_sub", "iss": ISSUER, "sub": "ada" });
-        for (id, sub) in [
-            (json!({ "format": "complex", "user": ada, "device": {} }), Some("ada")),
-            (json!({ "format": "iss_sub", "iss": "https://other.example", "sub": "ada" }), None),
-            (json!({ "format": "email", "email": "ada@example.org" }), None),
-            (json!("ada"), None),
+        let bo = json!({ "format": "iss_sub", "iss": "https://other.example", "sub": "bo" });
+        let session = json!({ "format": "opaque", "id": "s" });
+        for (id, sub, sessions) in [
+            (json!({ "format": "complex", "user": ada, "device": {} }), Some("ada"), None),
+            (json!({ "format": "complex", "user": ada, "tenant": {} }), Some("ada"), all()),
+            (
+                json!({ "format": "complex", "user": ada, "session": session, "device": {} }),
+                Some("ada"),
+                one(Some("ada")),
+            ),
+            (json!({ "format": "complex", "session": session }), None, one(None)),
+            (json!({ "format": "complex", "user": bo, "session": session }), None, None),
+            (json!({ "format": "complex", "user": null, "session": session }), None, None),
+            (json!({ "format": "complex", "user": ada, "session": "s" }), Some("ada"), None),
+            (json!({ "format": "complex", "tenant": {} }), None, None),
+            (session.clone(), None, one(None)),
+            (json!({ "format": "opaque", "id": "" }), None, None),
+            (bo, None, None),
+            (json!({ "format": "email", "email": "ada@example.org" }), None, None),
+            (json!("ada"), None, None),
         ] {
-            assert_eq!(read(&signer, &header, json!({ "sub_id": id })), Ok(said(sub)), "{id}");
+            assert_eq!(read(&signer, &header, json!({ "sub_id": id })), Ok(said(sub, sessions)), "{id}");
         }
         for (change, err) in [
             (json!({ "iss": "https://other.example" }), "invalid_issuer"),

@@ -15,6 +15,10 @@ const MAX_SUB_LENGTH: usize = 255;
 pub struct Identity {
     /// Their `sub`.
     pub sub: String,
+    /// The session there that the token was issued in (OpenID Connect Back-Channel Logout 1.0 section 2.1: `sid`).
+    pub sid: Option<String>,
+    /// Issue of the token, epoch seconds.
+    pub iat: i64,
     /// The end of the token, epoch seconds.
     pub exp: i64,
 }
@@ -47,7 +51,12 @@ pub fn verify(
     // To the second at its end: a leeway would let what is made of it outlive it.
     let exp = held.times.exp.filter(|exp| now < *exp)?;
     let sub = held.text("sub").filter(|sub| sub.len() <= MAX_SUB_LENGTH)?;
-    Some(Identity { sub: sub.to_owned(), exp })
+    let sid = match held.claims.get("sid") {
+        None => None,
+        // SECURITY: what it was got by must be known to end with it.
+        Some(_) => Some(held.text("sid").filter(|sid| !sid.is_empty())?.to_owned()),
+    };
+    Some(Identity { sub: sub.to_owned(), sid, iat: held.times.iat?, exp })
 }
 
 /// The application that Microsoft Entra's authentication events service calls as.
@@ -115,7 +124,11 @@ mod tests {
         let signer = Signer::rs256();
         let header = json!({"alg": "RS256", "kid": "k1"});
         let who = |change: Value, now: i64| read(&signer, &header, change, now);
-        let ada = Some(Identity { sub: "248289761001".into(), exp: NOW + 300 });
+        let identity = |sid: Option<&str>| {
+            Some(Identity { sub: "248289761001".into(), sid: sid.map(str::to_owned), iat: NOW, exp: NOW + 300 })
+        };
+        let ada = identity(None);
+        assert_eq!(who(json!({"sid": "s1"}), NOW), identity(Some("s1")));
         assert_eq!(who(json!({}), NOW), ada);
         assert_eq!(who(json!({}), NOW + 299), ada);
         assert_eq!(who(json!({}), NOW + 300), None);
@@ -144,6 +157,9 @@ mod tests {
             json!({"iat": NOW + 31}),
             json!({"nbf": NOW + 31}),
             json!({"nbf": "x"}),
+            json!({"sid": ""}),
+            json!({"sid": 7}),
+            json!({"sid": ["s1"]}),
             json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
         ] {
             assert_eq!(who(refused.clone(), NOW), None, "{refused}");

@@ -82,6 +82,7 @@ fn takes_away(write: &Write) -> bool {
         Write::Mark(_)
         | Write::RevokeToken { .. }
         | Write::RevokeAccess { .. }
+        | Write::SessionsOver { .. }
         | Write::Timeline { .. }
         | Write::Unlink { .. }
         | Write::Suspend { .. }

@@ -1,11 +1,12 @@
 //! Token exchange (RFC 8693): who a client brings becomes an eligibility token, by the same decision as any other.
 
 use super::authenticate::Caller;
-use super::issue::{Issued, Terms, Wanted};
+use super::issue::{Issued, SESSION_OVER, Terms, Wanted};
 use super::remembered::Remembered;
 use super::world::Client;
 use super::{App, ServiceError, ServiceResult};
 use crate::intake::vouch::{VouchSubject, parse_subject};
+use crate::storage::StoredSessionOf;
 use crate::token::Verified;
 use crate::token::keys::Purpose;
 use serde_json::{Value, json};
@@ -70,6 +71,8 @@ pub enum ExchangeError {
 struct Brought {
     subject: SubjectId,
     until: Option<Second>,
+    /// The session at an identity provider that it comes from.
+    session: StoredSessionOf,
 }
 
 /// Who acts for an end user.
@@ -104,13 +107,16 @@ impl App {
             end_user: None,
         };
         let not_after = [brought.until, actor_until].into_iter().flatten().min();
-        let terms = Terms { act: Some(&act), jkt: asked.jkt, not_after };
+        let terms = Terms { act: Some(&act), jkt: asked.jkt, not_after, session: Some(&brought.session) };
         self.issue_on(&caller.actor(), &caller.id, wanted, terms).await.map_err(|error| match error {
             ServiceError::NotEligible(decision) => ExchangeError::NotEligible(decision),
             // Erased, or never there: told alike.
             ServiceError::Erased | ServiceError::NotFound("subject") => ExchangeError::Request(NOBODY),
             ServiceError::NotFound(_) => ExchangeError::Request("`vouchsafe_acting_for` is no organisation"),
             ServiceError::Invalid { .. } => ExchangeError::Target("the audience takes no tokens for this resource"),
+            ServiceError::Conflict(SESSION_OVER) => {
+                ExchangeError::Request("`subject_token` is of a session that is over")
+            }
             error => ExchangeError::Service(error),
         })
     }
@@ -135,7 +141,7 @@ impl App {
             audience,
             end_user: Some(asked.subject_token),
         };
-        let terms = Terms { act: acting.through.as_ref(), jkt: asked.jkt, not_after: acting.until };
+        let terms = Terms { act: acting.through.as_ref(), jkt: asked.jkt, not_after: acting.until, session: None };
         self.issue_on(&caller.actor(), &caller.id, wanted, terms).await.map_err(|error| match error {
             ServiceError::NotEligible(decision) => ExchangeError::NotEligible(decision),
             // Another's, nobody's and erased: told alike.
@@ -256,6 +262,7 @@ impl App {
 
     async fn brought(&self, asked: &Exchange<'_>) -> Result<Brought, ExchangeError> {
         let nobody = || ExchangeError::Request(NOBODY);
+        let mut session = StoredSessionOf::default();
         let (subject, until) = match asked.subject_token_type {
             SUBJECT => (asked.subject_token.to_owned(), None),
             LINK => match parse_subject(asked.subject_token) {
@@ -265,18 +272,19 @@ impl App {
                 _ => return Err(ExchangeError::Request("`subject_token` is no link such as `namespace:id`")),
             },
             ID_TOKEN => {
-                let Some((namespace, identity)) = self.identify(asked.subject_token).await? else {
+                let Some((provider, identity)) = self.identify(asked.subject_token).await? else {
                     return Err(ExchangeError::Request(
                         "`subject_token` is no valid ID token of a registered provider",
                     ));
                 };
-                let subject = self.resolve_link(&namespace, &identity.sub).await?.ok_or_else(nobody)?;
+                let subject = self.resolve_link(&provider.namespace, &identity.sub).await?.ok_or_else(nobody)?;
+                session = self.session_of(&provider, &identity);
                 (subject, Some(Second::from_epoch(identity.exp)))
             }
             _ => return Err(ExchangeError::Request("`subject_token_type` is not supported")),
         };
         let subject = SubjectId::parse(&subject).map_err(|_| nobody())?;
-        Ok(Brought { subject, until })
+        Ok(Brought { subject, until, session })
     }
 
     /// An access token of ours that is worth something now.

@@ -33,8 +33,8 @@ pub(crate) fn without_keys(world: &World, attestation: &Attestation) -> Value {
 impl App {
     /// Everything held about a subject, readable: identifiers, links, what directories say, sessions, evidence with what was
     /// said of it, decisions with the reasons told to the person, tokens and for whom they were made, where it was let in,
-    /// cases, appeals, what was provided to identity providers by which consent, and of what others were told. Writes an
-    /// audit entry.
+    /// cases, appeals, what was provided to identity providers by which consent, of what others were told, and who asked
+    /// not to be told. Writes an audit entry.
     ///
     /// # Errors
     /// `NotFound`, `Erased`.
@@ -75,6 +75,7 @@ impl App {
             "appeals": self.exported_appeals(subject).await?,
             "consents": self.exported_consents(subject).await?,
             "messages": self.exported_messages(subject).await?,
+            "not_told": self.exported_muted(subject).await?,
             "kept": {
                 "while": "the account is used",
                 "days_after_erasure": self.retention_ms() / 86_400_000,
@@ -91,6 +92,14 @@ impl App {
         let found = self.store.messages_of(subject.as_str()).await?;
         let item = |(id, topic): (String, String)| json!({ "at": written_at(&id), "id": id, "type": topic });
         Ok(found.into_iter().map(item).collect())
+    }
+
+    /// The receivers of signals that asked not to be told of the subject.
+    async fn exported_muted(&self, subject: &SubjectId) -> ServiceResult<Vec<Value>> {
+        let world = self.world.load();
+        let name = |id: &String| world.signal_receivers.get(id).map(|receiver| receiver.name.clone());
+        let muted = self.store.muted_by(subject.as_str()).await?;
+        Ok(muted.iter().map(|id| json!({ "receiver": id, "name": name(id) })).collect())
     }
 
     fn exported_attestations(&self, facts: &SubjectFacts) -> Vec<Value> {
@@ -130,7 +139,7 @@ impl App {
         let rows = self.store.standings(subject.as_str()).await?;
         let item = |row: &StoredStanding| {
             json!({ "resource": row.resource, "status": row.status, "decision": row.decision,
-                "due_at": row.due_ms.map(Second::from_millis) })
+                "due_at": row.due_ms.map(Second::from_millis), "level": row.level })
         };
         Ok(rows.iter().map(item).collect())
     }

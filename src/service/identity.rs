@@ -149,12 +149,12 @@ impl App {
         Ok(self.identities.keys(uri, kid, self.clock.now_ms()).await?.keys.clone())
     }
 
-    /// Who an ID token is about, and the namespace in which they are linked. `None` for whatever is no ID token of a
-    /// registered provider for one of its accepted clients, now.
+    /// Who an ID token is about, and whose it is. `None` for whatever is no ID token of a registered provider for one of
+    /// its accepted clients, now.
     ///
     /// # Errors
     /// `Unavailable` when the provider's keys cannot be known.
-    pub async fn identify(&self, token: &str) -> ServiceResult<Option<(String, Identity)>> {
+    pub async fn identify(&self, token: &str) -> ServiceResult<Option<(Arc<IdentityProvider>, Identity)>> {
         let Some((issuer, kid)) = unverified_issuer(token) else { return Ok(None) };
         let world = self.world.load_full();
         let Some(provider) = world.identity_provider(|provider| provider.issuer == issuer) else { return Ok(None) };
@@ -164,7 +164,7 @@ impl App {
             None => verified(&verification_keys(&provider.keys)),
             Some(uri) => verified(&self.identities.keys(uri, kid.as_deref(), now.millis()).await?.keys),
         };
-        Ok(identity.map(|identity| (provider.namespace.clone(), identity)))
+        Ok(identity.map(|identity| (provider, identity)))
     }
 
     /// Fetches the keys of those providers whose hooks are answered from memory; called every few seconds, and costs

@@ -6,7 +6,7 @@ use super::end_users::{Noted, live_of_both};
 use super::remembered::Remembered;
 use super::world::Audience;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
-use crate::storage::{Change, Conflict, FeedRow, StoredToken, Write};
+use crate::storage::{Change, Conflict, FeedRow, StoredSessionOf, StoredToken, Write};
 use crate::token::Bearer;
 use crate::token::keys::{Algorithm, Purpose};
 use made::{Made, acting};
@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use vouchsafe_core::ids::{ResourceId, SubjectId};
 use vouchsafe_core::{Second, Status};
+
+/// The session that a token would be got by is over.
+pub(crate) const SESSION_OVER: &str = "session";
 
 /// How often a token is tried whose subject or rules change under it.
 const TRIES: usize = 5;
@@ -55,6 +58,8 @@ pub struct Terms<'a> {
     pub jkt: Option<&'a str>,
     /// No later than this.
     pub not_after: Option<Second>,
+    /// The session at an identity provider by which it ends too.
+    pub session: Option<&'a StoredSessionOf>,
 }
 
 impl Terms<'_> {
@@ -216,6 +221,7 @@ impl App {
             status_list: place.list,
             status_idx: place.index,
             end_user: noted.as_ref().map(Noted::stored),
+            session: terms.session.cloned().unwrap_or_default(),
         };
         let through = made.served.as_ref().map(|_| subject);
         let mut detail =
@@ -231,6 +237,7 @@ impl App {
                 self.index.invalidate(&about.subject);
                 return Ok(None);
             }
+            Err(Conflict::Spent) => return Err(ServiceError::Conflict(SESSION_OVER)),
             Err(_) => return Err(ServiceError::Conflict("token")),
         }
         self.recorded.insert(about.id.clone(), ()).await;
@@ -282,6 +289,30 @@ impl App {
     pub(crate) fn party_named(&self, name: &str, audience: &str, pairwise: bool) -> Option<SubjectId> {
         let id = if pairwise { self.crypto.open_pairwise(name, audience).ok()? } else { name.to_owned() };
         SubjectId::parse(&id).ok()
+    }
+
+    /// Ends tokens of one subject in `change`: what is written, followed, told and entered in the log.
+    pub(crate) fn end_tokens(
+        &self,
+        change: &mut Change,
+        actor: &Actor,
+        subject: &str,
+        tokens: &[StoredToken],
+        cause: &str,
+    ) -> ServiceResult<()> {
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        let jtis: Vec<&String> = tokens.iter().map(|token| &token.jti).collect();
+        let detail = json!({ "cause": cause, "tokens": jtis });
+        change.audit.push(self.audit(actor, "tokens.revoked", subject, &detail)?);
+        for StoredToken { jti, resource, .. } in tokens {
+            let body = json!({ "subject": subject, "token": jti, "resource": resource, "cause": cause });
+            change.outbox.push(self.message("token.revoked", subject, &body)?);
+            change.feed.push(FeedRow { kind: "token".to_owned(), key: jti.clone() });
+            change.writes.push(Write::RevokeToken { jti: jti.clone(), at_ms: self.clock.now_ms() });
+        }
+        Ok(())
     }
 
     /// Revokes a token by its id.

@@ -54,7 +54,8 @@ pub(crate) struct Receiver<'w> {
 }
 
 impl Receiver<'_> {
-    fn wants(&self, topic: &str, about: &[ResourcePattern]) -> bool {
+    /// Whether a message of this type about these is for it.
+    pub(crate) fn wants(&self, topic: &str, about: &[ResourcePattern]) -> bool {
         let concerns = |pattern: &ResourcePattern| self.resources.iter().any(|own| overlap(own, pattern));
         self.topics.contains(topic) && (self.resources.is_empty() || about.is_empty() || about.iter().any(concerns))
     }
@@ -72,6 +73,11 @@ fn about(body: &Value) -> Vec<ResourcePattern> {
     let one = body.get("resource").into_iter();
     let many = body.get("resources").and_then(Value::as_array).into_iter().flatten();
     one.chain(many).filter_map(|name| ResourcePattern::parse(name.as_str()?).ok()).collect()
+}
+
+/// As [`about`], of a message as it was written.
+pub(crate) fn about_resources(body: &str) -> Vec<ResourcePattern> {
+    serde_json::from_str(body).map(|body| about(&body)).unwrap_or_default()
 }
 
 impl World {

@@ -14,8 +14,9 @@
 //! change in between: its own change leads here again.
 
 use super::parties::Seen;
+use super::ssf::events::LEVEL_TOPIC;
 use super::{Actor, App, ServiceError, ServiceResult};
-use crate::storage::{Change, Conflict, FeedRow, StoredStanding, StoredToken, Swept, Write};
+use crate::storage::{Change, Conflict, StoredStanding, StoredToken, Swept, Write};
 use finding::Finding;
 pub use notice::NOTICES_SECS;
 use serde_json::json;
@@ -190,6 +191,7 @@ impl App {
                 notice_ms: None,
                 told_end_ms: told(|before| before.told_end_ms),
                 told_before_ms: told(|before| before.told_before_ms),
+                level: finding::level(&decision, &rules),
             };
             let notice = self.look_ahead(&mut standing, &decision, &gathered, &rules, &sample)?;
             findings.push(Finding { standing, before, decision, rules, party_changed, notice });
@@ -277,6 +279,11 @@ impl App {
             if finding.is_news() {
                 self.status_changed(&mut change, subject, finding)?;
             }
+            if let Some((level, previous)) = finding.new_level() {
+                let resource = &finding.standing.resource;
+                let body = json!({ "subject": subject, "resource": resource, "level": level, "previous": previous });
+                change.outbox.push(self.message(LEVEL_TOPIC, id, &body)?);
+            }
             if let Some(notice) = finding.notice {
                 change.outbox.push(self.message("eligibility.expiring", id, &notice.body(&finding.standing))?);
             }
@@ -285,18 +292,7 @@ impl App {
         let news: Vec<&Decision> = news.map(|finding| &finding.decision).collect();
         // What people have to look at now is asked in the commit of the status that asks for it.
         change.writes.extend(self.case_writes(facts, &news).await?);
-        if !dead.is_empty() {
-            let jtis: Vec<&String> = dead.iter().map(|token| &token.jti).collect();
-            let detail = json!({ "cause": "not_eligible", "tokens": jtis });
-            change.audit.push(self.audit(&Actor::system(), "tokens.revoked", id, &detail)?);
-        }
-        for token in dead {
-            let (jti, resource) = (token.jti, token.resource);
-            let body = json!({ "subject": id, "token": jti, "resource": resource, "cause": "not_eligible" });
-            change.outbox.push(self.message("token.revoked", id, &body)?);
-            change.feed.push(FeedRow { kind: "token".to_owned(), key: jti.clone() });
-            change.writes.push(Write::RevokeToken { jti, at_ms: self.clock.now_ms() });
-        }
+        self.end_tokens(&mut change, &Actor::system(), id, &dead, "not_eligible")?;
         match self.commit_whole(change).await? {
             Ok(()) => Ok(()),
             Err(Conflict::NoSuchSubject) => Ok(()),

@@ -8,6 +8,7 @@ pub mod collect;
 pub mod events;
 mod push;
 pub mod receive;
+mod sessions;
 pub mod streams;
 
 use super::admin::name_ok;
@@ -15,13 +16,14 @@ use super::outbox::Receiver;
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::{FeedRow, OutgoingWrite, Record, Write};
 use crate::token::keys::{Algorithm, Purpose};
-use events::{ACCOUNT_PURGED, CREDENTIAL_CHANGE, SESSION_REVOKED, TOKEN_CLAIMS_CHANGE};
+use events::{ACCOUNT_PURGED, ASSURANCE_LEVEL_CHANGE, CREDENTIAL_CHANGE, SESSION_REVOKED, TOKEN_CLAIMS_CHANGE};
 pub use push::Pushed;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use streams::{Status, Stream};
 use vouchsafe_core::ids::ResourcePattern;
+use vouchsafe_core::policy::Disclosure;
 
 /// The kind of a receiver's record; its id is the client's.
 pub(crate) const RECORD: &str = "signal_receiver";
@@ -72,6 +74,9 @@ pub struct SignalReceiver {
     /// It guards just these resources itself: a lost eligibility ends its sessions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub for_resource: bool,
+    /// What it may learn beyond whether and until when, as far as the policy discloses it too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub discloses: BTreeSet<Disclosure>,
     /// Its stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Stream>,
@@ -94,6 +99,9 @@ impl SignalReceiver {
         if self.for_resource {
             supported.insert(SESSION_REVOKED);
         }
+        if self.discloses.contains(&Disclosure::Confidence) {
+            supported.insert(ASSURANCE_LEVEL_CHANGE);
+        }
         supported
     }
 
@@ -113,6 +121,7 @@ impl SignalReceiver {
             topics.extend(match uri {
                 CREDENTIAL_CHANGE => &["token.revoked"][..],
                 ACCOUNT_PURGED => &[events::ERASED_TOPIC],
+                ASSURANCE_LEVEL_CHANGE => &[events::LEVEL_TOPIC],
                 _ => &["eligibility.changed", events::ENDED_TOPIC],
             });
         }
@@ -148,6 +157,51 @@ pub struct NewReceiver {
     pub resources: Vec<ResourcePattern>,
     /// See [`SignalReceiver::for_resource`].
     pub for_resource: bool,
+    /// See [`SignalReceiver::discloses`].
+    pub discloses: BTreeSet<Disclosure>,
+}
+
+/// What is to be changed of a receiver; what is absent stays. By which names it knows subjects never changes.
+#[derive(Debug, Clone, Default)]
+pub struct ReceiverChange {
+    /// For people.
+    pub name: Option<String>,
+    /// `aud` of its tokens.
+    pub aud: Option<String>,
+    /// What concerns it; all if empty.
+    pub resources: Option<Vec<ResourcePattern>>,
+    /// See [`SignalReceiver::for_resource`].
+    pub for_resource: Option<bool>,
+    /// See [`SignalReceiver::discloses`].
+    pub discloses: Option<BTreeSet<Disclosure>>,
+}
+
+/// What can be said of a receiver by itself.
+fn check(receiver: &SignalReceiver) -> ServiceResult<()> {
+    if !name_ok(&receiver.name) {
+        return Err(invalid("/name", "give a name of 1 to 200 characters"));
+    }
+    let aud = &receiver.aud;
+    if aud.is_empty() || aud.len() > 500 || aud.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(invalid("/aud", "use 1 to 500 characters without blanks"));
+    }
+    if receiver.resources.len() > 100 {
+        return Err(invalid("/resources", "names more than 100"));
+    }
+    if receiver.for_resource && receiver.resources.is_empty() {
+        return Err(invalid("/resources", "name what it guards"));
+    }
+    if receiver.discloses.iter().any(|disclosure| *disclosure != Disclosure::Confidence) {
+        return Err(invalid("/discloses", "only `confidence` is told by a signal"));
+    }
+    Ok(())
+}
+
+/// What the audit log says of a receiver.
+fn told(receiver: &SignalReceiver) -> Value {
+    let SignalReceiver { aud, names, resources, for_resource, discloses, .. } = receiver;
+    json!({ "aud": aud, "names": names, "resources": resources, "for_resource": for_resource,
+        "discloses": discloses })
 }
 
 impl App {
@@ -163,12 +217,6 @@ impl App {
         if world.clients.get(&new.client).is_none_or(|client| client.disabled) {
             return Err(invalid("/client", "no such client"));
         }
-        if !name_ok(&new.name) {
-            return Err(invalid("/name", "give a name of 1 to 200 characters"));
-        }
-        if new.aud.is_empty() || new.aud.len() > 500 || new.aud.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(invalid("/aud", "use 1 to 500 characters without blanks"));
-        }
         match &new.names {
             Names::Audience(id) => {
                 // SECURITY: our own ids of subjects leave by no signal.
@@ -178,15 +226,6 @@ impl App {
             }
             Names::Namespace(namespace) => super::subjects::check_namespace(namespace)?,
         }
-        if new.resources.len() > 100 {
-            return Err(invalid("/resources", "names more than 100"));
-        }
-        if new.for_resource && new.resources.is_empty() {
-            return Err(invalid("/resources", "name what it guards"));
-        }
-        self.ensure_key(Purpose::Event, Algorithm::Rs256).await?;
-        let detail = json!({ "aud": new.aud, "names": new.names, "resources": new.resources,
-            "for_resource": new.for_resource });
         let receiver = SignalReceiver {
             id: String::new(),
             version: 0,
@@ -197,9 +236,45 @@ impl App {
             names: new.names,
             resources: new.resources,
             for_resource: new.for_resource,
+            discloses: new.discloses,
             stream: None,
         };
-        self.create_record(actor, RECORD, &new.client, &receiver, Some(Vec::new()), detail).await
+        check(&receiver)?;
+        self.ensure_key(Purpose::Event, Algorithm::Rs256).await?;
+        self.create_record(actor, RECORD, &new.client, &receiver, Some(Vec::new()), told(&receiver)).await
+    }
+
+    /// A receiver as it is stored now, at one of the versions that the caller may insist on.
+    async fn signal_receiver(&self, id: &str, expected: Option<&[i64]>) -> ServiceResult<SignalReceiver> {
+        let record = self.store.record(RECORD, id).await?.ok_or(ServiceError::NotFound("receiver"))?;
+        if expected.is_some_and(|versions| !versions.contains(&record.version)) {
+            return Err(ServiceError::PreconditionFailed);
+        }
+        SignalReceiver::read(&record)
+    }
+
+    /// Changes what is registered of a receiver; its stream stays. What waits in it is told only as far as it concerns the
+    /// receiver still.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid`; `PreconditionFailed` where `expected` names versions and it is at another; `Conflict` when it
+    /// changes meanwhile.
+    pub async fn change_signal_receiver(
+        &self,
+        actor: &Actor,
+        id: &str,
+        change: ReceiverChange,
+        expected: Option<&[i64]>,
+    ) -> ServiceResult<()> {
+        let mut receiver = self.signal_receiver(id, expected).await?;
+        receiver.name = change.name.unwrap_or(receiver.name);
+        receiver.aud = change.aud.unwrap_or(receiver.aud);
+        receiver.resources = change.resources.unwrap_or(receiver.resources);
+        receiver.for_resource = change.for_resource.unwrap_or(receiver.for_resource);
+        receiver.discloses = change.discloses.unwrap_or(receiver.discloses);
+        check(&receiver)?;
+        let (sealed, version) = (Some(receiver.sealed.clone()), receiver.version);
+        self.write_record(actor, RECORD, id, &receiver, sealed, version, "changed", told(&receiver)).await
     }
 
     /// Ends a receiver with its stream and all that waits in it.
@@ -207,11 +282,8 @@ impl App {
     /// # Errors
     /// `NotFound`; `PreconditionFailed` where `expected` names versions and it is at another; `Conflict` when it changes.
     pub async fn delete_signal_receiver(&self, actor: &Actor, id: &str, expected: Option<&[i64]>) -> ServiceResult<()> {
-        let record = self.store.record(RECORD, id).await?.ok_or(ServiceError::NotFound("receiver"))?;
-        if expected.is_some_and(|versions| !versions.contains(&record.version)) {
-            return Err(ServiceError::PreconditionFailed);
-        }
-        let drop = OutgoingWrite::Drop { kind: RECORD, id: id.to_owned(), expected: record.version };
+        let version = self.signal_receiver(id, expected).await?.version;
+        let drop = OutgoingWrite::Drop { kind: RECORD, id: id.to_owned(), expected: version };
         let writes = vec![Write::Outgoing(drop), Write::Outgoing(OutgoingWrite::Unmute(id.to_owned()))];
         let audit = self.audit(actor, "signal_receiver.deleted", id, &json!({}))?;
         let feed = vec![FeedRow { kind: "record".to_owned(), key: format!("{RECORD}/{id}") }];

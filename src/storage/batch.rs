@@ -356,11 +356,12 @@ impl Conflict {
     }
 
     /// The conflict of a token that was not written.
-    pub(super) fn of_token(taken: bool, subject: bool, fresh: bool) -> Option<Self> {
-        match (taken, subject, fresh) {
+    pub(super) fn of_token(taken: bool, subject: bool, fresh: bool, over: bool) -> Option<Self> {
+        match (taken, subject, fresh, over) {
             (true, ..) => Some(Self::Exists("tokens")),
-            (_, false, _) => Some(Self::NoSuchSubject),
-            (.., false) => Some(Self::Stale("subjects")),
+            (_, false, ..) => Some(Self::NoSuchSubject),
+            (.., true) => Some(Self::Spent),
+            (_, _, false, _) => Some(Self::Stale("subjects")),
             _ => None,
         }
     }

@@ -254,6 +254,8 @@ pub struct StoredStanding {
     pub told_end_ms: Option<i64>,
     /// How long before that end, milliseconds.
     pub told_before_ms: Option<i64>,
+    /// The band of an eligible answer's confidence, where the policy discloses it.
+    pub level: Option<String>,
 }
 
 /// A subject as a sweep over all finds it, beside one of its standings.
@@ -304,6 +306,53 @@ pub struct StoredToken {
     pub status_idx: i64,
     /// What it says of an end user, as JSON; `None` where nobody asked for one when it was issued.
     pub end_user: Option<String>,
+    /// The session at an identity provider that it was got by.
+    #[sqlx(flatten)]
+    pub session: StoredSessionOf,
+}
+
+/// The session that an identity provider's ID token named, by keyed digests; empty where it named none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredSessionOf {
+    /// The session.
+    pub session: Option<String>,
+    /// Whose it is, as the provider knows them.
+    pub session_of: Option<String>,
+    /// Issue of the ID token, epoch milliseconds.
+    pub session_at_ms: Option<i64>,
+}
+
+/// Sessions at an identity provider that are over, by the keyed digests of [`StoredSessionOf`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionsOver {
+    /// One session; where it is named too, only if it is theirs.
+    One {
+        /// The session.
+        session: String,
+        /// Whose it is.
+        of: Option<String>,
+    },
+    /// All of somebody's as far as ID tokens told of them by this instant, epoch milliseconds.
+    All {
+        /// Whose they are.
+        of: String,
+        /// The instant.
+        until_ms: i64,
+    },
+}
+
+/// How long it is remembered that a session is over, in milliseconds.
+pub const SESSION_KEPT_MS: i64 = 30 * 86_400_000;
+
+impl SessionsOver {
+    /// By what it is remembered.
+    pub(super) fn key(&self) -> String {
+        match self {
+            Self::One { session, of: None } => session.clone(),
+            Self::One { session, of: Some(of) } => format!("{session}/{of}"),
+            Self::All { of, .. } => of.clone(),
+        }
+    }
 }
 
 impl StoredToken {

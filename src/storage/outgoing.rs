@@ -280,6 +280,8 @@ pub trait OutgoingStore: Send + Sync + 'static {
     async fn waiting_for(&self, receiver: &str, limit: i64) -> Result<(Vec<Outgoing>, i64), StoreError>;
     /// Whether the receiver asked not to be told of a subject.
     async fn is_muted(&self, receiver: &str, subject: &str) -> Result<bool, StoreError>;
+    /// The receivers that asked not to be told of a subject, in order.
+    async fn muted_by(&self, subject: &str) -> Result<Vec<String>, StoreError>;
     /// How receivers answer, those of which there is something to know.
     async fn receivers(&self) -> Result<Vec<StoredReceiver>, StoreError>;
     /// Deliveries of one receiver.
@@ -657,6 +659,16 @@ macro_rules! implement_outgoing_reads {
                 .fetch_optional(&self.readers)
                 .await?;
                 Ok(found.is_some())
+            }
+
+            async fn muted_by(&self, subject: &str) -> Result<Vec<String>, StoreError> {
+                let rows = sqlx::query_scalar::<$database, String>(
+                    "SELECT receiver FROM muted WHERE subject = $1 ORDER BY receiver",
+                )
+                .bind(subject)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(rows)
             }
 
             async fn receivers(&self) -> Result<Vec<StoredReceiver>, StoreError> {

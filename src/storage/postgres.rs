@@ -11,11 +11,11 @@ use super::sql::Undo;
 use super::{
     AdmissionStore, AskedAdmissions, AskedDeliveries, AuditEntry, AuditRecord, Backlog, Basis, CaseEntry, Change,
     Comparison, ConsentStore, DirectoryStore, FeedRow, History, Intent, KeyedDirectoryUser, NewAttestation,
-    OperatorSession, Outgoing, OutgoingStore, Quarantined, Queued, Record, ReviewQueue, ReviewStore, Store, StoreError,
-    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredConsent, StoredContact, StoredDecision,
-    StoredDelivery, StoredErasure, StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredReceiver,
-    StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept,
-    Table, TimelineRow, TokenPlace, UserKey, audit,
+    OperatorSession, Outgoing, OutgoingStore, Quarantined, Queued, Record, ReviewQueue, ReviewStore, SessionsOver,
+    Store, StoreError, StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredConsent, StoredContact,
+    StoredDecision, StoredDelivery, StoredErasure, StoredHold, StoredKey, StoredLink, StoredList, StoredMark,
+    StoredReceiver, StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding, StoredSubject,
+    StoredToken, Swept, Table, TimelineRow, TokenPlace, UserKey, audit,
 };
 use async_trait::async_trait;
 use engine::PostgresEngine;

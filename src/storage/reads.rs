@@ -178,7 +178,7 @@ macro_rules! implement_store {
             async fn tokens_of(&self, subject: &str, after: &str, limit: i64) -> Result<Vec<StoredToken>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredToken>(
                     "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
-                         revoked_at_ms, status_list, status_idx, end_user
+                         revoked_at_ms, status_list, status_idx, end_user, session, session_of, session_at_ms
                      FROM tokens WHERE subject = $1 AND jti > $2 ORDER BY jti LIMIT $3",
                 )
                 .bind(subject)
@@ -404,7 +404,7 @@ macro_rules! implement_store {
             async fn standings(&self, subject: &str) -> Result<Vec<StoredStanding>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredStanding>(
                     "SELECT subject, acting_for, resource, status, decision, rules, version, suspensions, due_ms,
-                         notice_ms, told_end_ms, told_before_ms
+                         notice_ms, told_end_ms, told_before_ms, level
                      FROM standings WHERE subject = $1 ORDER BY acting_for, resource",
                 )
                 .bind(subject)
@@ -474,13 +474,52 @@ macro_rules! implement_store {
             async fn living_tokens(&self, subject: &str, now_ms: i64) -> Result<Vec<StoredToken>, StoreError> {
                 let rows = sqlx::query_as::<$database, StoredToken>(
                     "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
-                         revoked_at_ms, status_list, status_idx, end_user
+                         revoked_at_ms, status_list, status_idx, end_user, session, session_of, session_at_ms
                      FROM tokens WHERE subject = $1 AND expires_at_ms > $2 AND revoked_at_ms IS NULL ORDER BY jti",
                 )
                 .bind(subject)
                 .bind(now_ms)
                 .fetch_all(&self.readers)
                 .await?;
+                Ok(rows)
+            }
+
+            async fn tokens_of_sessions(
+                &self,
+                over: &SessionsOver,
+                now_ms: i64,
+                limit: i64,
+            ) -> Result<Vec<StoredToken>, StoreError> {
+                let rows = match over {
+                    SessionsOver::One { session, of } => {
+                        sqlx::query_as::<$database, StoredToken>(
+                            "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
+                                 revoked_at_ms, status_list, status_idx, end_user, session, session_of, session_at_ms
+                             FROM tokens WHERE session = $3 AND ($4 IS NULL OR session_of = $4)
+                                 AND expires_at_ms > $1 AND revoked_at_ms IS NULL ORDER BY jti LIMIT $2",
+                        )
+                        .bind(now_ms)
+                        .bind(limit.max(0))
+                        .bind(session)
+                        .bind(of)
+                        .fetch_all(&self.readers)
+                        .await?
+                    }
+                    SessionsOver::All { of, until_ms } => {
+                        sqlx::query_as::<$database, StoredToken>(
+                            "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
+                                 revoked_at_ms, status_list, status_idx, end_user, session, session_of, session_at_ms
+                             FROM tokens WHERE session_of = $3 AND session_at_ms <= $4
+                                 AND expires_at_ms > $1 AND revoked_at_ms IS NULL ORDER BY jti LIMIT $2",
+                        )
+                        .bind(now_ms)
+                        .bind(limit.max(0))
+                        .bind(of)
+                        .bind(until_ms)
+                        .fetch_all(&self.readers)
+                        .await?
+                    }
+                };
                 Ok(rows)
             }
 
@@ -495,7 +534,7 @@ macro_rules! implement_store {
             async fn token(&self, jti: &str) -> Result<Option<StoredToken>, StoreError> {
                 let row = sqlx::query_as::<$database, StoredToken>(
                     "SELECT jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
-                         revoked_at_ms, status_list, status_idx, end_user
+                         revoked_at_ms, status_list, status_idx, end_user, session, session_of, session_at_ms
                      FROM tokens WHERE jti = $1",
                 )
                 .bind(jti)

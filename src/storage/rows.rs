@@ -1,6 +1,6 @@
 //! The JSON form in which a submitter hands its row to the batcher; the SQL of the batches reads these names.
 
-use super::{AuditEntry, Basis, NewAttestation, OutboxRow, StoreError, StoredDecision, StoredToken};
+use super::{AuditEntry, Basis, NewAttestation, OutboxRow, SESSION_KEPT_MS, StoreError, StoredDecision, StoredToken};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -51,6 +51,8 @@ struct TokenRow<'a> {
     list: i64,
     idx: i64,
     end_user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SessionRow<'a>>,
     version: i64,
     timeline: i64,
     suspensions: i64,
@@ -58,6 +60,15 @@ struct TokenRow<'a> {
     parties: &'a [(String, i64)],
     d: DecisionRow<'a>,
     audit: AuditRow<'a>,
+}
+
+#[derive(Serialize)]
+struct SessionRow<'a> {
+    id: &'a str,
+    of: Option<&'a str>,
+    at: Option<i64>,
+    /// As whose sessions that are over is remembered, if they are over at its instant or later.
+    until: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -146,6 +157,12 @@ pub(super) fn token(
         list: token.status_list,
         idx: token.status_idx,
         end_user: token.end_user.as_deref(),
+        session: token.session.session.as_deref().map(|id| SessionRow {
+            id,
+            of: token.session.session_of.as_deref(),
+            at: token.session.session_at_ms,
+            until: token.session.session_at_ms.map(|at_ms| at_ms.saturating_add(SESSION_KEPT_MS)),
+        }),
         version: basis.version,
         timeline: basis.timeline,
         suspensions: basis.suspensions,

@@ -62,7 +62,7 @@ pub(super) fn table(write: &Write) -> &'static str {
         Write::Suspend { .. } | Write::Reinstate { .. } => "suspensions",
         Write::Quarantine(_) | Write::Release(_) => "quarantine",
         Write::Compared(_) => "comparisons",
-        Write::Spend { .. } | Write::RevokeAccess { .. } => "spent_jtis",
+        Write::Spend { .. } | Write::RevokeAccess { .. } | Write::SessionsOver { .. } => "spent_jtis",
         Write::RevokeToken { .. } => "tokens",
         Write::Key(_) | Write::MoveKey { .. } => "keys",
         Write::Root { .. } | Write::OnlyRoot(_) => "roots",
@@ -181,6 +181,20 @@ macro_rules! implement_writes {
                     .execute(&mut *conn)
                     .await?;
                     or_conflict(done.rows_affected(), Conflict::Spent)
+                }
+                Write::SessionsOver { over, at_ms } => {
+                    // Nothing goes. On PostgreSQL it waits for the tokens that are being recorded, and they for this commit.
+                    sqlx::query("DELETE FROM suspensions WHERE FALSE").execute(&mut *conn).await?;
+                    sqlx::query(
+                        "INSERT INTO spent_jtis (issuer, jti, expires_at_ms) VALUES ('session', $1, $2)
+                         ON CONFLICT (issuer, jti) DO UPDATE SET expires_at_ms = excluded.expires_at_ms
+                         WHERE spent_jtis.expires_at_ms < excluded.expires_at_ms",
+                    )
+                    .bind(over.key())
+                    .bind(at_ms.saturating_add(crate::storage::SESSION_KEPT_MS))
+                    .execute(&mut *conn)
+                    .await?;
+                    Ok(())
                 }
                 Write::RevokeAccess { jti, expires_at_ms } => {
                     sqlx::query(

@@ -10,11 +10,11 @@ use super::review::reads::implement_review_reads;
 use super::{
     AdmissionStore, AskedAdmissions, AskedDeliveries, AuditEntry, AuditRecord, Backlog, Basis, CaseEntry, Change,
     Comparison, ConsentStore, DirectoryStore, FeedRow, History, Intent, KeyedDirectoryUser, NewAttestation,
-    OperatorSession, Outgoing, OutgoingStore, Quarantined, Queued, Record, ReviewQueue, ReviewStore, Store, StoreError,
-    StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredConsent, StoredContact, StoredDecision,
-    StoredDelivery, StoredErasure, StoredHold, StoredKey, StoredLink, StoredList, StoredMark, StoredReceiver,
-    StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding, StoredSubject, StoredToken, Swept,
-    Table, TimelineRow, TokenPlace, UserKey,
+    OperatorSession, Outgoing, OutgoingStore, Quarantined, Queued, Record, ReviewQueue, ReviewStore, SessionsOver,
+    Store, StoreError, StoredAdmission, StoredAppeal, StoredAttestation, StoredCase, StoredConsent, StoredContact,
+    StoredDecision, StoredDelivery, StoredErasure, StoredHold, StoredKey, StoredLink, StoredList, StoredMark,
+    StoredReceiver, StoredRequest, StoredResolution, StoredRoot, StoredSession, StoredStanding, StoredSubject,
+    StoredToken, Swept, Table, TimelineRow, TokenPlace, UserKey,
 };
 use async_trait::async_trait;
 pub(super) use engine::MIGRATIONS;

@@ -26,13 +26,13 @@ macro_rules! implement_standing {
             let (decision, version) = replaces.map_or(("", 0), |(decision, version)| (decision.as_str(), *version));
             let text = if replaces.is_some() {
                 "UPDATE standings SET status = $4, decision = $5, rules = $6, version = $7, suspensions = $8, due_ms = $9,
-                     notice_ms = $12, told_end_ms = $13, told_before_ms = $14
+                     notice_ms = $12, told_end_ms = $13, told_before_ms = $14, level = $15
                  WHERE subject = $1 AND acting_for = $2 AND resource = $3 AND decision = $10 AND version = $11"
             } else {
                 "INSERT INTO standings
                      (subject, acting_for, resource, status, decision, rules, version, suspensions, due_ms, notice_ms,
-                      told_end_ms, told_before_ms)
-                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $12, $13, $14 WHERE $10 = '' AND $11 = 0
+                      told_end_ms, told_before_ms, level)
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $12, $13, $14, $15 WHERE $10 = '' AND $11 = 0
                  ON CONFLICT DO NOTHING"
             };
             let done = sqlx::query(text)
@@ -50,6 +50,7 @@ macro_rules! implement_standing {
                 .bind(standing.notice_ms)
                 .bind(standing.told_end_ms)
                 .bind(standing.told_before_ms)
+                .bind(&standing.level)
                 .execute(conn)
                 .await?;
             or_conflict(done.rows_affected(), stale())

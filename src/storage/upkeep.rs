@@ -232,6 +232,10 @@ macro_rules! implement_upkeep {
                 .execute(&mut *conn)
                 .await?;
             }
+            sqlx::query("UPDATE tokens SET session = NULL, session_of = NULL, session_at_ms = NULL WHERE subject = $1")
+                .bind(subject)
+                .execute(&mut *conn)
+                .await?;
             let revoked: Vec<(String, String)> = sqlx::query_as(
                 "UPDATE tokens SET revoked_at_ms = $2
                  WHERE subject = $1 AND expires_at_ms > $2 AND revoked_at_ms IS NULL RETURNING jti, resource",

@@ -2,9 +2,9 @@
 
 use super::{
     AuditEntry, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow, OutgoingWrite, Quarantined, Record,
-    ReviewWrite, Sealed, StoredAdmission, StoredConsent, StoredContact, StoredDecision, StoredDirectoryUser,
-    StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot, StoredSession,
-    StoredStanding, StoredSubject, Table,
+    ReviewWrite, Sealed, SessionsOver, StoredAdmission, StoredConsent, StoredContact, StoredDecision,
+    StoredDirectoryUser, StoredErasure, StoredHold, StoredKey, StoredLink, StoredMark, StoredRequest, StoredRoot,
+    StoredSession, StoredStanding, StoredSubject, Table,
 };
 
 /// One step of a [`Change`]; each names its own conflict.
@@ -106,6 +106,14 @@ pub enum Write {
         /// Token id.
         jti: String,
         /// Revocation, epoch milliseconds.
+        at_ms: i64,
+    },
+    /// Sessions at an identity provider are over at an instant: for [`super::SESSION_KEPT_MS`] no token is recorded that was
+    /// got by one of them. Every token recorded before it is committed is seen after it. Repeating it changes nothing.
+    SessionsOver {
+        /// Which.
+        over: SessionsOver,
+        /// When, epoch milliseconds.
         at_ms: i64,
     },
     /// Revokes an access token, of which nothing else is stored, until it ends; repeating it changes nothing.

@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
 
 URL, ADMIN, SUBJECT = os.environ["URL"], os.environ["ADMIN"], os.environ["SUBJECT"]
 AUD = "https://receiver.example"
@@ -135,4 +137,48 @@ check("push: two tokens", 2, len(pushed))
 check("push: as the receiver asked", {("application/secevent+jwt", "Bearer theirs")}, {one[:2] for one in pushed})
 for name, one in zip(sorted(wanted), sorted((one[2] for one in pushed), key=verified)):
     both(f"push: {name}", name, one)
+
+# A provider whose ID tokens are exchanged says that a session is over; PyJWT signs for it.
+FORM = "application/x-www-form-urlencoded"
+IDP = "https://idp.example"
+own = ec.generate_private_key(ec.SECP256R1())
+jwk = {**jwt.algorithms.ECAlgorithm.to_jwk(own.public_key(), as_dict=True), "kid": "k", "alg": "ES256"}
+scopes = ["subjects:write", "tokens:issue", "tokens:introspect"]
+client = ask("POST", f"{URL}/v1/clients", ADMIN, {"name": "m", "owner": "Mo", "scopes": scopes})[1]
+machine = "Basic " + base64.b64encode(f"{client['client_id']}:{client['client_secret']}".encode()).decode()
+token = ask("POST", f"{URL}/oauth2/token", machine, "grant_type=client_credentials", FORM)[1]["access_token"]
+provider = {"name": "idp", "issuer": IDP, "audiences": ["app"], "namespace": "interop", "keys": [jwk]}
+check("a provider", 201, ask("POST", f"{URL}/v1/identity-providers", ADMIN, provider)[0])
+link = {"namespace": "interop", "id": "pat"}
+check("a link", 201, ask("POST", f"{URL}/v1/subjects/{SUBJECT}/links", token, link)[0])
+now = int(time.time())
+
+
+def signed(kind, claims):
+    return jwt.encode({"iss": IDP, "iat": now, **claims}, own, algorithm="ES256", headers={"kid": "k", "typ": kind})
+
+
+def exchanged(session):
+    asked = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+        "subject_token": signed("JWT", {"aud": "app", "sub": "pat", "sid": session, "exp": now + 300}),
+        "resource": f"{metadata['issuer']}/resources/restricted.api",
+        "audience": "edge",
+    }
+    return ask("POST", f"{URL}/oauth2/token", machine, urllib.parse.urlencode(asked), FORM)
+
+
+def active(tokens):
+    return [ask("POST", f"{URL}/oauth2/introspect", machine, f"token={one}", FORM)[1]["active"] for one in tokens]
+
+
+got = [exchanged(session)[1]["access_token"] for session in ("s1", "s2")]
+check("tokens of two sessions live", [True, True], active(got))
+about = {"format": "complex", "user": {"format": "iss_sub", "iss": IDP, "sub": "pat"}, "session": {"format": "opaque", "id": "s1"}}
+over = signed("secevent+jwt", {"aud": metadata["issuer"], "jti": "e1", "sub_id": about, "events": {CAEP + "session-revoked": {"event_timestamp": now}}})
+for again in ("first", "second"):
+    check(f"session-revoked, {again} time", 202, ask("POST", f"{URL}/ssf/receive", token, over, "application/secevent+jwt")[0])
+    check(f"its token has ended and no other, {again} time", [False, True], active(got))
+check("an ID token of it brings no other", 400, exchanged("s1")[0])
 sys.exit(failed > 0)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Security event tokens of the demo, fetched and pushed, verified by clients that know nothing but the metadata: PyJWT (PyPI)
-# and jose (npm). Needs curl, python3 with venv, node and npm; VOUCHSAFE_BIN names a built binary, else it is built. The
-# clients are installed into CLIENTS, a temporary folder unless set.
+# and jose (npm); and a provider, played with PyJWT, that says that a session is over. Needs curl, python3 with venv, node and
+# npm; VOUCHSAFE_BIN names a built binary, else it is built. The clients are installed into CLIENTS, a temporary folder unless
+# set.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)

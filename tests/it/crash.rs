@@ -8,6 +8,7 @@
 mod deployment;
 mod disk;
 mod model;
+mod signals;
 mod syscalls;
 mod verify;
 mod webhooks;

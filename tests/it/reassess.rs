@@ -217,7 +217,8 @@ async fn standings_are_in_the_export_and_go_with_the_subject() {
         let decision = &told(&t).await[0]["decision"];
         assert_eq!(
             export["standings"],
-            json!([{ "resource": "restricted.*", "status": "eligible", "decision": decision, "due_at": "2027-02-19T00:00:00Z" }])
+            json!([{ "resource": "restricted.*", "status": "eligible", "decision": decision,
+                "due_at": "2027-02-19T00:00:00Z", "level": null }])
         );
         let answer = t.send(&t.admin, Method::DELETE, &format!("/v1/subjects/{subject}"), None).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);

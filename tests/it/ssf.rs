@@ -1,8 +1,11 @@
 //! Signals: who gets a stream and what it may say of it, what is told and to whom, and what providers tell us.
 
+mod commands;
 mod delivery;
 mod events;
+mod levels;
 mod receive;
+mod sessions;
 mod streams;
 
 use crate::app::{Answer, Sources, TestApp, asylee_record, face_check, work_off};

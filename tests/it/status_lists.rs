@@ -43,7 +43,7 @@ fn statuses(claims: &Map<String, Value>) -> Vec<u8> {
 }
 
 /// What a process says of a token now.
-async fn status_at(app: &App, token: &str) -> u8 {
+pub(crate) async fn status_at(app: &App, token: &str) -> u8 {
     let (number, index) = place(token);
     let signed = app.status_list(number).await.unwrap();
     statuses(&verified(app, &signed.token))[index]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use vouchsafe::storage::{
     self, AuditEntry, AuditRecord, Basis, Change, Conflict, FeedRow, Forgotten, KeyTimes, NewAttestation, OutboxRow,
-    Quarantined, Record, Store, StoredDecision, StoredErasure, StoredKey, StoredLink, StoredMark, StoredRequest,
-    StoredRoot, StoredSubject, StoredToken, Write, audit_hash,
+    Quarantined, Record, SessionsOver, Store, StoredDecision, StoredErasure, StoredKey, StoredLink, StoredMark,
+    StoredRequest, StoredRoot, StoredSessionOf, StoredSubject, StoredToken, Write, audit_hash,
 };
 
 /// Runs every function on both databases.
@@ -70,6 +70,8 @@ contract!(
     token_for_an_erased_subject_is_refused,
     token_of_a_subject_or_rules_that_changed_is_refused,
     revocation_keeps_its_first_instant,
+    no_token_is_recorded_of_a_session_that_is_over,
+    the_end_of_a_session_waits_for_tokens_that_are_being_recorded,
     keys_are_unique_and_newest_first,
     a_key_moves_on_only_from_where_it_was_read,
     of_replicas_that_rotate_at_once_one_does,
@@ -166,6 +168,7 @@ pub(crate) fn token(jti: &str, subject: &str) -> StoredToken {
         status_list: 7,
         status_idx: 3,
         end_user: None,
+        session: StoredSessionOf::default(),
     }
 }
 
@@ -964,6 +967,99 @@ async fn token_is_recorded_once_with_decision_and_rules(database: &Database) {
     let late = StoredToken { decision: "dec_new".to_owned(), ..token("jti_late", "sub_1") };
     assert_eq!(store.record_token(late, other, BASIS, "new rules".into(), entry("late")).await.unwrap(), Ok(()));
     assert_eq!(store.rules("new").await.unwrap().as_deref(), Some("new rules"));
+}
+
+async fn no_token_is_recorded_of_a_session_that_is_over(database: &Database) {
+    let store = database.store().await;
+    add_subject(&store, "sub_1").await;
+    let of = |session: &str, of: &str, at_ms: i64| StoredSessionOf {
+        session: Some(session.to_owned()),
+        session_of: Some(of.to_owned()),
+        session_at_ms: Some(at_ms),
+    };
+    let issue = async |jti: &str, session: StoredSessionOf| {
+        let token = StoredToken { session, ..token(jti, "sub_1") };
+        let decision = decision(&token.decision, "sub_1");
+        store.record_token(token, decision, BASIS, "rules".into(), entry(jti)).await.unwrap()
+    };
+    let end = async |name: &str, over: SessionsOver, at_ms: i64| {
+        store.commit(change(name, vec![Write::SessionsOver { over, at_ms }])).await.unwrap().unwrap();
+    };
+    let one =
+        |session: &str, of: Option<&str>| SessionsOver::One { session: session.to_owned(), of: of.map(str::to_owned) };
+    let found = async |over: SessionsOver, now_ms: i64, limit: i64| {
+        let found = store.tokens_of_sessions(&over, now_ms, limit).await.unwrap();
+        found.into_iter().map(|token| token.jti).collect::<Vec<_>>()
+    };
+    for (jti, session) in [
+        ("a", of("s1", "ada", 5)),
+        ("b", of("s1", "ada", 6)),
+        ("c", of("s2", "ada", 7)),
+        ("d", of("s1", "bo", 5)),
+        ("e", StoredSessionOf::default()),
+    ] {
+        assert_eq!(issue(jti, session.clone()).await, Ok(()));
+        assert_eq!(store.token(jti).await.unwrap().unwrap().session, session);
+    }
+    let all = |until_ms: i64| SessionsOver::All { of: "ada".to_owned(), until_ms };
+    assert_eq!(found(one("s1", None), 10, 9).await, ["a", "b", "d"]);
+    assert_eq!(found(one("s1", None), 10, 2).await, ["a", "b"]);
+    assert_eq!(found(one("s1", Some("ada")), 10, 9).await, ["a", "b"]);
+    assert_eq!(found(all(6), 10, 9).await, ["a", "b"]);
+    assert_eq!(found(all(7), 19, 9).await, ["a", "b", "c"]);
+    // A token ends at 20.
+    assert_eq!(found(all(7), 20, 9).await, [""; 0]);
+    let revoke = Write::RevokeToken { jti: "a".to_owned(), at_ms: 11 };
+    store.commit(change("r", vec![revoke])).await.unwrap().unwrap();
+    assert_eq!(found(one("s1", Some("ada")), 12, 9).await, ["b"]);
+
+    end("one", one("s1", Some("ada")), 12).await;
+    assert_eq!(issue("f", of("s1", "ada", 99)).await, Err(Conflict::Spent));
+    assert_eq!(issue("f", of("s1", "bo", 99)).await, Ok(()));
+    end("any", one("s3", None), 12).await;
+    assert_eq!(issue("g", of("s3", "bo", 99)).await, Err(Conflict::Spent));
+    end("all", all(20), 20).await;
+    // What was said of an earlier instant takes nothing of it back.
+    end("earlier", all(8), 8).await;
+    assert_eq!(issue("h", of("s4", "ada", 20)).await, Err(Conflict::Spent));
+    assert_eq!(issue("h", of("s4", "ada", 21)).await, Ok(()));
+    assert_eq!(issue("i", StoredSessionOf::default()).await, Ok(()));
+}
+
+async fn the_end_of_a_session_waits_for_tokens_that_are_being_recorded(database: &Database) {
+    if database.is_sqlite() {
+        // It has one writer.
+        return;
+    }
+    let store = database.store().await;
+    add_subject(&store, "sub_1").await;
+    // As a batch of tokens begins, and the one that it records.
+    let mut recording = PgConnection::connect(&database.url()).await.unwrap();
+    let begun = "BEGIN; LOCK TABLE timeline, suspensions IN SHARE MODE;
+        INSERT INTO tokens (jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms,
+            status_list, status_idx, session, session_of, session_at_ms)
+        VALUES ('a', 'sub_1', 'aud', 'model', 'dec', 'client', 10, 20, 7, 3, 's1', 'ada', 5)";
+    sqlx::raw_sql(begun).execute(&mut recording).await.unwrap();
+    let over = SessionsOver::One { session: "s1".to_owned(), of: None };
+    let ending = tokio::spawn({
+        let (store, over) = (store.clone(), over.clone());
+        async move { store.commit(change("over", vec![Write::SessionsOver { over, at_ms: 12 }])).await }
+    });
+    let mut watching = PgConnection::connect(&database.url()).await.unwrap();
+    let mut waits = false;
+    for _ in 0..200 {
+        let waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND relation = 'suspensions'::regclass";
+        waits = sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut watching).await.unwrap() > 0;
+        if waits || ending.is_finished() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(waits, "it was over before the token was recorded, and did not see it");
+    sqlx::raw_sql("COMMIT").execute(&mut recording).await.unwrap();
+    ending.await.unwrap().unwrap().unwrap();
+    let found = store.tokens_of_sessions(&over, 12, 9).await.unwrap();
+    assert_eq!(found.into_iter().map(|token| token.jti).collect::<Vec<_>>(), ["a"]);
 }
 
 async fn token_of_a_subject_or_rules_that_changed_is_refused(database: &Database) {

@@ -27,6 +27,7 @@ fn standing(subject: &str, decision: &str, version: i64) -> StoredStanding {
         notice_ms: None,
         told_end_ms: None,
         told_before_ms: None,
+        level: Some("0.9".to_owned()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use vouchsafe::storage::{
     Basis, Change, Conflict, FeedRow, Forgotten, Quarantined, Store, StoredDecision, StoredHold, StoredLink,
-    StoredSession, StoredSubject, StoredToken, Table, Write,
+    StoredSession, StoredSessionOf, StoredSubject, StoredToken, Table, Write,
 };
 
 contract!(
@@ -108,13 +108,22 @@ async fn living_tokens_die_with_their_subject(database: &Database) {
     let store = database.store().await;
     add_subject(&store, "sub_1").await;
     for (jti, expires_at_ms) in [("jti_1", 60), ("jti_2", 40)] {
-        let token = StoredToken { expires_at_ms, ..token(jti, "sub_1") };
+        let session = StoredSessionOf {
+            session: Some("s".to_owned()),
+            session_of: Some("ada".to_owned()),
+            session_at_ms: Some(5),
+        };
+        let token = StoredToken { expires_at_ms, session, ..token(jti, "sub_1") };
         record_token(&store, token).await;
     }
     let (_, cursor) = store.feed("").await.unwrap();
     erase(&store, "sub_1", 1).await;
     assert_eq!(revoked(&store, 50).await, ["jti_1"]);
     assert_eq!(store.token("jti_2").await.unwrap().unwrap().revoked_at_ms, None, "it had ended");
+    for jti in ["jti_1", "jti_2"] {
+        let session = store.token(jti).await.unwrap().unwrap().session;
+        assert_eq!(session, StoredSessionOf::default(), "by which session it was got is forgotten");
+    }
     let (rows, _) = store.feed(&cursor).await.unwrap();
     assert_eq!(rows, [FeedRow { kind: "token".to_owned(), key: "jti_1".to_owned() }]);
     let told = store.outbox(10).await.unwrap();

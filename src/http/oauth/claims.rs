@@ -39,7 +39,7 @@ pub(super) async fn exchange(edge: &Edge, id: &str, form: &Form, jkt: Option<&st
             _ => return Err(nobody()),
         },
         ID_TOKEN => match edge.app.identify(token).await.map_err(|error| failed(&error))? {
-            Some((namespace, identity)) if namespace == provider.namespace => identity.sub,
+            Some((theirs, identity)) if theirs.namespace == provider.namespace => identity.sub,
             _ => return Err(nobody()),
         },
         _ => return Err(invalid_request("`subject_token_type` must be a link or an ID token")),

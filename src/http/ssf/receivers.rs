@@ -4,15 +4,17 @@ use crate::http::Edge;
 use crate::http::admin::patterns;
 use crate::http::conditional::IfMatch;
 use crate::http::extract::{Auth, Checked, Page, Query};
+use crate::http::identity::disclosures;
 use crate::http::problem::Problem;
 use crate::http::rules::{records, shows};
 use crate::service::ssf::streams::Status;
-use crate::service::ssf::{Names, NewReceiver};
+use crate::service::ssf::{Names, NewReceiver, ReceiverChange};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 use validator::Validate;
 
@@ -43,6 +45,31 @@ pub struct NewSignalReceiver {
     /// It guards just these resources itself: a lost eligibility ends its sessions.
     #[serde(default)]
     for_resource: bool,
+    /// What it may learn beyond whether and until when, where the policy discloses it too: `confidence`.
+    #[serde(default)]
+    #[validate(length(max = 3))]
+    discloses: BTreeSet<String>,
+}
+
+/// What is to be changed of a receiver; what is absent stays.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignalReceiverChange {
+    /// For people.
+    #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    name: Option<String>,
+    /// `aud` of its tokens.
+    #[validate(length(min = 1, max = 500))]
+    aud: Option<String>,
+    /// Only what concerns these resources and families; empty for all.
+    #[validate(length(max = 100))]
+    resources: Option<Vec<String>>,
+    /// It guards just these resources itself.
+    for_resource: Option<bool>,
+    /// What it may learn beyond whether and until when, where the policy discloses it too: `confidence`.
+    #[validate(length(max = 3))]
+    discloses: Option<BTreeSet<String>>,
 }
 
 /// What a stream is to do.
@@ -78,6 +105,7 @@ pub async fn create(
         names,
         resources: patterns(&new.resources)?,
         for_resource: new.for_resource,
+        discloses: disclosures(&new.discloses)?,
     };
     let id = receiver.client.clone();
     edge.app.create_signal_receiver(&caller.actor(), receiver).await?;
@@ -94,6 +122,28 @@ pub async fn list(
 ) -> Result<Json<Value>, Problem> {
     caller.require("admin")?;
     records(&edge, "signal_receiver", &page).await
+}
+
+/// Changes what is registered of a receiver; its stream stays, and by which names it knows subjects.
+#[utoipa::path(patch, path = "/v1/signal-receivers/{id}", tag = "admin", params(("id" = String, Path), ("If-Match" = Option<String>, Header)), request_body = SignalReceiverChange, security(("client" = ["admin"])),
+    responses((status = 204, description = "changed"), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn change(
+    State(edge): State<Edge>,
+    Auth(caller): Auth,
+    Path(id): Path<String>,
+    expected: IfMatch,
+    Checked(new): Checked<SignalReceiverChange>,
+) -> Result<StatusCode, Problem> {
+    caller.require("admin")?;
+    let change = ReceiverChange {
+        name: new.name,
+        aud: new.aud,
+        resources: new.resources.as_deref().map(patterns).transpose()?,
+        for_resource: new.for_resource,
+        discloses: new.discloses.as_ref().map(disclosures).transpose()?,
+    };
+    edge.app.change_signal_receiver(&caller.actor(), &id, change, expected.0.as_deref()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ends a receiver with its stream and all that waits in it.

@@ -3,8 +3,21 @@
 use super::notice::Notice;
 use crate::storage::{StoredStanding, Write};
 use std::sync::Arc;
+use vouchsafe_core::policy::Disclosure;
 use vouchsafe_core::rules::Rules;
 use vouchsafe_core::{Decision, Status};
+
+/// The band of a yes: its confidence to the tenth below, so that days alone change it seldom. Only where the policy
+/// discloses confidence: what nobody may learn is not kept either.
+pub(super) fn level(decision: &Decision, rules: &Rules) -> Option<String> {
+    rules.body.policy.as_ref().filter(|policy| policy.discloses.contains(&Disclosure::Confidence))?;
+    decision.confidence.filter(|_| decision.status == Status::Eligible).map(band)
+}
+
+/// In hundredths it is a whole number, as it is told elsewhere.
+fn band(confidence: f64) -> String {
+    format!("{:.1}", ((confidence * 100.0).round() / 10.0).floor() / 10.0)
+}
 
 /// What a subject comes to under one standing, beside what it came to before.
 pub(super) struct Finding {
@@ -27,7 +40,14 @@ impl Finding {
 
     /// Whether something is told of it.
     pub(super) fn is_told(&self) -> bool {
-        self.is_news() || self.notice.is_some()
+        self.is_news() || self.notice.is_some() || self.new_level().is_some()
+    }
+
+    /// The level that is new, and the one before it.
+    pub(super) fn new_level(&self) -> Option<(&str, Option<&str>)> {
+        let before = self.before.as_ref().and_then(|before| before.level.as_deref());
+        let level = self.standing.level.as_deref().filter(|level| Some(*level) != before)?;
+        Some((level, before))
     }
 
     /// Whether a yes goes on by the same evidence under the same rules: nobody was asked for anything.
@@ -66,5 +86,21 @@ impl Finding {
     pub(super) fn write(&self, timeline: i64) -> Write {
         let replaces = self.before.as_ref().map(|before| (before.decision.clone(), before.version));
         Write::Standing { standing: self.standing.clone(), replaces, timeline }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_band_begins_at_its_tenth_and_ends_before_the_next() {
+        for tenth in 0..10 {
+            for hundredth in 0..10 {
+                let confidence = f64::from(tenth * 10 + hundredth) / 100.0;
+                assert_eq!(band(confidence), format!("0.{tenth}"), "{confidence}");
+            }
+        }
+        assert_eq!(band(1.0), "1.0");
     }
 }

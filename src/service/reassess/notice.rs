@@ -140,6 +140,7 @@ mod tests {
             notice_ms: None,
             told_end_ms: None,
             told_before_ms: None,
+            level: None,
         }
     }
 

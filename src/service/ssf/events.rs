@@ -1,7 +1,7 @@
 //! Messages as security event tokens: one event each, about a name that the receiver knows, and nothing of why.
 
 use super::{Names, SignalReceiver};
-use crate::service::outbox::written_at;
+use crate::service::outbox::{about_resources, written_at};
 use crate::service::{App, ServiceError, ServiceResult};
 use crate::storage::{OutboxRow, Outgoing};
 use crate::token::keys::{Algorithm, Purpose};
@@ -17,6 +17,8 @@ pub const TOKEN_CLAIMS_CHANGE: &str = "https://schemas.openid.net/secevent/caep/
 pub const SESSION_REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
 /// An eligibility token was revoked (CAEP 1.0 section 3.3).
 pub const CREDENTIAL_CHANGE: &str = "https://schemas.openid.net/secevent/caep/event-type/credential-change";
+/// How sure it is that somebody may use a resource is another (CAEP 1.0 section 3.4).
+pub const ASSURANCE_LEVEL_CHANGE: &str = "https://schemas.openid.net/secevent/caep/event-type/assurance-level-change";
 /// Somebody was erased (RISC 1.0 section 2.2).
 pub const ACCOUNT_PURGED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-purged";
 /// The stream works (SSF 1.0 section 8.1.4).
@@ -31,6 +33,10 @@ pub(super) const VERIFICATION_TOPIC: &str = "signals.verification";
 pub(super) const UPDATED_TOPIC: &str = "signals.updated";
 pub(super) const ERASED_TOPIC: &str = "signals.erased";
 pub(super) const ENDED_TOPIC: &str = "signals.ended";
+pub(crate) const LEVEL_TOPIC: &str = "signals.level";
+
+/// The namespace of levels: a confidence rounded down to its tenth.
+const LEVELS: &str = "vouchsafe-confidence";
 
 /// One of several names of somebody: at most so many go into a token.
 const MOST_NAMES: usize = 20;
@@ -76,6 +82,10 @@ impl App {
         let Some(stream) = &receiver.stream else { return Ok(None) };
         let body: Map<String, Value> = serde_json::from_str(&sent.body).map_err(|_| unreadable())?;
         let at = written_at(&sent.message).ok_or_else(unreadable)?;
+        // It may have been changed since.
+        if !receiver.receiver().wants(&sent.topic, &about_resources(&sent.body)) {
+            return Ok(None);
+        }
         let Some(event) = self.event(receiver, &stream.id, &sent.topic, &body, at).await? else { return Ok(None) };
         let jti = jti_of(&sent.message, &stream.id);
         // Sent again it is the same: its instant is the message's.
@@ -121,6 +131,7 @@ impl App {
                 }
             }
             "token.revoked" => CREDENTIAL_CHANGE,
+            LEVEL_TOPIC => ASSURANCE_LEVEL_CHANGE,
             ERASED_TOPIC => ACCOUNT_PURGED,
             _ => return Ok(None),
         };
@@ -141,6 +152,7 @@ impl App {
                 }
                 json!({ "claims": { "eligibility": eligibility } })
             }
+            ASSURANCE_LEVEL_CHANGE => level_members(resource, text("level"), text("previous")),
             CREDENTIAL_CHANGE => json!({ "credential_type": "verifiable-credential", "change_type": "revoke" }),
             // RISC's event has no members of its own.
             _ => {
@@ -268,6 +280,19 @@ impl App {
         rows.push(self.message(ERASED_TOPIC, key, &json!({ "subject": subject, "names": names }))?);
         Ok(rows)
     }
+}
+
+/// What is said of another level (CAEP 1.0 section 3.4.1). It is one of a resource, which CAEP has no member for.
+fn level_members(resource: &str, level: Option<&str>, previous: Option<&str>) -> Value {
+    let reason = json!({ "en": format!("confidence in the eligibility for {resource}") });
+    let mut members = json!({ "namespace": LEVELS, "current_level": level, "reason_admin": reason });
+    if let (Some(members), Some(previous)) = (members.as_object_mut(), previous) {
+        // Tenths of one in one form: they are in the order of their texts.
+        let direction = if level > Some(previous) { "increase" } else { "decrease" };
+        members.insert("previous_level".to_owned(), json!(previous));
+        members.insert("change_direction".to_owned(), json!(direction));
+    }
+    members
 }
 
 /// Names as a subject identifier.

@@ -1,6 +1,7 @@
 //! What identity providers tell us of their people: somebody who has no account there any more is no member of the
-//! organisation whose directory it is.
+//! organisation whose directory it is, and a session that is over ends the tokens that were got by it.
 
+use super::events::SESSION_REVOKED;
 use crate::intake::events::{NotTaken, OLDEST_SECS, Said, verify};
 use crate::intake::identity::unverified_issuer;
 use crate::service::clients::verification_keys;
@@ -10,7 +11,6 @@ use crate::service::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Change, Conflict, FeedRow, StoredMark, Write};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use vouchsafe_core::facts::{Kind, MarkKind};
 
 /// Events by which somebody's account at the provider is over (RISC 1.0 sections 2.2, 2.3).
@@ -30,6 +30,15 @@ pub enum ReceiveError {
     Service(#[from] ServiceError),
 }
 
+/// That an event was acted on, by its id.
+pub(super) fn spend(provider: &IdentityProvider, jti: &str, now_ms: i64) -> Write {
+    Write::Spend {
+        issuer: format!("event/{}", provider.issuer),
+        jti: crate::crypto::sha256_hex(jti.as_bytes()),
+        expires_at_ms: now_ms + (OLDEST_SECS + 3600) * 1000,
+    }
+}
+
 impl App {
     /// Takes a security event token of a registered identity provider. One that came before has no further effect; an event
     /// that means nothing here is taken, and nothing follows.
@@ -40,7 +49,8 @@ impl App {
         let unreadable = NotTaken::new("invalid_request", "the text is no security event token that can be taken");
         let (issuer, kid) = unverified_issuer(token).ok_or(unreadable)?;
         let stranger = NotTaken::new("invalid_issuer", "no such issuer is registered");
-        let provider = self.only_provider(&issuer).ok_or(stranger)?;
+        let world = self.world.load_full();
+        let provider = world.identity_provider(|provider| provider.issuer == issuer).ok_or(stranger)?;
         let keys = match &provider.jwks_uri {
             None => verification_keys(&provider.keys),
             Some(uri) => self.keys_at(uri, kid.as_deref()).await?,
@@ -52,24 +62,17 @@ impl App {
         Ok(self.act_on(&provider, &said).await?)
     }
 
-    /// The one provider of an issuer. SECURITY: two that were registered at the same moment are none.
-    fn only_provider(&self, issuer: &str) -> Option<Arc<IdentityProvider>> {
-        let world = self.world.load_full();
-        let mut named = world.identity_providers.values().filter(|provider| provider.issuer == issuer);
-        match (named.next(), named.next()) {
-            (Some(provider), None) => Some(Arc::clone(provider)),
-            _ => None,
-        }
-    }
-
     async fn act_on(&self, provider: &IdentityProvider, said: &Said) -> ServiceResult<()> {
         let now_ms = self.clock.now_ms();
-        let spend = Write::Spend {
-            issuer: format!("event/{}", provider.issuer),
-            jti: crate::crypto::sha256_hex(said.jti.as_bytes()),
-            expires_at_ms: now_ms + (OLDEST_SECS + 3600) * 1000,
-        };
-        let mut change = Change { writes: vec![spend], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+        let spent = spend(provider, &said.jti, now_ms);
+        let mut change = Change { writes: vec![spent], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+        let over = self.sessions_over(provider, said);
+        if let Some(over) = &over {
+            let number = self.end_sessions(&mut change, provider, over).await?;
+            let detail = json!({ "event": SESSION_REVOKED, "tokens": number });
+            let actor = Actor::identity_provider(&provider.id);
+            change.audit.push(self.audit(&actor, "sessions.revoked", &provider.id, &detail)?);
+        }
         let ends = said.events.iter().find(|event| ENDS.contains(&event.as_str()));
         if let (Some(event), Some(sub), Some(organisation)) = (ends, &said.sub, &provider.organisation)
             && let Some(subject) = self.resolve_link(&provider.namespace, sub).await?
@@ -104,8 +107,12 @@ impl App {
         }
         match self.commit_whole(change).await? {
             // What came before is taken again.
-            Ok(()) | Err(Conflict::Spent) => Ok(()),
-            Err(_) => Err(ServiceError::Unavailable("subject")),
+            Ok(()) | Err(Conflict::Spent) => {}
+            Err(_) => return Err(ServiceError::Unavailable("subject")),
+        }
+        match over {
+            Some(over) => self.end_the_rest(provider, said, &over).await,
+            None => Ok(()),
         }
     }
 }

@@ -430,8 +430,7 @@ impl App {
         status: Status,
         reason: Option<&str>,
     ) -> ServiceResult<StatusView> {
-        let record = self.store.record(RECORD, client).await?.ok_or(ServiceError::NotFound("receiver"))?;
-        let receiver = SignalReceiver::read(&record)?;
+        let receiver = self.signal_receiver(client, None).await?;
         if reason.is_some_and(|reason| reason.len() > TEXT_MAX) {
             return Err(invalid("/reason", format!("must be at most {TEXT_MAX} long")));
         }

@@ -91,6 +91,12 @@ WITH input AS (
             (SELECT 1 FROM subjects_now AS o
              WHERE o.id = p ->> 0 AND o.state = 'active' AND o.version = (p ->> 1)::bigint))
         AND NOT EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = input.e ->> 'jti')
+        AND NOT EXISTS (SELECT 1 FROM spent_jtis AS o
+        WHERE o.issuer = 'session' AND input.e ->> 'session' IS NOT NULL
+            AND o.jti IN (input.e #>> '{session,id}', input.e #>> '{session,of}',
+                (input.e #>> '{session,id}') || '/' || (input.e #>> '{session,of}'))
+            AND (o.jti <> input.e #>> '{session,of}'
+                OR o.expires_at_ms >= (input.e #>> '{session,until}')::bigint))
 ), ruled AS (
     INSERT INTO rules (digest, body)
     SELECT key, value FROM json_each_text($1::json -> 'rules')
@@ -106,10 +112,11 @@ WITH input AS (
 ), written AS (
     INSERT INTO tokens
         (jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms, revoked_at_ms,
-         status_list, status_idx, end_user)
+         status_list, status_idx, end_user, session, session_of, session_at_ms)
     SELECT e ->> 'jti', e ->> 'subject', e ->> 'audience', e ->> 'resource', e ->> 'decision', e ->> 'client',
         (e ->> 'issued')::bigint, (e ->> 'expires')::bigint, (e ->> 'revoked')::bigint,
-        (e ->> 'list')::bigint, (e ->> 'idx')::bigint, e ->> 'end_user'
+        (e ->> 'list')::bigint, (e ->> 'idx')::bigint, e ->> 'end_user',
+        e #>> '{session,id}', e #>> '{session,of}', (e #>> '{session,at}')::bigint
     FROM fit ORDER BY e ->> 'jti'
     ON CONFLICT DO NOTHING
     RETURNING jti
@@ -138,7 +145,13 @@ SELECT i.ordinal - 1,
         AND (i.e ->> 'suspensions')::bigint = (SELECT COUNT(*) FROM suspensions)
         AND NOT EXISTS (SELECT 1 FROM json_array_elements(i.e -> 'parties') AS p WHERE NOT EXISTS
             (SELECT 1 FROM subjects_now AS o
-             WHERE o.id = p ->> 0 AND o.state = 'active' AND o.version = (p ->> 1)::bigint))
+             WHERE o.id = p ->> 0 AND o.state = 'active' AND o.version = (p ->> 1)::bigint)),
+    EXISTS (SELECT 1 FROM spent_jtis AS o
+        WHERE o.issuer = 'session' AND i.e ->> 'session' IS NOT NULL
+            AND o.jti IN (i.e #>> '{session,id}', i.e #>> '{session,of}',
+                (i.e #>> '{session,id}') || '/' || (i.e #>> '{session,of}'))
+            AND (o.jti <> i.e #>> '{session,of}'
+                OR o.expires_at_ms >= (i.e #>> '{session,until}')::bigint))
 FROM json_array_elements($1::json) WITH ORDINALITY AS i (e, ordinal)";
 
 /// Reads why a row was not written.
@@ -178,9 +191,9 @@ impl Engine for PostgresEngine {
             Kind::Attestation => (EXPLAIN_ATTESTATIONS, |row| {
                 Ok(Conflict::of_attestation(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))
             }),
-            Kind::Token => {
-                (EXPLAIN_TOKENS, |row| Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)))
-            }
+            Kind::Token => (EXPLAIN_TOKENS, |row| {
+                Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))
+            }),
         };
         let rows = sqlx::query(sql).bind(json).fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, read(row)?))).collect()

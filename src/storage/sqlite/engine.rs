@@ -24,6 +24,7 @@ CREATE TEMP TABLE staged (
 CREATE TEMP TABLE staged_tokens (
     ordinal INTEGER PRIMARY KEY, jti TEXT, subject TEXT, audience TEXT, resource TEXT, decision TEXT, client TEXT,
     issued INTEGER, expires INTEGER, revoked INTEGER, list INTEGER, idx INTEGER, end_user TEXT,
+    session TEXT, session_of TEXT, session_at INTEGER,
     d_id TEXT, d_subject TEXT, d_acting_for TEXT, d_resource TEXT, d_at INTEGER, d_status TEXT, d_expires INTEGER,
     d_rules TEXT, d_attestations TEXT,
     audit_id TEXT, audit_at INTEGER, actor TEXT, action TEXT, target TEXT, detail TEXT
@@ -91,6 +92,7 @@ INSERT OR ROLLBACK INTO temp.staged_tokens
 SELECT e.key, e.value ->> 'jti', s.id, e.value ->> 'audience', e.value ->> 'resource', e.value ->> 'decision',
     e.value ->> 'client', e.value ->> 'issued', e.value ->> 'expires', e.value ->> 'revoked',
     e.value ->> 'list', e.value ->> 'idx', e.value ->> 'end_user',
+    e.value ->> '$.session.id', e.value ->> '$.session.of', e.value ->> '$.session.at',
     e.value ->> '$.d.id', e.value ->> '$.d.subject', e.value ->> '$.d.acting_for', e.value ->> '$.d.resource',
     e.value ->> '$.d.at', e.value ->> '$.d.status', e.value ->> '$.d.expires', e.value ->> '$.d.rules',
     e.value ->> '$.d.attestations',
@@ -104,7 +106,12 @@ WHERE s.id = e.value ->> 'subject' AND s.state = 'active' AND s.version = e.valu
     AND NOT EXISTS (SELECT 1 FROM json_each(e.value, '$.parties') AS p WHERE NOT EXISTS
         (SELECT 1 FROM main.subjects_now AS o
          WHERE o.id = p.value ->> 0 AND o.state = 'active' AND o.version = p.value ->> 1))
-    AND NOT EXISTS (SELECT 1 FROM main.tokens AS t WHERE t.jti = e.value ->> 'jti');
+    AND NOT EXISTS (SELECT 1 FROM main.tokens AS t WHERE t.jti = e.value ->> 'jti')
+    AND NOT EXISTS (SELECT 1 FROM main.spent_jtis AS o
+        WHERE o.issuer = 'session' AND e.value ->> '$.session.id' IS NOT NULL
+            AND o.jti IN (e.value ->> '$.session.id', e.value ->> '$.session.of',
+                (e.value ->> '$.session.id') || '/' || (e.value ->> '$.session.of'))
+            AND (o.jti <> e.value ->> '$.session.of' OR o.expires_at_ms >= e.value ->> '$.session.until'));
 INSERT INTO main.rules (digest, body)
 SELECT e.key, e.value FROM json_each(?1, '$.rules') AS e
 WHERE e.key IN (SELECT d_rules FROM temp.staged_tokens)
@@ -116,8 +123,9 @@ FROM temp.staged_tokens WHERE TRUE
 ON CONFLICT DO NOTHING;
 INSERT OR ROLLBACK INTO main.tokens
     (jti, subject, audience, resource, decision, client, issued_at_ms, expires_at_ms, revoked_at_ms,
-     status_list, status_idx, end_user)
-SELECT jti, subject, audience, resource, decision, client, issued, expires, revoked, list, idx, end_user
+     status_list, status_idx, end_user, session, session_of, session_at_ms)
+SELECT jti, subject, audience, resource, decision, client, issued, expires, revoked, list, idx, end_user,
+    session, session_of, session_at
 FROM temp.staged_tokens;
 INSERT INTO main.relies (subject, party, version)
 SELECT t.subject, p.value ->> 0, p.value ->> 1
@@ -140,7 +148,12 @@ SELECT e.key,
         AND e.value ->> 'suspensions' = (SELECT COUNT(*) FROM suspensions)
         AND NOT EXISTS (SELECT 1 FROM json_each(e.value, '$.parties') AS p WHERE NOT EXISTS
             (SELECT 1 FROM subjects_now AS o
-             WHERE o.id = p.value ->> 0 AND o.state = 'active' AND o.version = p.value ->> 1))
+             WHERE o.id = p.value ->> 0 AND o.state = 'active' AND o.version = p.value ->> 1)),
+    EXISTS (SELECT 1 FROM spent_jtis AS o
+        WHERE o.issuer = 'session' AND e.value ->> '$.session.id' IS NOT NULL
+            AND o.jti IN (e.value ->> '$.session.id', e.value ->> '$.session.of',
+                (e.value ->> '$.session.id') || '/' || (e.value ->> '$.session.of'))
+            AND (o.jti <> e.value ->> '$.session.of' OR o.expires_at_ms >= e.value ->> '$.session.until'))
 FROM jsonb_each(?1) AS e";
 
 /// What waits for its place in the audit log, as one row.
@@ -404,9 +417,9 @@ impl Engine for SqliteEngine {
             Kind::Attestation => (EXPLAIN_ATTESTATIONS, |row| {
                 Ok(Conflict::of_attestation(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))
             }),
-            Kind::Token => {
-                (EXPLAIN_TOKENS, |row| Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)))
-            }
+            Kind::Token => (EXPLAIN_TOKENS, |row| {
+                Ok(Conflict::of_token(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?))
+            }),
         };
         let rows = sqlx::query(sql).bind(json.to_owned()).fetch_all(&mut *self.conn).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, read(row)?))).collect()

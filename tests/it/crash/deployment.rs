@@ -45,7 +45,7 @@ pub(super) struct Seeded {
     pub(super) vendor: String,
     pub(super) organisation: String,
     gateway: String,
-    clients: [(String, String); 2],
+    pub(super) clients: [(String, String); 2],
 }
 
 /// A running `vouchsafe serve`. Killed when dropped.

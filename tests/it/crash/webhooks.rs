@@ -9,7 +9,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-async fn made(api: &Api, path: &str, body: serde_json::Value) -> String {
+pub(super) async fn made(api: &Api, path: &str, body: serde_json::Value) -> String {
     let got = api.send(&Sent::post(path, body)).await.unwrap();
     assert_eq!(got.status, StatusCode::CREATED, "{path}: {}", got.text);
     got.body["id"].as_str().unwrap().to_owned()
@@ -30,17 +30,32 @@ async fn endpoint(api: &Api, receiver: &Receiver) {
 }
 
 /// A minute passes for every claim, and a day for every retry.
-async fn lapse(deployment: &Deployment) {
+pub(super) async fn lapse(deployment: &Deployment) {
     deployment.pairs("UPDATE receivers SET not_before_ms = 0, failures = 0 RETURNING id, id").await;
     deployment.pairs("UPDATE deliveries SET due_ms = 0 WHERE state = 'pending' RETURNING receiver, message").await;
 }
 
-/// Waits until nothing waits to be sent.
-async fn drained(deployment: &Deployment) {
+/// Whether nothing waits to be sent.
+async fn is_drained(deployment: &Deployment) -> bool {
+    let waits = "SELECT id, id FROM outbox UNION ALL SELECT receiver, message FROM deliveries WHERE state = 'pending'";
+    deployment.pairs(waits).await.is_empty()
+}
+
+/// Waits until nothing waits to be sent. Meanwhile no claim lapses: nothing is sent a second time.
+pub(super) async fn delivered(deployment: &Deployment) {
     for _ in 0..600 {
-        let waits =
-            "SELECT id, id FROM outbox UNION ALL SELECT receiver, message FROM deliveries WHERE state = 'pending'";
-        if deployment.pairs(waits).await.is_empty() {
+        if is_drained(deployment).await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("something waits for ever: {}", deployment.log());
+}
+
+/// As [`delivered`], and every claim and every wait for another try ends at once.
+pub(super) async fn drained(deployment: &Deployment) {
+    for _ in 0..600 {
+        if is_drained(deployment).await {
             return;
         }
         lapse(deployment).await;
@@ -49,7 +64,7 @@ async fn drained(deployment: &Deployment) {
     panic!("something waits for ever: {}", deployment.log());
 }
 
-async fn databases() -> Vec<Database> {
+pub(super) async fn databases() -> Vec<Database> {
     let mut databases = vec![Database::sqlite()];
     databases.extend(Database::postgres().await);
     databases
@@ -75,7 +90,7 @@ async fn what_was_sent_and_not_written_down_is_sent_again_under_the_same_id() {
         receiver.answers(|_| Reply::Status(200));
         lapse(&deployment).await;
         let server = deployment.start().await;
-        drained(&deployment).await;
+        delivered(&deployment).await;
         let second: Vec<String> = receiver.taken().into_iter().map(|got| got.id).collect();
         assert_eq!(second.iter().cloned().collect::<BTreeSet<_>>(), first);
         assert_eq!(second.len(), 10, "once more and no oftener");

@@ -138,6 +138,28 @@ async fn what_is_fetched_comes_again_until_it_is_acknowledged_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_receiver_says_of_anothers_token_changes_nothing() {
+    on_both(async |t: TestApp| {
+        let (party, id, subject) = scene(&t, None).await;
+        let other = Party::register(&t, json!({})).await;
+        let theirs = other.stream(&t, json!({ "events_requested": [CLAIMS_CHANGE] })).await;
+        admit(&t, &t.sources().await, &subject).await;
+        let only = |found: &Value| found["sets"].as_object().unwrap().keys().next().cloned();
+        let own = only(&party.poll(&t, &id, json!({})).await).unwrap();
+        let foreign = only(&other.poll(&t, &theirs, json!({})).await).unwrap();
+        // One message, told to each under an id of its own.
+        assert_ne!(own, foreign);
+        assert_eq!(own.split('.').next(), foreign.split('.').next());
+        let error = json!({ "err": "invalid_key", "description": "x" });
+        let body = json!({ "ack": [foreign], "setErrs": { (foreign.clone()): error } });
+        assert_eq!(only(&party.poll(&t, &id, body).await), Some(own.clone()));
+        assert_eq!(only(&party.poll(&t, &id, json!({ "ack": [own] })).await), None);
+        assert_eq!(only(&other.poll(&t, &theirs, json!({})).await), Some(foreign));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_waits_for_something_to_tell() {
     on_both(async |t: TestApp| {
         let (party, id, subject) = scene(&t, None).await;
@@ -162,8 +184,10 @@ async fn a_paused_stream_holds_what_there_is_and_a_disabled_one_drops_it() {
         let endpoint = Endpoint::new().await;
         let (party, id, subject) = scene(&t, Some(&endpoint)).await;
         let sources = t.sources().await;
-        party.status(&t, &id, "paused").await;
         let record = admit(&t, &sources, &subject).await;
+        t.app.fan_out().await.unwrap();
+        // One waits already when it is paused, one comes while it is.
+        party.status(&t, &id, "paused").await;
         deliver(&t).await;
         dismiss(&t, &record).await;
         deliver(&t).await;

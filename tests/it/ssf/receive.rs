@@ -10,7 +10,7 @@ const PROVIDER: &str = "https://idp.example";
 const DISABLED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-disabled";
 const PURGED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-purged";
 
-async fn push(t: &TestApp, set: &str) -> Answer {
+pub(super) async fn push(t: &TestApp, set: &str) -> Answer {
     let request = t.http.post(format!("{}/ssf/receive", t.url)).header("content-type", "application/secevent+jwt");
     crate::app::answer(request.body(set.to_owned())).await
 }
@@ -133,6 +133,17 @@ async fn what_is_no_token_of_the_provider_for_us_is_refused_by_its_code_and_chan
         let request = t.http.post(format!("{}/ssf/receive", t.url)).header("content-type", "application/json");
         let answer = crate::app::answer(request.body(set)).await;
         assert_eq!((answer.status, &answer.body["err"]), (StatusCode::BAD_REQUEST, &json!("invalid_request")));
+        let off = json!({ "disabled": true });
+        let off = t.send(&t.admin, reqwest::Method::PATCH, "/v1/identity-providers/idp_idp", Some(off)).await;
+        assert_eq!(off.status, StatusCode::NO_CONTENT);
+        let answer = push(&t, &key.sign("secevent+jwt", &own).unwrap()).await;
+        assert_eq!(
+            (answer.status, &answer.body["err"]),
+            (StatusCode::BAD_REQUEST, &json!("invalid_issuer")),
+            "switched off"
+        );
+        let on = json!({ "disabled": false });
+        t.send(&t.admin, reqwest::Method::PATCH, "/v1/identity-providers/idp_idp", Some(on)).await;
         let nobody = changed("sub_id", json!({ "format": "iss_sub", "iss": PROVIDER, "sub": "nobody" }));
         assert_eq!(push(&t, &key.sign("secevent+jwt", &nobody).unwrap()).await.status, StatusCode::ACCEPTED);
         assert_eq!(standing(&t, &subject).await, ["directory", "vouch"]);

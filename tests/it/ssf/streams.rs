@@ -287,6 +287,91 @@ async fn a_subject_that_was_removed_is_told_of_no_more_until_it_is_added() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_shown_who_asked_not_to_be_told_of_them() {
+    on_both(async |t: TestApp| {
+        let (party, other) = (Party::register(&t, json!({})).await, Party::register(&t, json!({})).await);
+        let (id, theirs) = (party.stream(&t, json!({})).await, other.stream(&t, json!({})).await);
+        let (subject, stranger) = (linked(&t, "ada").await, linked(&t, "bo").await);
+        let exported = async |subject: &str| {
+            let export = t.get(&format!("/v1/subjects/{subject}/export")).await;
+            assert_eq!(export.status, StatusCode::OK, "{}", export.body);
+            export.body["not_told"].clone()
+        };
+        assert_eq!(exported(&subject).await, json!([]));
+        let of = |stream: &str, name: &str| json!({ "stream_id": stream, "subject": named(&t, name) });
+        assert_eq!(party.post(&t, "/ssf/subjects:remove", of(&id, "ada")).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(other.post(&t, "/ssf/subjects:remove", of(&theirs, "bo")).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(exported(&subject).await, json!([{ "receiver": party.id, "name": "r" }]));
+        assert_eq!(exported(&stranger).await, json!([{ "receiver": other.id, "name": "r" }]));
+        assert_eq!(party.post(&t, "/ssf/subjects:add", of(&id, "ada")).await.status, StatusCode::OK);
+        assert_eq!(exported(&subject).await, json!([]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_is_changed_at_the_version_that_was_read_and_keeps_its_stream() {
+    on_both(async |t: TestApp| {
+        t.activate("restricted-us-persons").await;
+        let endpoint = Endpoint::new().await;
+        let party = Party::register(&t, json!({})).await;
+        let mut delivery = endpoint.delivery();
+        delivery["authorization_header"] = json!("Bearer s3cret");
+        let asked = json!({ "events_requested": [CLAIMS_CHANGE, SESSION_REVOKED], "delivery": delivery });
+        let id = party.stream(&t, asked).await;
+        let path = format!("/v1/signal-receivers/{}", party.id);
+        let patch = async |tag: &str, body: Value| {
+            let request = t.http.patch(format!("{}{path}", t.url)).bearer_auth(&t.admin).header("if-match", tag);
+            crate::app::answer(request.json(&body)).await
+        };
+        assert_eq!(t.get(&path).await.header("etag"), "\"2\"", "registered, and a stream made");
+        let body = json!({ "name": "Portal", "resources": ["restricted.*"], "for_resource": true });
+        let stale = patch("\"1\"", body.clone()).await;
+        assert_eq!(stale.status, StatusCode::PRECONDITION_FAILED, "{}", stale.body);
+        assert_eq!(patch("\"2\"", body).await.status, StatusCode::NO_CONTENT);
+        let shown = t.get(&path).await;
+        assert_eq!(shown.header("etag"), "\"3\"");
+        let body = &shown.body["body"];
+        assert_eq!((&body["name"], &body["for_resource"]), (&json!("Portal"), &json!(true)));
+        let stream = party.ask(&t, Method::GET, "/ssf/stream", Value::Null).await.body[0].clone();
+        assert_eq!(stream["stream_id"], json!(id), "its stream stays");
+        assert_eq!(stream["events_delivered"], json!([SESSION_REVOKED, CLAIMS_CHANGE]));
+        for wrong in [
+            json!({ "name": "" }),
+            json!({ "aud": "a b" }),
+            json!({ "resources": [] }),
+            json!({ "resources": ["No Resource"] }),
+            json!({ "discloses": ["status"] }),
+            json!({ "discloses": ["everything"] }),
+            json!({ "namespace": "other" }),
+            json!({ "client": "cli_other" }),
+        ] {
+            let answer = patch("*", wrong.clone()).await;
+            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}: {}", answer.body);
+        }
+        let none = t.send(&t.admin, Method::PATCH, "/v1/signal-receivers/cli_nobody", Some(json!({}))).await;
+        assert_eq!(none.status, StatusCode::NOT_FOUND);
+        assert_eq!(t.get(&path).await.header("etag"), "\"3\"", "nothing of it was written");
+        assert_eq!(t.audited("signal_receiver.changed").await.len(), 1);
+
+        // It is pushed to as before, and what waits is told only as far as it concerns the receiver still.
+        let sources = t.sources().await;
+        let subject = linked(&t, "ada").await;
+        let record = super::admit(&t, &sources, &subject).await;
+        super::deliver(&t).await;
+        let got = endpoint.taken();
+        assert_eq!((got.len(), got[0].authorization.as_str()), (1, "Bearer s3cret"));
+        super::dismiss(&t, &record).await;
+        t.app.fan_out().await.unwrap();
+        let elsewhere = json!({ "resources": ["regional.*"], "for_resource": false });
+        assert_eq!(patch("*", elsewhere).await.status, StatusCode::NO_CONTENT);
+        super::deliver(&t).await;
+        assert_eq!(endpoint.taken().len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_registers_receivers_once_and_ends_them() {
     on_both(async |t: TestApp| {
         let party = Party::register(&t, json!({})).await;
