@@ -1,7 +1,7 @@
 //! Changes of a user (RFC 7644 section 3.5.2), as the standard has them and as Okta and Entra send them.
 
 use super::filter::{element_matches, sole_values};
-use super::schema::{Attribute, ELIGIBILITY, Mutability, PATCH_OP, Type};
+use super::schema::{Attribute, Mutability, PATCH_OP, Type};
 use super::{Fault, FaultKind, Found, MAX_VALUES, Profile, check_schemas, fault, find, is_primary, member};
 use scim_v2::filter::{PatchPath, ValFilter};
 use serde_json::{Map, Value};
@@ -72,16 +72,6 @@ impl Profile {
         let unreadable = Fault { kind: FaultKind::InvalidPath, detail: "`path` does not parse" };
         // Its own parser takes the last part of a bare schema for an attribute.
         if let Found::ReadOnly = find(path) {
-            // Whoever sets our schema to nothing wants nothing of us.
-            let asks = |members: &Map<String, Value>| {
-                members.iter().any(|(name, value)| !name.eq_ignore_ascii_case("schemas") && !value.is_null())
-            };
-            if op != Op::Remove
-                && path.eq_ignore_ascii_case(ELIGIBILITY)
-                && value.is_none_or(|value| value.is_null() || value.as_object().is_some_and(|members| !asks(members)))
-            {
-                return Ok(());
-            }
             return fault(FaultKind::Mutability, "this is not for a directory to change");
         }
         if path.len() > MAX_PATH {

@@ -157,6 +157,8 @@ fn changes_that_cannot_be_made_say_why_and_change_nothing() {
         (json!([{ "op": "replace", "path": "id", "value": "usr_2" }]), FaultKind::Mutability),
         (json!([{ "op": "replace", "path": "meta.version", "value": "2" }]), FaultKind::Mutability),
         (json!([{ "op": "replace", "path": ELIGIBILITY, "value": { "resources": [] } }]), FaultKind::Mutability),
+        (json!([{ "op": "add", "path": ELIGIBILITY, "value": { "schemas": [ELIGIBILITY] } }]), FaultKind::Mutability),
+        (json!([{ "op": "replace", "path": ELIGIBILITY, "value": {} }]), FaultKind::Mutability),
         (
             json!([{ "op": "add", "path": format!("{ELIGIBILITY}:resources"), "value": [{ "allowed": true }] }]),
             FaultKind::Mutability,
