@@ -1,6 +1,7 @@
 //! People whom an organisation's directory provisions by SCIM: what each step does to decisions, and to nothing else.
 
 mod asking;
+mod command_line;
 mod tenants;
 mod together;
 
