@@ -5,6 +5,7 @@ use super::schema::{Attribute, Mutability, PATCH_OP, Type};
 use super::{Fault, FaultKind, Found, MAX_VALUES, Profile, check_schemas, fault, find, is_primary, member};
 use scim_v2::filter::{PatchPath, ValFilter};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// Most operations of one request.
 pub const MAX_OPERATIONS: usize = 64;
@@ -56,9 +57,13 @@ impl Profile {
                 let Some(Value::Object(members)) = value else {
                     return fault(FaultKind::InvalidValue, "an operation without `path` needs an object as `value`");
                 };
+                let mut named = BTreeSet::new();
                 for (name, value) in members {
                     // What is ours to say is read over, as in a body; so is what we do not hold.
                     if let Found::Held(attribute, part) = find(name) {
+                        if !named.insert((attribute.name, part.map(|part| part.name))) {
+                            return fault(FaultKind::InvalidSyntax, "names an attribute twice");
+                        }
                         self.set(op, attribute, part, value)?;
                     }
                 }

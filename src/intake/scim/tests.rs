@@ -164,6 +164,7 @@ fn changes_that_cannot_be_made_say_why_and_change_nothing() {
             FaultKind::Mutability,
         ),
         (json!([{ "op": "replace", "path": "active", "value": "maybe" }]), FaultKind::InvalidValue),
+        (json!([{ "op": "replace", "value": { "active": true, "ACTIVE": false } }]), FaultKind::InvalidSyntax),
         (json!([{ "op": "replace", "path": "emails[value pr].primary", "value": true }]), FaultKind::InvalidValue),
         (json!([{ "op": "add", "path": "emails", "value": emails }]), FaultKind::InvalidValue),
         (json!([{ "op": "replace", "path": "displayName", "value": "x" }, { "op": "remove" }]), FaultKind::NoTarget),
