@@ -67,6 +67,24 @@ pub struct DirectoryChange {
     /// A resource of which it is told, in place of those it had; may be repeated.
     #[arg(long = "resource")]
     resources: Vec<String>,
+    /// It is told of no resource any more.
+    #[arg(long, conflicts_with = "resources")]
+    no_resources: bool,
+    /// What it is told beyond that, `status` or `confidence`, in place of what it was; may be repeated.
+    #[arg(long = "disclose")]
+    discloses: Vec<String>,
+    /// It is told nothing beyond that any more.
+    #[arg(long, conflicts_with = "discloses")]
+    disclose_nothing: bool,
+    /// Namespace of the links from addresses to subjects, by which a new person may be found.
+    #[arg(long, requires = "email_domains")]
+    email_namespace: Option<String>,
+    /// A domain of the organisation's own, in place of those it had; may be repeated.
+    #[arg(long = "email-domain", requires = "email_namespace")]
+    email_domains: Vec<String>,
+    /// Nobody is found by an address any more.
+    #[arg(long, conflicts_with = "email_namespace")]
+    without_emails: bool,
     /// Whether it is switched off: none of its tokens is good then.
     #[arg(long)]
     disabled: Option<bool>,
@@ -144,9 +162,16 @@ pub(crate) async fn directory(command: DirectoryCommand) -> anyhow::Result<ExitC
         }
         DirectoryCommand::Change(new) => {
             let app = open(&load(&new.config)?).await?;
-            let resources = if new.resources.is_empty() { None } else { Some(resources(&new.resources)?) };
-            let settings =
-                DirectorySettings { name: new.name, resources, disabled: new.disabled, ..DirectorySettings::default() };
+            let domains: BTreeSet<String> = new.email_domains.into_iter().collect();
+            let emails = new.email_namespace.map(|namespace| Some(EmailLinks { namespace, domains }));
+            let (told_of, told) = (resources(&new.resources)?, discloses(&new.discloses)?);
+            let settings = DirectorySettings {
+                name: new.name,
+                resources: (new.no_resources || !told_of.is_empty()).then_some(told_of),
+                discloses: (new.disclose_nothing || !told.is_empty()).then_some(told),
+                emails: if new.without_emails { Some(None) } else { emails },
+                disabled: new.disabled,
+            };
             app.change_directory(&Actor::command_line(), &new.directory, settings, None).await?;
             settle(&app).await;
             Ok(report(new.config.json, &json!({ "directory": new.directory })))

@@ -207,7 +207,7 @@ impl App {
         check_keys("/keys", &keys)?;
         let (mut client, version) = self.load_client(id).await?;
         let detail = json!({ "keys": keys.len(), "secret_ended": client.secret_hash.is_some() });
-        (client.secret_hash, client.keys, client.tokens_from) = (None, keys, self.tokens_end());
+        (client.secret_hash, client.keys, client.tokens_from) = (None, keys, self.tokens_end(&client));
         self.write_record(actor, "client", id, &client, None, version, "keys_replaced", detail).await
     }
 

@@ -22,11 +22,12 @@ impl App {
         Ok((parse(&record)?, record.version))
     }
 
-    /// The first second whose access tokens count, when those given until now shall not.
+    /// The first second whose access tokens of a client count, when those given until now shall not.
     ///
-    /// INVARIANT: a token that was given in this very second is among those that end; see [`App::grant`].
-    pub(crate) fn tokens_end(&self) -> i64 {
-        self.clock.now().epoch() + 1
+    /// INVARIANT: a token that was given in this very second is among those that end, also one that was given after others
+    /// ended in it; see [`App::grant`].
+    pub(crate) fn tokens_end(&self, client: &Client) -> i64 {
+        self.clock.now().epoch().max(client.tokens_from) + 1
     }
 
     /// Switches a client off: nothing proves it, and its access tokens open nothing, also once it is switched on again.
@@ -35,7 +36,7 @@ impl App {
     /// `NotFound`; `Conflict` when another change came first.
     pub async fn disable_client(&self, actor: &Actor, id: &str) -> ServiceResult<()> {
         let (mut client, version) = self.load_client(id).await?;
-        (client.disabled, client.tokens_from) = (true, self.tokens_end());
+        (client.disabled, client.tokens_from) = (true, self.tokens_end(&client));
         self.write_record(actor, "client", id, &client, None, version, "disabled", json!({})).await
     }
 
@@ -61,7 +62,7 @@ impl App {
         }
         let secret = new_secret()?;
         client.secret_hash = Some(self.hashed(secret.clone()).await?);
-        client.tokens_from = self.tokens_end();
+        client.tokens_from = self.tokens_end(&client);
         self.write_record(actor, "client", id, &client, None, version, "secret_renewed", json!({})).await?;
         Ok(secret)
     }

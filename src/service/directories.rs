@@ -3,7 +3,7 @@
 use super::admin::name_ok;
 use super::authenticate::Caller;
 use super::subjects::check_namespace;
-use super::world::{Directory, DirectoryToken, EmailLinks, parse};
+use super::world::{Directory, DirectoryToken, EmailLinks, IdentityProvider, parse};
 use super::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::crypto::{is_secret_of, new_secret, sha256_hex};
 use serde_json::{Value, json};
@@ -105,6 +105,13 @@ impl App {
         let world = self.world.load_full();
         if !world.organisations.contains_key(&directory.organisation) {
             return Err(invalid("/organisation", "no such organisation"));
+        }
+        // SECURITY: who shares a namespace names the same people, and learns of them.
+        let foreign = |provider: &Arc<IdentityProvider>| {
+            provider.namespace == directory.namespace && provider.organisation.as_ref() != Some(&directory.organisation)
+        };
+        if world.identity_providers.values().any(foreign) {
+            return Err(invalid("/namespace", "is of an identity provider that is not this organisation's"));
         }
         // Its id is made of its namespace, which no other has.
         let id = format!("dir_{}", directory.namespace);

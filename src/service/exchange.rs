@@ -295,13 +295,18 @@ impl App {
 
     /// Whether a verified access token still opens anything.
     pub(crate) fn access_lives(&self, verified: &Verified) -> bool {
-        let world = self.world.load();
-        let lives = |client: &Arc<Client>| !client.disabled && verified.iat >= client.tokens_from;
         // SECURITY: a token about one subject's claims opens these alone; see `sso`.
         let is_clients = verified.resource.is_none() && verified.sub == verified.client_id;
+        is_clients && self.stands_for_client(verified)
+    }
+
+    /// Whether an access token for this service still stands as far as its client goes: it is enabled, and neither the
+    /// token was revoked nor the client's credentials replaced since.
+    pub(crate) fn stands_for_client(&self, verified: &Verified) -> bool {
+        let world = self.world.load();
+        let stands = |client: &Arc<Client>| !client.disabled && verified.iat >= client.tokens_from;
         verified.aud == self.issuer
-            && is_clients
-            && world.clients.get(&verified.sub).is_some_and(lives)
+            && world.clients.get(&verified.client_id).is_some_and(stands)
             && !self.is_revoked(&verified.jti)
     }
 }

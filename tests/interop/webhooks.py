@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import threading
+import time
 import urllib.request
 
 from cryptography.exceptions import InvalidSignature
@@ -34,12 +35,12 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def api(path, body=None, token=ADMIN):
-    data = json.dumps(body).encode() if body is not None else b""
+def api(path, body=None, token=ADMIN, method="POST"):
+    data = json.dumps(body).encode() if body is not None else None if method == "GET" else b""
     headers = {"authorization": f"Bearer {token}"}
     if body is not None:
         headers["content-type"] = "application/json"
-    request = urllib.request.Request(URL + path, data=data, headers=headers, method="POST")
+    request = urllib.request.Request(URL + path, data=data, headers=headers, method=method)
     with urllib.request.urlopen(request, timeout=20) as answer:
         return json.loads(answer.read() or b"null")
 
@@ -109,6 +110,10 @@ def main():
     only_new = {**headers, "webhook-signature": " ".join(headers["webhook-signature"].split()[:2])}
     check(new.verify(body, only_new) is not None and refuses(old, body, only_new), "the new one stands first")
 
+    until = time.monotonic() + 20
+    while headers["webhook-id"] not in {item["message"] for item in api(f"{path}/deliveries?state=delivered", method="GET")["items"]}:
+        check(time.monotonic() < until, "what was taken is delivered in the log")
+        time.sleep(0.05)
     replayed = api(f"{path}/replay", {"message": headers["webhook-id"]})
     again, same = got.get(timeout=20)
     check(replayed == {"replayed": 1} and again["webhook-id"] == headers["webhook-id"] and same == body, "replayed")

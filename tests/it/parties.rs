@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 /// The person by her status, the organisation acted for by where it is incorporated and by who owns it.
-async fn activate_entities(t: &TestApp) {
+pub(crate) async fn activate_entities(t: &TestApp) {
     let policy = json!({
         "id": "entities", "title": "People of domestic organisations", "resources": ["restricted.*"],
         "definitions": ["us_status@1", "employer@1", "incorporation@1", "ownership@1"],
@@ -20,7 +20,7 @@ async fn activate_entities(t: &TestApp) {
     t.activate("entities").await;
 }
 
-async fn record(t: &TestApp, sources: &Sources, subject: &str, statement: Value) -> String {
+pub(crate) async fn record(t: &TestApp, sources: &Sources, subject: &str, statement: Value) -> String {
     let body = json!({ "source": sources.registry, "kind": "registry", "grade": "STRONG", "statement": statement });
     let answer = t.attest(sources, subject, body).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);

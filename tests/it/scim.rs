@@ -1,6 +1,7 @@
 //! People whom an organisation's directory provisions by SCIM: what each step does to decisions, and to nothing else.
 
 mod asking;
+mod command_line;
 mod tenants;
 mod together;
 
@@ -213,6 +214,44 @@ async fn a_membership_that_is_confirmed_is_renewed_after_a_day_and_one_that_is_n
         let put = ask(&t, &people.token, Method::PUT, &path, Some(&silent), &[]).await;
         assert_eq!(put.body.get("active"), None, "nobody comes back by not being spoken of");
         assert_eq!(statements(&t, &subject, "directory").await, [false, false]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_told_of_as_acting_for_the_organisation_and_never_by_what_a_request_would_show() {
+    on_both(async |t: TestApp| {
+        crate::parties::activate_entities(&t).await;
+        t.activate("embargo").await;
+        let sources = t.sources().await;
+        let told = async |organisation: &str, place: &str| -> Vec<(Value, Value)> {
+            let resources = json!({ "resources": ["regional.api", "restricted.api"] });
+            let people = directory(&t, organisation, organisation, resources).await;
+            let party = t.get(&format!("/v1/organisations/{organisation}")).await.body["body"]["subject"].clone();
+            let states = |frame: &str, state: &str| json!({ "type": "states", "frame": frame, "states": [state] });
+            crate::parties::record(&t, &sources, party.as_str().unwrap(), states("incorporation", place)).await;
+            let owners = json!({ "type": "owners", "owners": { "a-fund": "100%" } });
+            crate::parties::record(&t, &sources, party.as_str().unwrap(), owners).await;
+            let user = put_in(&t, &people, &named("ada", "00u1")).await;
+            let subject = subject_of(&t, &people, id(&user)).await;
+            crate::parties::record(&t, &sources, &subject, states("us_status", "citizen")).await;
+            assert_eq!(t.attest(&sources, &subject, face_check(&sources)).await.status, StatusCode::CREATED);
+            // Eligible as far as nobody looks at a request.
+            let decision = t.eligibility(&subject, "regional.api").await;
+            assert_eq!(
+                (&decision["status"], &decision["live"]),
+                (&json!("eligible"), &json!(["location"])),
+                "{decision}"
+            );
+            let told = shown(&t, &people, id(&user)).await.body[ELIGIBILITY]["resources"].clone();
+            let told = told.as_array().unwrap().iter();
+            told.map(|told| (told["resource"].clone(), told["allowed"].clone())).collect()
+        };
+        let wanted = |restricted: bool| {
+            vec![(json!("regional.api"), json!(false)), (json!("restricted.api"), json!(restricted))]
+        };
+        assert_eq!(told("org_home", "USA").await, wanted(true));
+        assert_eq!(told("org_abroad", "IRL").await, wanted(false));
     })
     .await;
 }

@@ -130,7 +130,7 @@ async fn userinfo(t: &TestApp, token: &str, body: Value) -> Answer {
 }
 
 /// An assertion that a client asks for.
-async fn assertion(t: &TestApp, token: &str, body: Value) -> Result<String, Answer> {
+pub(crate) async fn assertion(t: &TestApp, token: &str, body: Value) -> Result<String, Answer> {
     let request = t.http.post(format!("{}/sso/userinfo", t.url)).bearer_auth(token);
     let request = request.header("accept", "application/provided-claims+jwt").json(&body);
     let response = request.try_clone().unwrap().send().await.unwrap();
@@ -149,6 +149,6 @@ fn part(token: &str, index: usize) -> Value {
 }
 
 /// What it takes to get an assertion.
-fn asked(sub: &str) -> Value {
+pub(crate) fn asked(sub: &str) -> Value {
     json!({ "sub": sub, "purpose": "To open the restricted model", "consent": "consent-17" })
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use vouchsafe::service::webhooks::Courier;
+use vouchsafe::storage::{Change, OutgoingWrite, Write};
 
 const DAY: i64 = 86_400;
 const ENDPOINTS: &str = "/v1/webhook-endpoints";
@@ -141,6 +142,22 @@ async fn a_failed_message_comes_again_by_the_schedule_under_the_same_id_until_it
         assert_eq!(states(&t, &id).await, [state("delivered", 1)]);
         let missing = t.post(&format!("{ENDPOINTS}/{id}/replay"), json!({ "message": "out_x" })).await;
         assert_eq!(missing.status, StatusCode::NOT_FOUND);
+        // What somebody is sending this moment is there, and is not sent twice.
+        declare(&t, &subject, "2").await;
+        t.app.fan_out().await.unwrap();
+        let waits = log(&t, &id).await[0]["message"].clone();
+        let now_ms = t.clock_secs() * 1000;
+        let take = OutgoingWrite::Take {
+            receiver: id.clone(),
+            claim: "c".into(),
+            now_ms,
+            until_ms: now_ms + 60_000,
+            limit: 1,
+        };
+        let change = Change { writes: vec![Write::Outgoing(take)], audit: vec![], feed: vec![], outbox: vec![] };
+        t.app.store.commit(change).await.unwrap().unwrap();
+        let on_its_way = t.post(&format!("{ENDPOINTS}/{id}/replay"), json!({ "message": waits })).await;
+        assert_eq!((on_its_way.status, &on_its_way.body["code"]), (StatusCode::CONFLICT, &json!("conflict")));
     })
     .await;
 }

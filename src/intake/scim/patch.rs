@@ -1,10 +1,11 @@
 //! Changes of a user (RFC 7644 section 3.5.2), as the standard has them and as Okta and Entra send them.
 
 use super::filter::{element_matches, sole_values};
-use super::schema::{Attribute, ELIGIBILITY, Mutability, PATCH_OP, Type};
+use super::schema::{Attribute, Mutability, PATCH_OP, Type};
 use super::{Fault, FaultKind, Found, MAX_VALUES, Profile, check_schemas, fault, find, is_primary, member};
 use scim_v2::filter::{PatchPath, ValFilter};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// Most operations of one request.
 pub const MAX_OPERATIONS: usize = 64;
@@ -56,9 +57,13 @@ impl Profile {
                 let Some(Value::Object(members)) = value else {
                     return fault(FaultKind::InvalidValue, "an operation without `path` needs an object as `value`");
                 };
+                let mut named = BTreeSet::new();
                 for (name, value) in members {
                     // What is ours to say is read over, as in a body; so is what we do not hold.
                     if let Found::Held(attribute, part) = find(name) {
+                        if !named.insert((attribute.name, part.map(|part| part.name))) {
+                            return fault(FaultKind::InvalidSyntax, "names an attribute twice");
+                        }
                         self.set(op, attribute, part, value)?;
                     }
                 }
@@ -72,16 +77,6 @@ impl Profile {
         let unreadable = Fault { kind: FaultKind::InvalidPath, detail: "`path` does not parse" };
         // Its own parser takes the last part of a bare schema for an attribute.
         if let Found::ReadOnly = find(path) {
-            // Whoever sets our schema to nothing wants nothing of us.
-            let asks = |members: &Map<String, Value>| {
-                members.iter().any(|(name, value)| !name.eq_ignore_ascii_case("schemas") && !value.is_null())
-            };
-            if op != Op::Remove
-                && path.eq_ignore_ascii_case(ELIGIBILITY)
-                && value.is_none_or(|value| value.is_null() || value.as_object().is_some_and(|members| !asks(members)))
-            {
-                return Ok(());
-            }
             return fault(FaultKind::Mutability, "this is not for a directory to change");
         }
         if path.len() > MAX_PATH {

@@ -65,7 +65,8 @@ impl App {
         }
     }
 
-    /// Takes a handle of an organisation away: from now on it names nobody, and tokens that were made by it end.
+    /// Takes a handle of an organisation away: from now on it names nobody, and the organisation's tokens about whom it named
+    /// end, unless another handle of it names them.
     ///
     /// # Errors
     /// `NotFound`.

@@ -4,12 +4,13 @@ use crate::crypto::{new_secret, sha256_hex};
 use crate::service::admin::name_ok;
 use crate::service::clients::check_keys;
 use crate::service::subjects::check_namespace;
-use crate::service::world::{self, Hook, HookKey, IdentityProvider, World};
+use crate::service::world::{self, Directory, Hook, HookKey, IdentityProvider, World};
 use crate::service::{Actor, App, ServiceError, ServiceResult, invalid};
 use crate::storage::Record;
 use crate::token::keys::{Algorithm, Purpose};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use vouchsafe_core::ids::ResourcePattern;
 use vouchsafe_core::policy::Disclosure;
 
@@ -212,6 +213,13 @@ fn check_others(world: &World, provider: &IdentityProvider) -> ServiceResult<()>
     }
     if provider.clients.iter().any(|client| !world.clients.contains_key(client)) {
         return Err(invalid("/clients", "names an unknown client"));
+    }
+    // SECURITY: a directory that shares the namespace names the same people, and is another organisation's.
+    let foreign = |directory: &Arc<Directory>| {
+        directory.namespace == provider.namespace && provider.organisation.as_ref() != Some(&directory.organisation)
+    };
+    if world.directories.values().any(foreign) {
+        return Err(invalid("/organisation", "must be that of the directory which has this namespace"));
     }
     let mut others = world.identity_providers.values().filter(|other| other.id != provider.id);
     if others.clone().any(|other| other.issuer == provider.issuer) {

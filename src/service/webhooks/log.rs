@@ -127,7 +127,8 @@ impl App {
     /// Sends messages again that an endpoint was or should have been sent; how many.
     ///
     /// # Errors
-    /// `NotFound` for an endpoint, or a message that was not for it; `Invalid` while it is disabled.
+    /// `NotFound` for an endpoint, or a message that was not for it; `Conflict` for a message that is being sent; `Invalid`
+    /// while it is disabled.
     pub async fn replay_messages(&self, admin: Admin<'_>, id: &str, again: Again) -> ServiceResult<i64> {
         if self.endpoint(id, None).await?.disabled.is_some() {
             return Err(invalid("", "the endpoint is disabled: enable it first"));
@@ -142,14 +143,24 @@ impl App {
                 (at(*from), at(*to), *delivered, json!({ "from": from, "to": to, "delivered": delivered }))
             }
         };
+        // A time goes on meanwhile, so of one that is not over it is as many as stood there a moment before.
         let count = self.store.replayable(id, &from, &to, delivered).await?;
         let (receiver, now_ms) = (id.to_owned(), self.clock.now_ms());
         let write = Write::Outgoing(OutgoingWrite::Replay { receiver, from, to, delivered, now_ms });
         let audit = self.audit(&admin.actor(), &format!("{RECORD}.replayed"), id, &detail)?;
+        let nobodys = ServiceError::NotFound("message of this endpoint");
         match (self.commit(vec![write], audit, Vec::new()).await?, again) {
-            (Ok(()), _) => Ok(count),
+            (Ok(()), Again::Message(_)) => Ok(1),
+            (Ok(()), Again::Time { .. }) => Ok(count),
             (Err(Conflict::Stale(_)), Again::Time { .. }) => Ok(0),
-            (Err(_), _) => Err(ServiceError::NotFound("message of this endpoint")),
+            (Err(_), Again::Time { .. }) => Err(nobodys),
+            (Err(_), Again::Message(message)) => {
+                let before = format!("{message} ");
+                let asked = AskedDeliveries { receiver: id, state: "", before: &before, limit: 1 };
+                // What is there and cannot be sent again is on its way this moment.
+                let is_there = self.store.deliveries(asked).await?.iter().any(|row| row.message == message);
+                Err(if is_there { ServiceError::Conflict("message") } else { nobodys })
+            }
         }
     }
 

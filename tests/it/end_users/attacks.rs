@@ -324,6 +324,42 @@ async fn people_name_nobody_and_nobody_is_their_own_end_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_about_one_person_is_told_no_where_two_are_asked_for() {
+    on_both(async |t: TestApp| {
+        let trade = Trade::new(&t).await;
+        let subject = shared(&t, &trade).await;
+        t.created(&format!("/v1/subjects/{subject}/links"), json!({ "namespace": "idp", "id": "u1" })).await;
+        let scopes = ["sso:claims".to_owned()].into();
+        let system = vouchsafe::service::Actor::system();
+        let client = t.app.create_client(&system, "idp", "Ida", scopes, [].into(), None).await.unwrap();
+        let token = t.app.access_token(&client.id, &client.secret, None).await.unwrap().token;
+        let provider = json!({ "name": "idp", "issuer": "https://idp.example", "namespace": "idp",
+            "organisation": trade.acme.id, "resources": ["restricted.*"], "clients": [client.id] });
+        t.created("/v1/identity-providers", provider).await;
+        let resources: Vec<String> = super::MODES.iter().map(|mode| resource(mode)).collect();
+        let people = crate::scim::directory(&t, &trade.acme.id, "idp", json!({ "resources": resources })).await;
+        let user = crate::scim::put_in(&t, &people, &crate::scim::named("ada", "u1")).await;
+        assert_eq!(crate::scim::subject_of(&t, &people, crate::scim::id(&user)).await, subject);
+        let listed = user[crate::scim::ELIGIBILITY]["resources"].as_array().unwrap();
+        for mode in super::MODES {
+            assert_eq!(t.eligibility(&subject, &resource(mode)).await["status"], "eligible", "{mode}");
+            let alone = json!(mode == "ignored");
+            let named = json!({ "sub": "u1", "resource": resource(mode) });
+            let plain = t.send(&token, Method::POST, "/sso/userinfo", Some(named.clone())).await;
+            assert_eq!(plain.body["eligibility"]["allowed"], alone, "{mode}");
+            let mut wanted = crate::sso::asked("u1");
+            wanted["resource"] = named["resource"].clone();
+            let provided = crate::sso::assertion(&t, &token, wanted).await.ok().unwrap();
+            let said = &claims(&provided)["verified_claims"]["claims"]["eligibility"];
+            assert_eq!((&said["allowed"], said.get("valid_until").is_some()), (&alone, alone == true), "{mode}");
+            let told = listed.iter().find(|told| told["resource"] == named["resource"]).unwrap();
+            assert_eq!((&told["allowed"], told.get("validUntil").is_some()), (&alone, alone == true), "{mode}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_request_shows_is_asked_of_both_and_left_open_where_nobody_sees_it() {
     on_both(async |t: TestApp| {
         let trade = Trade::new(&t).await;

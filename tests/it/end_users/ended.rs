@@ -156,6 +156,13 @@ async fn a_token_ends_with_the_first_of_all_that_made_it() {
         let own = t.token(&trade.acme.agent, &resource("vouched"), "edge").await;
         let token = trade.acme.exchanged(&t, &resource("vouched"), "h", Some(&own)).await;
         assert_eq!(claims(&token)["exp"], t.clock_secs() + 900);
+        // Where there is no other, the token ends with it.
+        assert_eq!(trade.acme.registers(&t, "brief").await.status, StatusCode::CREATED);
+        let brief = json!({ "subject": "end-user:brief", "ends_at": vouchsafe_core::Second::from_epoch(t.clock_secs() + 60).to_string(),
+            "statement": { "type": "states", "frame": "end_user", "states": ["own"] } });
+        assert_eq!(t.send(&trade.acme.access, Method::POST, "/v1/vouches", Some(brief)).await.status, StatusCode::CREATED);
+        let token = trade.acme.exchanged(&t, &resource("vouched"), "brief", Some(&own)).await;
+        assert_eq!(claims(&token)["exp"], t.clock_secs() + 60);
         // The header's answer says the same instant: the decision about the end user ends first.
         let passed = trade.asserted(&t, "required", &trade.acme.caller, Some("short")).await;
         assert_eq!(passed.header("x-eligibility-valid-until"), ends_at.to_string());
@@ -188,6 +195,34 @@ async fn a_vouch_for_an_end_user_counts_for_a_year() {
             trade.proves(&t, &trade.responsible).await;
             assert_eq!(gist(&trade.asserted(&t, "vouched", &trade.acme.caller, Some("h")).await), wanted, "{at}");
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_changes_its_owner_takes_no_end_user_along() {
+    on_both(async |t: TestApp| {
+        let trade = Trade::new(&t).await;
+        let (subject, _) = somebody(&t, &trade, "h").await;
+        // The new owner serves the same person.
+        let link = json!({ "namespace": format!("end-user:{}", trade.rival.id), "id": "r" });
+        t.created(&format!("/v1/subjects/{subject}/links"), link).await;
+        let own = t.token(&trade.acme.agent, &resource("required"), "edge").await;
+        let token = trade.acme.exchanged(&t, &resource("required"), "h", Some(&own)).await;
+        let check = async || gist(&trade.by_token(&t, &trade.plain, "required", &token, None).await);
+        let named = async |handle| gist(&trade.asserted(&t, "required", &trade.acme.caller, Some(handle)).await);
+        assert_eq!((check().await, named("h").await, named("r").await), (PASSED, PASSED, refused("end_user.unknown")));
+        t.clock.advance(1);
+        super::behind(&t, &trade.acme.agent, &trade.rival.id, &trade.responsible).await;
+        assert_eq!((named("h").await, named("r").await), (refused("end_user.unknown"), PASSED));
+        assert!(
+            [refused("end_user.unknown"), refused("token.revoked")].contains(&check().await),
+            "{:?}",
+            check().await
+        );
+        assert_eq!(introspect(&t.app, &token).await, json!({ "active": false }));
+        work_off(&t.app).await;
+        assert_eq!(check().await, refused("token.revoked"));
     })
     .await;
 }

@@ -31,6 +31,8 @@ async fn an_end_user_is_found_in_the_ledger_and_in_the_report() {
         let (eligible, vouched) = (trade.acme.behind(&t, "h").await, trade.acme.behind(&t, "v").await);
         trade.proves(&t, &eligible).await;
         let vouch = trade.acme.vouches(&t, "v").await;
+        // Where somebody has to be eligible a vouch makes up for nothing, also looking back.
+        trade.acme.vouches(&t, "h").await;
         let own = t.token(&trade.acme.agent, &resource("required"), "edge").await;
         let token = trade.acme.exchanged(&t, &resource("required"), "h", Some(&own)).await;
         t.clock.advance(60);

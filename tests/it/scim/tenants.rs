@@ -38,6 +38,48 @@ async fn no_organisation_sees_or_changes_anothers_users() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_is_shared_with_an_identity_provider_of_the_same_organisation_only() {
+    on_both(async |t: TestApp| {
+        for id in ["org_meridian", "org_other"] {
+            t.created("/v1/organisations", json!({ "id": id, "name": id, "verified": true })).await;
+        }
+        let provider = |namespace: &str, organisation: Value| {
+            let mut key = vouchsafe_verify::testing::Signer::es256().jwk();
+            key["kid"] = json!("k1");
+            json!({ "name": "p", "issuer": format!("https://{namespace}.example"), "namespace": namespace, "audiences": ["app"],
+                "keys": [key], "organisation": organisation })
+        };
+        let people = |namespace: &str| json!({ "name": "People", "organisation": "org_meridian", "namespace": namespace });
+        let refused = async |path: &str, body: Value, pointer: &str| {
+            let answer = t.post(path, body).await;
+            let told = (answer.status, &answer.body["errors"][0]["pointer"]);
+            assert_eq!(told, (StatusCode::UNPROCESSABLE_ENTITY, &json!(pointer)), "{}", answer.body);
+        };
+        // The provider was first.
+        for (namespace, organisation) in [("own", json!("org_meridian")), ("theirs", json!("org_other")), ("all", Value::Null)] {
+            t.created("/v1/identity-providers", provider(namespace, organisation)).await;
+        }
+        t.created("/v1/directories", people("own")).await;
+        for namespace in ["theirs", "all"] {
+            refused("/v1/directories", people(namespace), "/namespace").await;
+        }
+        // It stays that organisation's.
+        for organisation in [json!("org_other"), Value::Null] {
+            let change = Some(json!({ "organisation": organisation }));
+            let answer = t.send(&t.admin, Method::PATCH, "/v1/identity-providers/idp_own", change).await;
+            assert_eq!(answer.body["errors"][0]["pointer"], "/organisation", "{}", answer.body);
+        }
+        // The directory was first.
+        t.created("/v1/directories", people("late")).await;
+        for organisation in [json!("org_other"), Value::Null] {
+            refused("/v1/identity-providers", provider("late", organisation), "/organisation").await;
+        }
+        t.created("/v1/identity-providers", provider("late", json!("org_meridian"))).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_shown_once_kept_as_a_hash_and_ends_at_once_everywhere() {
     on_both(async |t: TestApp| {
         let people = meridian(&t).await;
@@ -124,6 +166,15 @@ async fn a_client_speaks_for_its_organisations_one_directory_and_only_with_the_s
         assert_eq!(asks(&["scim"], None).await, StatusCode::FORBIDDEN);
         t.created("/v1/organisations", json!({ "id": "org_other", "name": "Other", "verified": true })).await;
         assert_eq!(asks(&["scim"], Some("org_other")).await, StatusCode::FORBIDDEN, "it has none");
+        let switch = async |disabled: bool| {
+            let path = format!("/v1/directories/{}", people.id);
+            let done = t.send(&t.admin, Method::PATCH, &path, Some(json!({ "disabled": disabled }))).await;
+            assert_eq!(done.status, StatusCode::NO_CONTENT, "{}", done.body);
+        };
+        switch(true).await;
+        assert_eq!(asks(&["scim"], Some("org_meridian")).await, StatusCode::FORBIDDEN, "it is switched off");
+        switch(false).await;
+        assert_eq!(asks(&["scim"], Some("org_meridian")).await, StatusCode::OK);
         directory(&t, "org_meridian", "entra-meridian", json!({})).await;
         assert_eq!(
             asks(&["scim"], Some("org_meridian")).await,
@@ -205,6 +256,14 @@ async fn what_a_person_has_proven_is_never_handed_to_another_id() {
         assert_eq!((moved.status, &moved.body["externalId"]), (StatusCode::OK, &json!("00u3")), "{}", moved.body);
         let linked = async |id: &str| t.app.resolve_link("okta-meridian", id).await.unwrap();
         assert_eq!((linked("00u1").await, linked("00u3").await), (None, Some(subject.clone())));
+        // Whoever left is still who that id names.
+        let cy = put_in(&t, &people, &named("cy", "00u5")).await;
+        let left = subject_of(&t, &people, id(&cy)).await;
+        let gone = ask(&t, &people.token, Method::DELETE, &format!("/Users/{}", id(&cy)), None, &[]).await;
+        assert_eq!(gone.status, StatusCode::NO_CONTENT);
+        let taken = change(&t, &people, id(&user), json!({ "externalId": "00u5" })).await;
+        assert_eq!((taken.status, &taken.body["scimType"]), (StatusCode::CONFLICT, &json!("uniqueness")));
+        assert_eq!((linked("00u5").await, linked("00u3").await), (Some(left), Some(subject.clone())));
 
         assert_eq!(t.attest(&sources, &subject, face_check(&sources)).await.status, StatusCode::CREATED);
         let remove = json!({ "schemas": [PATCH_OP], "Operations": [{ "op": "remove", "path": "externalId" }] });

@@ -143,6 +143,13 @@ async fn an_assertion_is_what_the_standard_says_and_shows_what_the_yes_rests_on(
         let own = json!({ "source": "src_self", "kind": "declaration", "statement": { "type": "states", "frame": "us_status", "states": ["protected"] } });
         let declared = t.post(&format!("/v1/subjects/{subject}/attestations"), own).await;
         assert_eq!(declared.status, StatusCode::CREATED, "{}", declared.body);
+        // What speaks against somebody is told to nobody, also where it weighs too little to count for anything.
+        t.created("/v1/organisations", json!({ "id": "org_new", "name": "New" })).await;
+        let theirs = t.client("Cu", &["vouches:write"], &[], Some("org_new")).await;
+        let other = json!({ "subject": subject, "basis": "export_control_record",
+            "statement": { "type": "states", "frame": "us_status", "states": ["other"] } });
+        let against = t.send(&theirs, Method::POST, "/v1/vouches", Some(other)).await;
+        assert_eq!(against.status, StatusCode::CREATED, "{}", against.body);
 
         let jwt = assertion(&t, &token, asked(OKTA_USER)).await.ok().unwrap();
         let header = part(&jwt, 0);
@@ -366,6 +373,20 @@ async fn a_relying_party_fetches_the_claims_by_a_token_that_opens_nothing_else()
         assert_eq!(fetch(&living).await, StatusCode::UNAUTHORIZED);
         change(&t, json!({ "disabled": false })).await;
         assert_eq!(fetch(&living).await, StatusCode::OK);
+        // With the client, be it for a moment; and with the secret by which it was got, which may have leaked.
+        for act in ["disable", "enable"] {
+            let path = format!("/v1/clients/{id}/{act}");
+            assert_eq!(t.send(&t.admin, Method::POST, &path, None).await.status, StatusCode::NO_CONTENT);
+            assert_eq!(fetch(&living).await, StatusCode::UNAUTHORIZED, "{act}");
+        }
+        let leaked = again().await;
+        assert_eq!(fetch(&leaked).await, StatusCode::OK, "in the same second, too");
+        let renewed = t.send(&t.admin, Method::POST, &format!("/v1/clients/{id}/secret"), None).await;
+        assert_eq!(renewed.status, StatusCode::OK, "{}", renewed.body);
+        assert_eq!(fetch(&leaked).await, StatusCode::UNAUTHORIZED);
+        let secret = renewed.body["client_secret"].as_str().unwrap().to_owned();
+        let living = exchange(&t, &id, &secret, &[]).await.body["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(fetch(&living).await, StatusCode::OK);
         t.send(&t.admin, Method::DELETE, &format!("/v1/subjects/{subject}"), None).await;
         assert_eq!(fetch(&living).await, StatusCode::UNAUTHORIZED);
     })
@@ -464,6 +485,30 @@ async fn userinfo_is_for_clients_of_a_provider_about_what_it_may_ask() {
             StatusCode::SERVICE_UNAVAILABLE,
             "a stale picture is no no"
         );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_providers_are_told_different_names_of_one_person() {
+    on_both(async |t: TestApp| {
+        t.activate("restricted-us-persons").await;
+        ada(&t).await;
+        let mut names = BTreeSet::new();
+        for (namespace, sub, issuer) in [
+            ("acme-okta", OKTA_USER, "https://acme.auth0.example/"),
+            ("acme-entra", super::ENTRA_USER, "https://else.auth0.example/"),
+        ] {
+            let (id, secret, token) = client(&t, &["sso:claims"]).await;
+            provider(&t, &id, json!({ "namespace": namespace, "issuer": issuer })).await;
+            let provided = part(&assertion(&t, &token, asked(sub)).await.ok().unwrap(), 1);
+            let link = format!("{namespace}:{sub}");
+            let issued = exchange(&t, &id, &secret, &[("subject_token", &link)]).await;
+            let bearer = part(issued.body["access_token"].as_str().unwrap(), 1);
+            assert_eq!(bearer["sub"], provided["sub"], "one name at one provider");
+            names.insert(provided["sub"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(names.len(), 2);
     })
     .await;
 }
