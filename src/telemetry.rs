@@ -1,6 +1,7 @@
 //! Logs, metrics and, where they are built in, traces. No personal data, no bodies.
 
 use crate::config::{LogFormat, Otlp};
+use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 #[cfg(feature = "otel")]
@@ -47,12 +48,17 @@ pub fn install(format: LogFormat, filter: &str, otlp: Option<&Otlp>) -> Result<T
     }
     #[cfg(not(feature = "otel"))]
     let _ = otlp;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(coloured());
     let _ = match format {
         LogFormat::Human => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     Ok(Traces::default())
+}
+
+/// Whether somebody looks at the log as it is written, and wants colours (<https://no-color.org>): a file has no use for them.
+fn coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
 }
 
 /// Each output has its own filter: fewer logs are no fewer spans.
@@ -62,7 +68,7 @@ fn with_traces(format: LogFormat, filter: EnvFilter, otlp: &Otlp) -> Result<Trac
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
     let provider = traces::start(otlp)?;
-    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(coloured());
     let logs = match format {
         LogFormat::Human => logs.with_filter(filter).boxed(),
         LogFormat::Json => logs.json().with_filter(filter).boxed(),

@@ -166,26 +166,50 @@ async fn the_health_check_fails_on_any_answer_but_ready() {
     }
 }
 
-/// A served database, its log, and the addresses it said it was ready on.
-pub(crate) fn serve(url: &str, key: &Path) -> (Running, BufReader<std::process::ChildStderr>, Value) {
+/// A served database, its log in this format, and what that said until it was ready.
+fn begin(url: &str, key: &Path, log: &str) -> (Running, BufReader<std::process::ChildStderr>, Vec<String>) {
     let child = Command::new(BINARY)
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .env("VOUCHSAFE_PUBLIC_ORIGIN", "http://127.0.0.1")
         .env("VOUCHSAFE_DATABASE", url)
         .env("VOUCHSAFE_MASTER_KEY_FILE", key)
-        .env("VOUCHSAFE_LOG", "json")
+        .env("VOUCHSAFE_LOG", log)
+        .env_remove("NO_COLOR")
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut running = Running(child);
     let mut log = BufReader::new(running.0.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("\"ready\"") {
-        line.clear();
+    let mut lines = vec![String::new()];
+    while !lines.last().is_some_and(|line| line.contains("ready")) {
+        let mut line = String::new();
         assert_ne!(log.read_line(&mut line).unwrap(), 0, "serve ended before it was ready");
+        lines.push(line);
     }
-    let mut ready: Value = serde_json::from_str(&line).unwrap();
+    (running, log, lines)
+}
+
+/// A served database, its log, and the addresses it said it was ready on.
+pub(crate) fn serve(url: &str, key: &Path) -> (Running, BufReader<std::process::ChildStderr>, Value) {
+    let (running, log, lines) = begin(url, key, "json");
+    let line = lines.last().unwrap();
+    let mut ready: Value = serde_json::from_str(line).unwrap();
     (running, log, ready["fields"].take())
+}
+
+#[test]
+fn a_log_that_nobody_watches_has_no_colours() {
+    let folder = TempDir::new();
+    let (database, key) = (Database::sqlite(), folder.path().join("master.key"));
+    assert!(Command::new(BINARY).args(["keys", "master"]).arg(&key).status().unwrap().success());
+    let url = database.url();
+    assert!(vouchsafe(&url, &key, &["migrate"]).status.success());
+    let (mut running, mut log, mut lines) = begin(&url, &key, "human");
+    assert!(terminate(&mut running.0).success());
+    lines.push(String::new());
+    log.read_to_string(lines.last_mut().unwrap()).unwrap();
+    let text = lines.concat();
+    assert!(text.contains("stopping") && !text.contains('\u{1b}'), "{text:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
