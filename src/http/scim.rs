@@ -266,7 +266,7 @@ pub async fn change(
 
 /// Takes a person out of the directory.
 #[utoipa::path(delete, path = "/scim/v2/Users/{id}", tag = "scim", params(("id" = String, Path), ("If-Match" = Option<String>, Header)), security(("client" = ["scim"]), ("directory" = [])),
-    responses((status = 204, description = "gone"), (status = 401, description = "no valid token", content_type = "application/scim+json"), (status = 403, description = "not a directory's client", content_type = "application/scim+json"), (status = 404, description = "no such user", content_type = "application/scim+json"), (status = 412, description = "another version", content_type = "application/scim+json"), (status = 503, description = "cannot know now", content_type = "application/scim+json")))]
+    responses((status = 204, description = "gone"), (status = 400, description = "a header cannot be read", content_type = "application/scim+json"), (status = 401, description = "no valid token", content_type = "application/scim+json"), (status = 403, description = "not a directory's client", content_type = "application/scim+json"), (status = 404, description = "no such user", content_type = "application/scim+json"), (status = 412, description = "another version", content_type = "application/scim+json"), (status = 503, description = "cannot know now", content_type = "application/scim+json")))]
 pub async fn delete(
     State(edge): State<Edge>,
     Asker(asker): Asker,

@@ -83,7 +83,7 @@ pub async fn create_stream(
 
 /// The caller's stream of that id, or without one a list of those it has.
 #[utoipa::path(get, path = "/ssf/stream", tag = "ssf", params(Which), security(("client" = ["ssf.read"])),
-    responses((status = 200, description = "the configuration, or a list", content_type = "application/json", body = Object), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "the configuration, or a list", content_type = "application/json", body = serde_json::Value), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub async fn show_stream(
     State(edge): State<Edge>,
     Auth(caller): Auth,

@@ -28,6 +28,7 @@ ROLES = {
     "auditor": ["subjects:read", "attestations:read", "eligibility:read", "admissions:read", "rules:read"],
     "privacy": ["subjects:read", "subjects:export", "subjects:erase", "subjects:hold"],
     "administrator": ["admin", "rules:read"],
+    "signals": ["sso:claims", "ssf.read", "ssf.manage", "webhooks"],
 }
 
 
@@ -112,6 +113,35 @@ def reviewed(helper, reviewer, organisation, registry):
     raise RuntimeError("no case was opened")
 
 
+SCIM = "urn:ietf:params:scim:schemas:core:2.0:User"
+PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+
+
+def provisioned(seed, organisation, subject):
+    """A directory with a token and three people; the ids, and whoever asks as the directory."""
+    directory = seed.send("/v1/directories", {"name": "People", "organisation": organisation,
+                                              "namespace": f"d-{subject}", "resources": ["restricted.api"]})["id"]
+    token = seed.send(f"/v1/directories/{directory}/tokens", {})
+    people = Service(token["token"])
+    users = [people.send("/scim/v2/Users", {"schemas": [SCIM], "userName": f"user{n}", "externalId": f"e{n}"},
+                         "application/scim+json")["id"] for n in range(3)]
+    return directory, token, users
+
+
+def told(seed, helper, subject, linked, asker):
+    """An identity provider that `asker` asks for and that knows the subject, an endpoint of webhooks, and a receiver of
+    signals that `asker` is."""
+    provider = seed.send("/v1/identity-providers", {
+        "name": "Idp", "issuer": f"https://{subject.replace('_', '-')}.idp.example", "namespace": f"i-{subject}",
+        "resources": ["restricted.api"], "hook": {"platform": "okta"}, "clients": [asker]})
+    helper.send(f"/v1/subjects/{subject}/links", {"namespace": f"i-{subject}", "id": linked})
+    endpoint = helper.send("/v1/webhook-endpoints", {
+        "name": "Hook", "url": "http://127.0.0.1:9/hook", "topics": ["attestation.accepted"]})["id"]
+    receiver = seed.send("/v1/signal-receivers", {
+        "client": asker, "name": "Portal", "aud": "https://portal.example", "namespace": f"i-{subject}"})["id"]
+    return provider, endpoint, receiver
+
+
 def tolerant(make):
     """What was made for an earlier role stays."""
     try:
@@ -166,6 +196,20 @@ def seeded(fixtures, folder, role):
              "actions": [{"freeze": "elsewhere.*"}]}
     tolerant(lambda: seed.send("/v1/directives", order))
     clients = client("shown", ["rules:read"])["client_id"]
+    scopes = everything if role == "everything" else ROLES.get(role, ["sso:claims", "ssf.read", "ssf.manage"])
+    sources = ["src_self", registry] if "attestations:write" in scopes else []
+    ours = organisation if role in ("employer", "everything") else None
+    asker = client(role, scopes, sources, ours)
+    asking = Service().as_client(asker)
+    directory, scim_token, users = provisioned(seed, organisation, subject)
+    # Whoever may not be a receiver has one beside it.
+    signals = asker if "ssf.manage" in scopes else client("signals", ["sso:claims", "ssf.read", "ssf.manage"])
+    stream_maker = Service().as_client(signals)
+    provider, endpoint, receiver = told(seed, helper, subject, linked, signals["client_id"])
+    stream = stream_maker.send("/ssf/stream", {
+        "events_requested": ["https://schemas.openid.net/secevent/caep/event-type/credential-change"]})["stream_id"]
+    handle = f"h-{linked}"
+    helper.send("/v1/end-users", {"handle": handle})
     first, proposer = operator(f"first-{role}")
     second_person, reviewer = operator(f"second-{role}")
     case, proposal, appeal = reviewed(helper, proposer, organisation, registry)
@@ -177,19 +221,28 @@ def seeded(fixtures, folder, role):
         "namespace": ["payroll"], "link": [linked], "resource": ["restricted.api"], "check": ["restricted.api"],
         "subject": [subject, f"payroll:{linked}"], "source": ["src_self", registry], "organisation": [organisation],
         "audience": [audience], "operators": [first], "operator": [second_person], "cases": [case],
-        "proposals": [proposal], "proposal": [proposal], "appeals": [appeal],
+        "proposals": [proposal], "proposal": [proposal], "appeals": [appeal], "directories": [directory],
+        "tokens": [scim_token["id"]], "token": [scim_token["id"]], "Users": users,
+        "identity-providers": [provider["id"]], "webhook-endpoints": [endpoint],
+        "signal-receivers": [receiver], "stream_id": [stream], "end-users": [handle], "handle": [handle],
+        "sub": [linked],
     }
+    if role == "directory":
+        return f"Authorization: Bearer {scim_token['token']}", known
+    if role == "hook":
+        request = json.loads((fixtures / "sso" / "okta_request.json").read_text())
+        context = request["data"]["context"]
+        context["user"]["id"] = context["session"]["userId"] = linked
+        context["protocol"]["issuer"]["uri"] = f"https://{subject.replace('_', '-')}.idp.example"
+        known["okta"] = [request]
+        return f"Authorization: {provider['hook_secret']}", known
     if role == "gateway":
         return f"X-Gateway-Key: {gateway['key']}", known
     if role == "reviewer":
         return f"Authorization: Bearer {reviewer.token}", known
     if role == "nobody":
         return "X-Nobody: 1", known
-    scopes = everything if role == "everything" else ROLES[role]
-    sources = ["src_self", registry] if "attestations:write" in scopes else []
-    ours = organisation if role in ("employer", "everything") else None
-    token = Service().as_client(client(role, scopes, sources, ours)).token
-    return f"Authorization: Bearer {token}", known
+    return f"Authorization: Bearer {asking.token}", known
 
 
 if __name__ == "__main__":
@@ -218,6 +271,10 @@ else:
         told = {"operations_done": len(DONE), "answers": counts}
         pathlib.Path(os.environ["KNOWN"]).with_suffix(".answers").write_text(json.dumps(told) + "\n")
 
+    @schemathesis.serializer("application/secevent+jwt")
+    def security_event(ctx, value):
+        return value if isinstance(value, bytes) else str(value).encode()
+
     def some(kind):
         return CHANCE.choice(KNOWN[kind])
 
@@ -236,9 +293,18 @@ else:
                 case.path_parameters[name] = some(kind)
         for members in (case.query, case.body):
             if isinstance(members, dict):
-                for name in ("resource", "subject", "source", "organisation", "audience"):
+                for name in ("resource", "subject", "source", "organisation", "audience", "sub", "stream_id"):
                     if isinstance(members.get(name), str):
                         members[name] = some(name)
+        path, method = case.operation.path, case.method.upper()
+        if path.startswith("/scim/v2/Users") and not path.endswith(".search") and method in ("POST", "PUT", "PATCH"):
+            if isinstance(case.body, dict):
+                said = {"displayName": "Ada", "active": CHANCE.random() < 0.5, **case.body}
+                named = {"schemas": [SCIM], "userName": f"user{CHANCE.randrange(10**9)}"}
+                case.body = ({"schemas": [PATCH_OP], "Operations": [{"op": "replace", "value": said}]}
+                             if method == "PATCH" else {**said, **named})
+        if path == "/sso/okta" and "okta" in KNOWN:
+            case.body = some("okta")
         if case.operation.path == "/v1/vouches/batch" and isinstance(case.body, str):
             subject, said = some("subject"), CHANCE.choice(["true", "false"])
             case.body = {

@@ -46,7 +46,7 @@ fn one(resources: Vec<Value>, id: &str) -> Result<Response, Refusal> {
 
 /// What this service can do.
 #[utoipa::path(get, path = "/scim/v2/ServiceProviderConfig", tag = "scim", params(Unfiltered),
-    responses((status = 200, description = "the configuration", content_type = "application/scim+json"), (status = 403, description = "no filter", content_type = "application/scim+json")))]
+    responses((status = 200, description = "the configuration", content_type = "application/scim+json"), (status = 400, description = "the query cannot be used", content_type = "application/scim+json"), (status = 403, description = "no filter", content_type = "application/scim+json")))]
 pub async fn service(State(edge): State<Edge>, Query(asked): Query<Unfiltered>) -> Result<Response, Refusal> {
     asked.check()?;
     Ok(fresh(StatusCode::OK, &provider(&base(&edge))))
@@ -54,7 +54,7 @@ pub async fn service(State(edge): State<Edge>, Query(asked): Query<Unfiltered>) 
 
 /// Kinds of resources.
 #[utoipa::path(get, path = "/scim/v2/ResourceTypes", tag = "scim", params(Unfiltered),
-    responses((status = 200, description = "a list", content_type = "application/scim+json"), (status = 403, description = "no filter", content_type = "application/scim+json")))]
+    responses((status = 200, description = "a list", content_type = "application/scim+json"), (status = 400, description = "the query cannot be used", content_type = "application/scim+json"), (status = 403, description = "no filter", content_type = "application/scim+json")))]
 pub async fn resource_types(State(edge): State<Edge>, Query(asked): Query<Unfiltered>) -> Result<Response, Refusal> {
     asked.check()?;
     Ok(all(&[user_type(&base(&edge))]))
@@ -69,7 +69,7 @@ pub async fn resource_type(State(edge): State<Edge>, Path(id): Path<String>) -> 
 
 /// What resources are made of.
 #[utoipa::path(get, path = "/scim/v2/Schemas", tag = "scim", params(Unfiltered),
-    responses((status = 200, description = "a list", content_type = "application/scim+json"), (status = 403, description = "no filter", content_type = "application/scim+json")))]
+    responses((status = 200, description = "a list", content_type = "application/scim+json"), (status = 400, description = "the query cannot be used", content_type = "application/scim+json"), (status = 403, description = "no filter", content_type = "application/scim+json")))]
 pub async fn all_schemas(State(edge): State<Edge>, Query(asked): Query<Unfiltered>) -> Result<Response, Refusal> {
     asked.check()?;
     Ok(all(&schemas(&base(&edge))))
