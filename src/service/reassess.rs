@@ -194,7 +194,9 @@ impl App {
                 level: finding::level(&decision, &rules),
             };
             let notice = self.look_ahead(&mut standing, &decision, &gathered, &rules, &sample)?;
-            findings.push(Finding { standing, before, decision, rules, party_changed, notice });
+            let mut receivers = world.signal_receivers.values();
+            let is_heard = receivers.any(|one| one.receiver().wants(LEVEL_TOPIC, std::slice::from_ref(&pattern)));
+            findings.push(Finding { standing, before, decision, rules, party_changed, notice, is_heard });
         }
         let decisions: Vec<&Decision> = findings.iter().map(|finding| &finding.decision).collect();
         let cases = self.case_writes(&facts, &decisions).await?;
@@ -213,11 +215,7 @@ impl App {
             }
             return Ok(None);
         }
-        let renewed = findings
-            .iter()
-            .filter(|finding| finding.is_renewal())
-            .map(|finding| [id.to_owned(), finding.standing.resource.clone(), finding.standing.decision.clone()]);
-        let renewed = renewed.collect();
+        let renewed = renewals(id, &findings);
         let writes: Vec<Write> = findings.iter().map(|finding| finding.write(timeline)).chain(relies).collect();
         Ok((!writes.is_empty()).then(|| Noted { subject: id.to_owned(), writes, renewed }))
     }
@@ -290,6 +288,7 @@ impl App {
         }
         let news = findings.iter().filter(|finding| finding.is_news());
         let news: Vec<&Decision> = news.map(|finding| &finding.decision).collect();
+        self.note_renewals(&mut change, &renewals(id, findings).iter().collect::<Vec<_>>())?;
         // What people have to look at now is asked in the commit of the status that asks for it.
         change.writes.extend(self.case_writes(facts, &news).await?);
         self.end_tokens(&mut change, &Actor::system(), id, &dead, "not_eligible")?;
@@ -339,11 +338,24 @@ impl App {
         let renewed: Vec<&[String; 3]> = noted.iter().flat_map(|one| &one.renewed).collect();
         let writes = noted.iter().flat_map(|one| one.writes.iter().cloned()).collect();
         let mut change = Change { writes, audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
+        self.note_renewals(&mut change, &renewed)?;
+        self.commit_change(change).await
+    }
+
+    /// That a yes goes on is told to nobody, and recorded all the same.
+    fn note_renewals(&self, change: &mut Change, renewed: &[&[String; 3]]) -> ServiceResult<()> {
         if !renewed.is_empty() {
-            // Told to nobody, recorded all the same.
             let detail = json!({ "renewed": renewed });
             change.audit.push(self.audit(&Actor::system(), "eligibility.renewed", "standings", &detail)?);
         }
-        self.commit_change(change).await
+        Ok(())
     }
+}
+
+/// The renewals among what a subject came to: subject, resource, decision.
+fn renewals(subject: &str, findings: &[Finding]) -> Vec<[String; 3]> {
+    let renewed = findings.iter().filter(|finding| finding.is_renewal());
+    renewed
+        .map(|Finding { standing, .. }| [subject.to_owned(), standing.resource.clone(), standing.decision.clone()])
+        .collect()
 }

@@ -181,7 +181,8 @@ fn begin(url: &str, key: &Path, log: &str) -> (Running, BufReader<std::process::
     let mut running = Running(child);
     let mut log = BufReader::new(running.0.stderr.take().unwrap());
     let mut lines = vec![String::new()];
-    while !lines.last().is_some_and(|line| line.contains("ready")) {
+    let is_ready = |line: &String| line.contains("\"ready\"") || line.contains(": ready ");
+    while !lines.last().is_some_and(is_ready) {
         let mut line = String::new();
         assert_ne!(log.read_line(&mut line).unwrap(), 0, "serve ended before it was ready");
         lines.push(line);

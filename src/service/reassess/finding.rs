@@ -29,6 +29,8 @@ pub(super) struct Finding {
     pub(super) party_changed: bool,
     /// That it will end, where that is to be told now.
     pub(super) notice: Option<Notice>,
+    /// Whether anybody asked to be told levels.
+    pub(super) is_heard: bool,
 }
 
 impl Finding {
@@ -46,7 +48,7 @@ impl Finding {
     /// The level that is new, and the one before it.
     pub(super) fn new_level(&self) -> Option<(&str, Option<&str>)> {
         let before = self.before.as_ref().and_then(|before| before.level.as_deref());
-        let level = self.standing.level.as_deref().filter(|level| Some(*level) != before)?;
+        let level = self.standing.level.as_deref().filter(|level| self.is_heard && Some(*level) != before)?;
         Some((level, before))
     }
 

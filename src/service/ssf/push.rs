@@ -59,11 +59,27 @@ impl App {
         checked.map(drop).map_err(|error| invalid("/delivery/endpoint_url", error.why()))
     }
 
-    /// Posts a message as a token.
+    /// Posts a message as a token to a receiver as this process knows it. What such a receiver is not to be told is asked of
+    /// the store again: it may have been changed on another replica before the message was laid out for it.
     ///
     /// # Errors
     /// When it cannot be known or signed now.
-    pub(crate) async fn push_signal(&self, receiver: &SignalReceiver, sent: &Outgoing) -> ServiceResult<Pushed> {
+    pub(crate) async fn push_now(&self, receiver: &SignalReceiver, sent: &Outgoing) -> ServiceResult<Pushed> {
+        let pushed = self.push_signal(receiver, sent).await?;
+        if !matches!(pushed, Pushed::Nothing) {
+            return Ok(pushed);
+        }
+        match self.signal_receiver(&receiver.id, None).await {
+            Ok(now) if now.version == receiver.version => Ok(Pushed::Nothing),
+            Ok(now) if now.is_pushed() => self.push_signal(&now, sent).await,
+            // It is held, collected or gone by now; this process will know soon.
+            Ok(_) => Err(ServiceError::Unavailable("receiver")),
+            Err(ServiceError::NotFound(_)) => Ok(Pushed::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn push_signal(&self, receiver: &SignalReceiver, sent: &Outgoing) -> ServiceResult<Pushed> {
         let Some(url) = receiver.push_url() else { return Ok(Pushed::Nothing) };
         let Some((_, token)) = self.event_token(receiver, sent).await? else { return Ok(Pushed::Nothing) };
         let authorization = self.push_authorization(receiver)?;

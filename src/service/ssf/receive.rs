@@ -30,10 +30,10 @@ pub enum ReceiveError {
     Service(#[from] ServiceError),
 }
 
-/// That an event was acted on, by its id.
-pub(super) fn spend(provider: &IdentityProvider, jti: &str, now_ms: i64) -> Write {
+/// That an event (`kind` `event`) or a page of what it ends was acted on, by its id.
+pub(super) fn spend(kind: &str, provider: &IdentityProvider, jti: &str, now_ms: i64) -> Write {
     Write::Spend {
-        issuer: format!("event/{}", provider.issuer),
+        issuer: format!("{kind}/{}", provider.issuer),
         jti: crate::crypto::sha256_hex(jti.as_bytes()),
         expires_at_ms: now_ms + (OLDEST_SECS + 3600) * 1000,
     }
@@ -64,7 +64,7 @@ impl App {
 
     async fn act_on(&self, provider: &IdentityProvider, said: &Said) -> ServiceResult<()> {
         let now_ms = self.clock.now_ms();
-        let spent = spend(provider, &said.jti, now_ms);
+        let spent = spend("event", provider, &said.jti, now_ms);
         let mut change = Change { writes: vec![spent], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
         let over = self.sessions_over(provider, said);
         if let Some(over) = &over {

@@ -83,7 +83,7 @@ impl App {
     ) -> ServiceResult<()> {
         for page in 1_u32.. {
             // Where the same event is taken twice at one time each page is one's.
-            let spend = spend(provider, &format!("{}/{page}", said.jti), self.clock.now_ms());
+            let spend = spend("event_page", provider, &format!("{}/{page}", said.jti), self.clock.now_ms());
             let mut change = Change { writes: vec![spend], audit: Vec::new(), feed: Vec::new(), outbox: Vec::new() };
             if self.end_sessions(&mut change, provider, over).await? == 0 {
                 break;

@@ -405,7 +405,7 @@ impl App {
     }
 
     async fn try_to_signal(&self, receiver: &SignalReceiver, sent: Outgoing) -> Tried {
-        let (status, outcome, retry_after, refused) = match self.push_signal(receiver, &sent).await {
+        let (status, outcome, retry_after, refused) = match self.push_now(receiver, &sent).await {
             Ok(Pushed::Nothing) => (0, UNTOLD, None, false),
             Ok(Pushed::Refused { outcome }) => (400, outcome, None, true),
             Ok(Pushed::Answered { status, retry_after }) => (status, word(status), retry_after, false),

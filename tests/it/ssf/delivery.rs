@@ -2,8 +2,9 @@
 
 use super::{CLAIMS_CHANGE, Endpoint, Got, Party, admit, deliver, dismiss, event, linked, uris, verified};
 use crate::app::{TestApp, on_both, work_off};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use vouchsafe::service::webhooks::Courier;
 
 /// A stream that is pushed or, without an endpoint, fetched; and a subject with what it rests on.
 async fn scene(t: &TestApp, endpoint: Option<&Endpoint>) -> (Party, String, String) {
@@ -278,6 +279,35 @@ async fn a_signal_is_tried_for_as_long_as_its_stream_flows() {
         deliver(&t).await;
         let told = uris(&claims(&t, &endpoint.taken()).await);
         assert_eq!(told.iter().filter(|uri| *uri == CLAIMS_CHANGE).count(), 1, "{told:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_knows_an_earlier_registration_does_not_drop_what_was_laid_out_for_the_later() {
+    on_both(async |t: TestApp| {
+        let endpoint = Endpoint::new().await;
+        t.activate("restricted-us-persons").await;
+        let party = Party::register(&t, json!({ "resources": ["elsewhere.api"] })).await;
+        party.stream(&t, json!({ "events_requested": [CLAIMS_CHANGE], "delivery": endpoint.delivery() })).await;
+        let subject = linked(&t, "ada").await;
+        let sources = t.sources().await;
+        let record = admit(&t, &sources, &subject).await;
+        deliver(&t).await;
+        assert_eq!(endpoint.taken().len(), 0, "it concerns another resource");
+
+        let behind = t.replica().await;
+        let path = format!("/v1/signal-receivers/{}", party.id);
+        let wider = json!({ "resources": ["elsewhere.api", "restricted.*"] });
+        let changed = t.send(&t.admin, Method::PATCH, &path, Some(wider)).await;
+        assert_eq!(changed.status, StatusCode::NO_CONTENT, "{}", changed.body);
+        dismiss(&t, &record).await;
+        work_off(&t.app).await;
+        t.app.fan_out().await.unwrap();
+        Courier::new(behind).work_off().await.unwrap();
+        assert_eq!(allowed(&claims(&t, &endpoint.taken()).await), [false]);
+        deliver(&t).await;
+        assert_eq!(endpoint.taken().len(), 0, "once");
     })
     .await;
 }

@@ -101,3 +101,34 @@ async fn a_level_is_told_where_registration_and_policy_both_say_so() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_yes_that_is_renewed_with_another_level_is_told_and_recorded() {
+    on_both(async |t: TestApp| {
+        t.activate("restricted-us-persons").await;
+        telling(&t, "telling", r#"["confidence"]"#).await;
+        let party = Party::register(&t, json!({ "discloses": ["confidence"] })).await;
+        let id = party.stream(&t, json!({ "events_requested": [CLAIMS_CHANGE, LEVEL] })).await;
+        let subject = linked(&t, "ada").await;
+        admit(&t, &t.sources().await, &subject).await;
+        second_look(&t, &subject).await;
+        assert_eq!(uris(&party.drain(&t, &id).await), [CLAIMS_CHANGE, LEVEL, LEVEL]);
+        // It fades: sooner or later a renewal finds it below its tenth, before the yes itself ends.
+        let mut party = party;
+        for _ in 0..100 {
+            let before = t.audited("eligibility.renewed").await.len();
+            t.clock.advance(7 * 86_400);
+            work_off(&t.app).await;
+            party = party.renewed(&t).await;
+            let told = uris(&party.drain(&t, &id).await);
+            if told.is_empty() {
+                continue;
+            }
+            assert_eq!(told, [LEVEL], "it fades below a tenth before it ends");
+            assert_eq!(t.audited("eligibility.renewed").await.len(), before + 1);
+            return;
+        }
+        panic!("it never faded");
+    })
+    .await;
+}
