@@ -144,10 +144,10 @@ async fn standing(
     if let Some(client) = recognised {
         return limits.client.take(client, now_ms);
     }
-    if gateway::asks_here(route) || (route.starts_with("/access/") && gateway.is_some()) {
-        if let (Some(_), Some(key)) = (gateway, gateway::single(headers, "x-gateway-key")) {
-            return limits.gateway.take(key, now_ms);
-        }
+    if (gateway::asks_here(route) || route.starts_with("/access/"))
+        && let (Some(_), Some(key)) = (gateway, gateway::single(headers, "x-gateway-key"))
+    {
+        return limits.gateway.take(key, now_ms);
     }
     if route.starts_with("/sso/")
         && let Some(asker) = sso::asker(edge, headers).await

@@ -323,7 +323,14 @@ impl Worker {
                 // It could not be done now: refused, and to be asked again later.
                 None if got.status == StatusCode::SERVICE_UNAVAILABLE => {
                     assert!(got.retry_after, "{op:?}: {got:?}");
-                    assert_eq!((&got.body["code"], &got.body["detail"]), (&json!("unavailable"), &Value::Null));
+                    // In the shape of the surface (RFC 6749 section 5.2), and nothing of why.
+                    let (said, wanted) = match sent.path.starts_with("/oauth2/") {
+                        true => {
+                            ([&got.body["error"], &got.body["code"]], [json!("temporarily_unavailable"), Value::Null])
+                        }
+                        false => ([&got.body["code"], &got.body["detail"]], [json!("unavailable"), Value::Null]),
+                    };
+                    assert_eq!(said, wanted.each_ref(), "{op:?}");
                     Asked::Refused
                 }
                 None => panic!("{op:?}: {got:?}"),
