@@ -195,7 +195,8 @@ impl App {
             };
             let notice = self.look_ahead(&mut standing, &decision, &gathered, &rules, &sample)?;
             let mut receivers = world.signal_receivers.values();
-            let is_heard = receivers.any(|one| one.receiver().wants(LEVEL_TOPIC, std::slice::from_ref(&pattern)));
+            let is_heard = standing.level.is_some()
+                && receivers.any(|one| one.receiver().wants(LEVEL_TOPIC, std::slice::from_ref(&pattern)));
             findings.push(Finding { standing, before, decision, rules, party_changed, notice, is_heard });
         }
         let decisions: Vec<&Decision> = findings.iter().map(|finding| &finding.decision).collect();

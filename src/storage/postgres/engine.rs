@@ -77,7 +77,20 @@ WHERE id IN (SELECT e ->> 'subject' FROM json_array_elements($1::json -> 'rows')
         json_array_elements(e -> 'parties') AS p)
 ORDER BY id FOR SHARE";
 
-const WRITE_TOKENS: &str = "
+/// That the session by which a token was got is over: asked when rows are written, and when it is explained why one was not.
+macro_rules! session_is_over {
+    () => {
+        "EXISTS (SELECT 1 FROM spent_jtis AS o
+        WHERE o.issuer = 'session' AND e ->> 'session' IS NOT NULL
+            AND o.jti IN (e #>> '{session,id}', e #>> '{session,of}',
+                (e #>> '{session,id}') || '/' || (e #>> '{session,of}'))
+            AND (o.jti <> e #>> '{session,of}'
+                OR o.expires_at_ms >= (e #>> '{session,until}')::bigint))"
+    };
+}
+
+const WRITE_TOKENS: &str = concat!(
+    "
 WITH input AS (
     SELECT i.ordinal - 1 AS ordinal, i.e, i.e -> 'd' AS d, i.e -> 'audit' AS audit
     FROM json_array_elements($1::json -> 'rows') WITH ORDINALITY AS i (e, ordinal)
@@ -91,12 +104,9 @@ WITH input AS (
             (SELECT 1 FROM subjects_now AS o
              WHERE o.id = p ->> 0 AND o.state = 'active' AND o.version = (p ->> 1)::bigint))
         AND NOT EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = input.e ->> 'jti')
-        AND NOT EXISTS (SELECT 1 FROM spent_jtis AS o
-        WHERE o.issuer = 'session' AND input.e ->> 'session' IS NOT NULL
-            AND o.jti IN (input.e #>> '{session,id}', input.e #>> '{session,of}',
-                (input.e #>> '{session,id}') || '/' || (input.e #>> '{session,of}'))
-            AND (o.jti <> input.e #>> '{session,of}'
-                OR o.expires_at_ms >= (input.e #>> '{session,until}')::bigint))
+        AND NOT ",
+    session_is_over!(),
+    "
 ), ruled AS (
     INSERT INTO rules (digest, body)
     SELECT key, value FROM json_each_text($1::json -> 'rules')
@@ -133,9 +143,11 @@ WITH input AS (
         audit ->> 'detail'
     FROM won ORDER BY ordinal
 )
-SELECT ordinal, 0::bigint FROM won";
+SELECT ordinal, 0::bigint FROM won"
+);
 
-const EXPLAIN_TOKENS: &str = "
+const EXPLAIN_TOKENS: &str = concat!(
+    "
 SELECT i.ordinal - 1,
     EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = i.e ->> 'jti'),
     EXISTS (SELECT 1 FROM subjects AS s WHERE s.id = i.e ->> 'subject' AND s.state = 'active'),
@@ -146,13 +158,11 @@ SELECT i.ordinal - 1,
         AND NOT EXISTS (SELECT 1 FROM json_array_elements(i.e -> 'parties') AS p WHERE NOT EXISTS
             (SELECT 1 FROM subjects_now AS o
              WHERE o.id = p ->> 0 AND o.state = 'active' AND o.version = (p ->> 1)::bigint)),
-    EXISTS (SELECT 1 FROM spent_jtis AS o
-        WHERE o.issuer = 'session' AND i.e ->> 'session' IS NOT NULL
-            AND o.jti IN (i.e #>> '{session,id}', i.e #>> '{session,of}',
-                (i.e #>> '{session,id}') || '/' || (i.e #>> '{session,of}'))
-            AND (o.jti <> i.e #>> '{session,of}'
-                OR o.expires_at_ms >= (i.e #>> '{session,until}')::bigint))
-FROM json_array_elements($1::json) WITH ORDINALITY AS i (e, ordinal)";
+    ",
+    session_is_over!(),
+    "
+FROM json_array_elements($1::json) WITH ORDINALITY AS i (e, ordinal)"
+);
 
 /// Reads why a row was not written.
 type Verdict = fn(&sqlx::postgres::PgRow) -> Result<Option<Conflict>, sqlx::Error>;

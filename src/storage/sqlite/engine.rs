@@ -85,7 +85,19 @@ SELECT e.key,
     EXISTS (SELECT 1 FROM attestations AS a WHERE a.id = e.value ->> 'id')
 FROM jsonb_each(?1) AS e";
 
-const WRITE_TOKENS: &str = "
+/// That the session by which a token was got is over: asked when rows are written, and when it is explained why one was not.
+macro_rules! session_is_over {
+    () => {
+        "EXISTS (SELECT 1 FROM main.spent_jtis AS o
+        WHERE o.issuer = 'session' AND e.value ->> '$.session.id' IS NOT NULL
+            AND o.jti IN (e.value ->> '$.session.id', e.value ->> '$.session.of',
+                (e.value ->> '$.session.id') || '/' || (e.value ->> '$.session.of'))
+            AND (o.jti <> e.value ->> '$.session.of' OR o.expires_at_ms >= e.value ->> '$.session.until'))"
+    };
+}
+
+const WRITE_TOKENS: &str = concat!(
+    "
 BEGIN IMMEDIATE;
 DELETE FROM temp.staged_tokens;
 INSERT OR ROLLBACK INTO temp.staged_tokens
@@ -107,11 +119,9 @@ WHERE s.id = e.value ->> 'subject' AND s.state = 'active' AND s.version = e.valu
         (SELECT 1 FROM main.subjects_now AS o
          WHERE o.id = p.value ->> 0 AND o.state = 'active' AND o.version = p.value ->> 1))
     AND NOT EXISTS (SELECT 1 FROM main.tokens AS t WHERE t.jti = e.value ->> 'jti')
-    AND NOT EXISTS (SELECT 1 FROM main.spent_jtis AS o
-        WHERE o.issuer = 'session' AND e.value ->> '$.session.id' IS NOT NULL
-            AND o.jti IN (e.value ->> '$.session.id', e.value ->> '$.session.of',
-                (e.value ->> '$.session.id') || '/' || (e.value ->> '$.session.of'))
-            AND (o.jti <> e.value ->> '$.session.of' OR o.expires_at_ms >= e.value ->> '$.session.until'));
+    AND NOT ",
+    session_is_over!(),
+    ";
 INSERT INTO main.rules (digest, body)
 SELECT e.key, e.value FROM json_each(?1, '$.rules') AS e
 WHERE e.key IN (SELECT d_rules FROM temp.staged_tokens)
@@ -137,9 +147,11 @@ ON CONFLICT DO NOTHING;
 INSERT OR ROLLBACK INTO main.audit_entries (id, at_ms, actor, action, target, detail)
 SELECT audit_id, audit_at, actor, action, target, detail FROM temp.staged_tokens;
 SELECT json_group_array(json_array(ordinal, 0)) FROM temp.staged_tokens;
-COMMIT";
+COMMIT"
+);
 
-const EXPLAIN_TOKENS: &str = "
+const EXPLAIN_TOKENS: &str = concat!(
+    "
 SELECT e.key,
     EXISTS (SELECT 1 FROM tokens AS t WHERE t.jti = e.value ->> 'jti'),
     EXISTS (SELECT 1 FROM subjects AS s WHERE s.id = e.value ->> 'subject' AND s.state = 'active'),
@@ -149,12 +161,11 @@ SELECT e.key,
         AND NOT EXISTS (SELECT 1 FROM json_each(e.value, '$.parties') AS p WHERE NOT EXISTS
             (SELECT 1 FROM subjects_now AS o
              WHERE o.id = p.value ->> 0 AND o.state = 'active' AND o.version = p.value ->> 1)),
-    EXISTS (SELECT 1 FROM spent_jtis AS o
-        WHERE o.issuer = 'session' AND e.value ->> '$.session.id' IS NOT NULL
-            AND o.jti IN (e.value ->> '$.session.id', e.value ->> '$.session.of',
-                (e.value ->> '$.session.id') || '/' || (e.value ->> '$.session.of'))
-            AND (o.jti <> e.value ->> '$.session.of' OR o.expires_at_ms >= e.value ->> '$.session.until'))
-FROM jsonb_each(?1) AS e";
+    ",
+    session_is_over!(),
+    "
+FROM jsonb_each(?1) AS e"
+);
 
 /// What waits for its place in the audit log, as one row.
 const PENDING: &str = "
