@@ -19,6 +19,7 @@ use super::{Actor, App, ServiceError, ServiceResult};
 use crate::storage::{Change, Conflict, StoredStanding, StoredToken, Swept, Write};
 use finding::Finding;
 pub use notice::NOTICES_SECS;
+use serde::Serialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use vouchsafe_core::facts::SubjectFacts;
@@ -289,7 +290,7 @@ impl App {
         }
         let news = findings.iter().filter(|finding| finding.is_news());
         let news: Vec<&Decision> = news.map(|finding| &finding.decision).collect();
-        self.note_renewals(&mut change, &renewals(id, findings).iter().collect::<Vec<_>>())?;
+        self.note_renewals(&mut change, &renewals(id, findings))?;
         // What people have to look at now is asked in the commit of the status that asks for it.
         change.writes.extend(self.case_writes(facts, &news).await?);
         self.end_tokens(&mut change, &Actor::system(), id, &dead, "not_eligible")?;
@@ -344,7 +345,7 @@ impl App {
     }
 
     /// That a yes goes on is told to nobody, and recorded all the same.
-    fn note_renewals(&self, change: &mut Change, renewed: &[&[String; 3]]) -> ServiceResult<()> {
+    fn note_renewals(&self, change: &mut Change, renewed: &[impl Serialize]) -> ServiceResult<()> {
         if !renewed.is_empty() {
             let detail = json!({ "renewed": renewed });
             change.audit.push(self.audit(&Actor::system(), "eligibility.renewed", "standings", &detail)?);
